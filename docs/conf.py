@@ -3,13 +3,10 @@
 `_toc.yml` has the order of the pages, so that the pages themselves are plain Markdown, as GitHub shows it.
 """
 
-from pathlib import Path
-
 from sphinx.application import Sphinx
 
 import fastblackout
 
-ROOT = Path(__file__).parent.parent
 REPOSITORY = "https://github.com/fastblackout/fastblackout"
 
 project = "fastblackout"
@@ -33,6 +30,7 @@ external_toc_path = "_toc.yml"
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3  # links such as page.md#a-heading work as on GitHub
 
+highlight_language = "text"  # of the equations in docstrings
 autodoc_typehints = "none"  # the sections Parameters and Returns have the types
 autodoc_member_order = "bysource"
 numpydoc_show_class_members = False
@@ -63,10 +61,22 @@ html_theme_options = {
 }
 
 
+# Pages that include a file from outside of docs/.
+INCLUDED = {"../CONTRIBUTING.md": "contributing.md", "../benchmarks/results/tables.md": "tables.md"}
+
+
 def lead_to_pages(app: Sphinx, page: str, text: list[str]) -> None:
-    """Links of pages to CONTRIBUTING.md lead to the page that includes it."""
-    text[0] = text[0].replace("](../CONTRIBUTING.md", "](contributing.md")
+    """Links to a file that a page includes lead to the page."""
+    for file, includes in INCLUDED.items():
+        text[0] = text[0].replace(f"]({file}", f"]({includes}")
+
+
+def is_of_others(app: Sphinx, what: str, name: str, member: object, skip: bool, options: object) -> bool | None:
+    """Whether a class has a member of another project, such as of torch's modules: these are not shown."""
+    home = getattr(getattr(member, "fget", member), "__module__", None) or project
+    return None if home.startswith(project) else True
 
 
 def setup(app: Sphinx) -> None:
     app.connect("source-read", lead_to_pages)
+    app.connect("autodoc-skip-member", is_of_others)

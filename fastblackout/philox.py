@@ -14,14 +14,15 @@ if TYPE_CHECKING:
 
     from .typing import Device
 
-STREAM_VERSION = 1  # of the draws that docs/draw.md specifies; a change that alters a bit of any draw raises it
+# The version of the draws that docs/draw.md specifies. A change that alters a bit of any draw raises it.
+STREAM_VERSION = 1
 SEED_END = 1 << 64
 WORD_END = 1 << 32
 WORD_MASK = WORD_END - 1
 
 
 def _check_integer(argument: str, value: object, end: int, power: int) -> int:
-    # bool is an int in Python, but Philox(seed=True) is a mistake; NumPy integers pass through __index__, and so do its
+    # bool is an int in Python, but Philox(seed=True) is a mistake. NumPy's integers have __index__, and so have its
     # bools before 2.3.
     boolean = isinstance(value, bool) or str(getattr(value, "dtype", "")).endswith("bool")
     if boolean or not hasattr(value, "__index__"):
@@ -82,7 +83,7 @@ class Philox:
 
     def __post_init__(self) -> None:
         seed, first, call = self.seed, self.first_sample, self.call
-        plain = type(seed) is type(first) is type(call) is int  # what most are: nothing to convert
+        plain = type(seed) is type(first) is type(call) is int  # most keys are, and need no conversion
         if plain and 0 <= seed < SEED_END and 0 <= first < WORD_END and 0 <= call < WORD_END:
             return
         object.__setattr__(self, "seed", _check_integer("seed", self.seed, SEED_END, 64))

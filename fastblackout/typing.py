@@ -73,6 +73,7 @@ NumpyLike: TypeAlias = "float | np.number[Any] | NDArray[Any]"
 RealLike: TypeAlias = "NumpyLike | Sequence[float] | Sequence[Sequence[float]]"
 # Numbers of samples or of elements, which do not decide what comes out.
 Numbers: TypeAlias = "float | Sequence[float] | Sequence[Sequence[float]] | Array"
+Real: TypeAlias = "float | Array"  # where a list is refused
 Scalar: TypeAlias = "float | np.number[Any]"
 Device: TypeAlias = "torch.device | str | int"
 

@@ -3,8 +3,8 @@
 An element a lane, a warp a program, so that a warp waits for the walks of its own elements only. The loss is of three
 launches: the elements, their sums by the tree of birth_loss.py, the sums of samples.
 
-The arrays of a head come in the order mean, scale of component 0, those of 1 and the first logit, those of 2 and the
-second logit, None where the head has fewer; COMPONENTS: how many it has."""
+The arrays of a head come in this order: mean, scale of component 0, mean, scale of 1 and the first logit, mean, scale
+of 2 and the second logit. They are None where the head has fewer; COMPONENTS: how many it has."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def _by_component(arrays: list[Any]) -> tuple[list[Any], int]:
 
 
 def sum_elements(x_t: Tensor, weight: Tensor, loss: Tensor, launch: Callable[[Tensor, Tensor], None]) -> None:
-    """The losses of samples, of those of elements, which launch(losses, weight) makes."""
+    """The losses of samples, summed from the losses of elements that launch(losses, weight) makes."""
     batch, elements = batch_and_elements(x_t)
     if batch == 0:
         return

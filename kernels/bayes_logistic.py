@@ -182,7 +182,7 @@ def walk(x, room, offset, t_0, d, centre, n_0, up, live, goal, WAY: tl.constexpr
 def component(x, room, most, offset, mean, wide, PLACE: tl.constexpr, SLOPES: tl.constexpr):
     """What a component is before it is compared with others: (t_0, d, narrow, drop, centre, moved_up, moved_down, n_0,
     the logs of its weights at n_0, at state M and at state 0 without the bases, the sums of its walks up and down,
-    those of its slopes by mean and scale)."""
+    the sums of its slopes by mean and scale)."""
     t_0, d, narrow, drop, centre, moved_up, moved_down = _component(x, room, most, mean, wide, PLACE)
     first = tl.where(x > 0.0, 0.0, 1.0).to(tl.float64)
     n_0 = _mode(x, room, offset, t_0, d, centre, first)

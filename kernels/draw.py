@@ -84,7 +84,7 @@ def drawn_block(elements, key, flag, BLOCK: tl.constexpr, ALIGNED: tl.constexpr)
 @triton.jit
 def place(base, row, first, lane, elements, layout, COLUMN: tl.constexpr, COLUMNS: tl.constexpr, DIMS: tl.constexpr):
     """Pointers to elements first + lane of a sample. DIMS = 0: all tensors lie in C order. Else `layout` holds int64
-    rows (size, stride of each column): the sample's, then those of DIMS dimensions, the fastest first."""
+    rows (size, stride of each column): the sample's, then a row for each of DIMS dimensions, the fastest first."""
     if DIMS == 0:
         at = base + (row.to(tl.int64) * elements + first) + lane
     else:

@@ -2,8 +2,8 @@
 
 A launch takes an op's arguments as its torch schema has them, in that order, then its outputs, None where one is not
 asked for, then flag: int32 (1,), which gets bits for wrong values (fastblackout/backends/wrong_values.py has the rules;
-those of transition probabilities also do without). The leading dimension of every tensor is the sample. key: int64 (3,)
-on the device (seed as two's complement, first_sample, call). Numbers of a sample: float64 (B,) for p, q, sigma_p,
+kernels of transition probabilities also do without). The leading dimension of every tensor is the sample. key: int64
+(3,) on the device (seed as two's complement, first_sample, call). Numbers of a sample: float64 (B,) for p, q, sigma_p,
 sigma_q, factor, weight and coefficient, float32 (B,) for gain, center and scale; p and q expanded from one number
 (stride 0) build one table of thresholds instead of B. Matrices: float64 or float32 (K, rows, columns) of any strides;
 index: int64 (B,), None: K is 1 (one for all samples) or B. Tables are dense.

@@ -29,7 +29,7 @@ def _time(given, most):
 
 @triton.jit
 def _law(head_0, head_1, x, given, most):
-    """(r, size, r / m, log share, theta, whether the clamp of log m changes nothing, and that of log r)"""
+    """(r, size, r / m, log share, theta, whether the clamp of log m changes nothing, and the same of log r)"""
     offset, gone, alive, middle = _time(given, most)
     wide_mean, wide_size = middle + head_0, head_1 + 1.0
     log_mean = tl.where(wide_mean > -12.0, tl.where(wide_mean < 36.0, wide_mean, 36.0), -12.0)

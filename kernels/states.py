@@ -3,7 +3,7 @@ csrc/include/fastblackout/states.h to the bit.
 
 An element a lane, a warp a program. The states are read three times, for the largest logarithm, for the sums and for
 what is made of them, as a row does not fit into registers. The sums come one after the other, so that one register
-holds them. The loss is of three launches, as that of bayes_launch.py; a first one makes the table of log n!."""
+holds them. A loss takes three launches, as in bayes_launch.py. A first one makes the table of log n!."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _logit(at, step, v, valid):
 
 @triton.jit
 def _log_of(logit, v, x, offset, table, valid, KNOWN: tl.constexpr):
-    """a(v), float64; of states below x that of another"""
+    """a(v), float64. States below x get another state's"""
     a = logit.to(tl.float64)
     if KNOWN:
         n = tl.where(v > x, v - x, 0)
@@ -75,7 +75,7 @@ def _weight(at, step, v, x, top, offset, table, valid, KNOWN: tl.constexpr):
 
 @triton.jit
 def _others(at, step, x, top, seen, offset, table, states, valid, KNOWN: tl.constexpr):
-    """The sum of all weights but that of the seen state"""
+    """The sum of all weights without the weight of the seen state"""
     total = tl.zeros_like(top)
     for lane in range(_LANES):
         made = tl.zeros_like(top)

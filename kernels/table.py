@@ -2,8 +2,8 @@
 
 Triton has no shared memory to index, so the shared-p draw takes two launches: table_kernel writes the thresholds of
 each sample to a scratch that stays in L2 (43 KB a sample, 24 KB of it read by every draw; one table when samples share
-p), where the draw of draw.py looks them up. The order of every float64 operation is that of
-fastblackout/reference/draw.py; the buckets are those of csrc/cuda/table.cuh.
+p), where the draw of draw.py looks them up. Float64 operations have the order of
+fastblackout/reference/draw.py. The buckets are as in csrc/cuda/table.cuh.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _W_AT = tl.constexpr(2040)
 _BUCKETS_AT = tl.constexpr(2296)
 WORDS = 5368
 _WORDS = tl.constexpr(WORDS)
-_LOWER_BUCKETS = tl.constexpr(512 << 3)  # entries before those of the lower rows
+_LOWER_BUCKETS = tl.constexpr(512 << 3)  # entries before the lower rows'
 
 
 @triton.jit

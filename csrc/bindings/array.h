@@ -52,7 +52,7 @@ bool fill(const Array& array, PerSample<T>& number) {
   return true;
 }
 
-// A view of an array whose first dimension is that of the samples.
+// A view of an array whose first dimension is the samples.
 template <class View>
 bool fill_view(const Array& array, View& view) {
   view.data = array.data;
@@ -72,7 +72,7 @@ bool fill_draws(const Array& array, Draws& draws) {
   return fill_view({array.data, array.dtype, array.dims - 1, array.sizes + 1, array.strides + 1}, draws);
 }
 
-// An array of a head: where it has more values than a sample has elements, its last dimension is that of the states.
+// An array of a head: where it has more values than a sample has elements, its last dimension is the states.
 template <class States>
 bool fill_states(Array array, int64_t elements, States& head) {
   int64_t values = 1;

@@ -9,8 +9,8 @@
 
 namespace fastblackout {
 
-// XLA's threads take subnormal numbers as 0, and so does a thread after torch.set_flush_denormal(True). The kernels' bits are those of
-// the default, which threads of the pool that are begun meanwhile inherit, too; when it ends, the thread has its own arithmetic again.
+// XLA's threads take subnormal numbers as 0, and so does a thread after torch.set_flush_denormal(True). The kernels' bits belong
+// to the default. Threads of the pool that are begun meanwhile inherit it, too. When it ends, the thread has its own arithmetic again.
 class DefaultFloats {
  public:
 #if defined(__x86_64__)

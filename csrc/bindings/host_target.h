@@ -22,8 +22,8 @@ bool numbers_of(PyObject* value, int64_t samples, cpu::PerSample<T>& out) {
   return borrow(value, t) && is_row<T>(t, samples) && fill(t, out);
 }
 
-// Sets `out` to the numbers of the samples: a float64 tensor's own, or kept in `room` those of a float or, unless they are
-// probabilities, of a float32 tensor. False where `value` is something else.
+// Sets `out` to the numbers of the samples: a float64 tensor's own. The numbers of a float or, unless they are probabilities, of
+// a float32 tensor are kept in `room`. False where `value` is something else.
 bool doubles(PyObject* value, int64_t samples, bool probabilities, Room<double>& room, cpu::PerSample<double>& out) {
   if (PyFloat_CheckExact(value)) {
     out = room.keep(1, [value](int64_t) { return PyFloat_AS_DOUBLE(value); });

@@ -40,7 +40,7 @@ PyObject* make_empty(const Owned& shape, PyObject* dtype) {
 // torch.empty_like(like), or None where it is not needed
 PyObject* make_if(bool needed, PyObject* like) { return needed ? PyObject_CallOneArg(torch.empty_like, like) : Py_NewRef(Py_None); }
 
-// The last upstream gradient, that of a final result by the loss. Most training steps give all samples of all losses the same
+// The last upstream gradient: of a final result by the loss. Most training steps give all samples of all losses the same
 // one, so that `loss` can multiply its slopes by it at once, which saves a pass over them. It is foreseen only where the last
 // two were the same (steady).
 struct Upstream {

@@ -1,5 +1,5 @@
-// How the functions of the short way (quick.cpp, quick_device.cpp) are called by Python and end, and what those of all ops that draw
-// do.
+// How the functions of the short way (quick.cpp, quick_device.cpp) are called by Python and end, and what is the same in those that
+// draw.
 #pragma once
 
 #include <new>

@@ -30,7 +30,7 @@ struct XlaCall {
   int64_t rank;            // of the arrays, without the axes of vmap
   int64_t present, wanted; // a bit for each argument that may be left out, and for each output, whether it is there
   int64_t max_count, choice, threads, isa;
-  std::string names;        // the op's name for errors, then those of its numbers
+  std::string names;        // for errors: the op's name, then the names of its numbers
   int64_t added, slices = 1;
   const int64_t* sizes;    // of the axes of vmap
 
@@ -76,7 +76,7 @@ struct XlaArray {
   char* data;
   int64_t rank, count = 1;
   const int64_t* sizes;
-  // most_rank: that of an array of its kind, above which uint32 are pairs that make float64
+  // max_rank: the most dimensions of an array of its kind, above which uint32 are pairs that make float64
   XlaArray(const xla::Buffer& buffer, const XlaCall& call, int64_t slice, int64_t max_rank)
       : type(buffer.type), rank(buffer.rank - call.added), sizes(buffer.sizes + call.added) {
     if (type == xla::Type::u32 && rank > max_rank) {
@@ -121,7 +121,7 @@ class XlaReader {
   using PerSample = typename Backend::template PerSample<T>;
 
  public:
-  // The shape of all arrays is that of the first argument, for an op with numbers of each element that of the result.
+  // All arrays have the shape of the first argument, or of the result for an op with numbers of each element.
   template <class Op>
   XlaReader(const XlaCall& call, int64_t slice, Target& target, Op& op)
       : call_(call), slice_(slice), target_(target), first_(of_elements<Op> ? call.result(0) : call.argument(0), call, slice, call.rank),

@@ -145,7 +145,7 @@ void binomial_at(const DrawKey& key, uint32_t stream, uint32_t i0, const int* at
 }
 #endif
 
-// Inverts a dense list, eight elements at a time; the steps are those of binomial_inversion.
+// Inverts a dense list, eight elements at a time, by the steps of binomial_inversion.
 void BinomialLaw::invert(int m, const double (*input)[kChunk], const uint64_t* high, double* k) {
   const double *n = input[0], *p = input[1], *q = input[2];
   alignas(64) double odds[kChunk], mass[kChunk], u[kChunk];

@@ -50,7 +50,7 @@ FB_CHUNK(largest_chunk, Largest)
 FB_CHUNK(each_loss_chunk, EachSums)
 FB_CHUNK(each_grad_chunk, EachLoss)
 
-// Samples of one element each as one sample. Its loss, weights and gains are those of each element.
+// Samples of one element each as one sample. It has a loss, a weight and a gain for each element.
 BirthLoss joined(const BirthLoss& op) {
   BirthLoss one = op;
   for (View* view : {&one.logits, &one.births, &one.grad}) {

@@ -33,7 +33,7 @@ namespace fastblackout::cpu::FB_ISA {
 #include "cpu/per_isa/steps.inc"
 
 // N = y rounded, at most room(k) of element k, a whole number up to kMostRoom. This is done in float32, where subtracting the whole
-// part is exact, so that the result is that of float64. Returns whether every N is right: the 16 bits of refinement
+// part is exact, so that float64 gives the same result. Returns whether every N is right: the 16 bits of refinement
 // (stochastic_round) matter only where the first 32 are equal.
 constexpr int32_t kMostRoom = 1 << 24;
 

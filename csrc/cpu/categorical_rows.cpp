@@ -96,7 +96,7 @@ struct WeightRow {
   bool start(int64_t states) {
     int64_t most = 0, wrong = 0;
     for (int64_t j = 0; j < states; ++j) {
-      const int64_t bits = bit_cast<int64_t>(x[j] + 0.0);  // of -0.0 too, those of 0
+      const int64_t bits = bit_cast<int64_t>(x[j] + 0.0);  // -0.0 has the bits of 0
       wrong |= (bits < 0) | (bits >= 0x7ff0000000000000);
       most = bits > most ? bits : most;
     }

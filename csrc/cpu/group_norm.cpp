@@ -43,7 +43,7 @@ struct Scratch {
     for (Tile* sums : {&first, &second}) std::fill(sums->begin(), sums->end(), 0.0f);
   }
 
-  // Sets all places by those of the first pixel.
+  // Sets all places by the first pixel's.
   static void repeat(const GroupNorm& op, std::initializer_list<Tile*> tiles) {
     for (Tile* tile : tiles)
       for (int64_t place = op.channels; place < static_cast<int64_t>(tile->size()); place += op.channels)
@@ -72,7 +72,7 @@ double sum_of_group(const GroupNorm& op, const Tile& sums, int64_t group) {
 namespace fastblackout::cpu {
 namespace {
 
-// Sets mean and scale of every place by those of the image's groups.
+// Sets mean and scale of every place by the image's groups.
 void set_normal(const GroupNorm& op, int64_t image, Scratch& scratch) {
   const int64_t width = op.channels / op.groups;
   for (int64_t group = 0; group < op.groups; ++group) {

@@ -1,4 +1,4 @@
-// The CPU kernels as the bindings call them. Arrays are Views whose dimension 0 is that of the samples. Values are checked
+// The CPU kernels as the bindings call them. Arrays are Views whose dimension 0 is the samples. Values are checked
 // before anything is written: a wrong one throws std::invalid_argument with op, argument, rule, value and place. Since another
 // thread may write to the arrays after the check, every value that becomes an index is brought into its range where it is
 // used; the result is then arbitrary, but no other memory is touched.
@@ -117,7 +117,7 @@ struct States : View {
     view.data += state * state_stride * bytes_of(dtype);
     return view;
   }
-  // All states of all elements, those of an element one after the other
+  // All states of all elements; the states of an element follow one another
   View all() const {
     View view = *this;
     const int last = dims - 1;

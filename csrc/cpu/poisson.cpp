@@ -117,7 +117,7 @@ void poisson_at(const DrawKey& key, uint32_t stream, uint32_t i0, const int* at,
 }
 #endif
 
-// Inverts a dense list, eight elements at a time; the steps are those of poisson_inversion.
+// Inverts a dense list, eight elements at a time, by the steps of poisson_inversion.
 void PoissonLaw::invert(int m, const double (*input)[kChunk], const uint64_t* high, double* k) {
   const double* rate = input[0];
   alignas(64) double mass[kChunk], u[kChunk];

@@ -1,5 +1,5 @@
 // posterior_loss: the sum of -log P(births) over each sample for a head that gives a law, and its gradient by the arrays of the
-// head. Where a gradient will be asked for, the same pass keeps the slopes, whose steps are half those of the loss. Elements are
+// head. Where a gradient will be asked for, the same pass keeps the slopes, whose steps are half of the loss's. Elements are
 // computed in float64, a part of a chunk at a time, loop by loop: one loop of all steps would need more registers than there are,
 // and what lies between loops stays in the first-level cache.
 #if !defined(FB_ISA)

@@ -68,7 +68,7 @@ static inline bool all_below(int64_t end, const int64_t* states, int count) {
 // The part of a threshold that the first 32 bits are compared with; an unsigned shift is quicker with vectors.
 static FB_HD int64_t head(int64_t threshold) { return static_cast<int64_t>(static_cast<uint64_t>(threshold) >> 16); }
 
-// A word whose place in a stream is that of stream_words
+// A word, at the place in a stream that stream_words gives it
 static inline uint32_t word_at(const DrawKey& key, uint32_t stream, uint32_t i) { return key.words(i >> 2, stream).w[i & 3u]; }
 
 // States of the uniform law: floor(U n / 2^64) of a 64-bit uniform U, whose lower half is made only where it may matter.

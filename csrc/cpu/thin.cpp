@@ -10,7 +10,7 @@
 namespace fastblackout::cpu {
 namespace {
 
-// thin of short samples made one, whose numbers are still those of each sample.
+// thin of short samples made one, which still has numbers for each of them.
 struct OwnThin : Thin {
   Prob own;
   PerSample<float> center, scale;

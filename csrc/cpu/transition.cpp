@@ -86,7 +86,7 @@ static void log_prob_chunk(const LogProbs& op, int64_t sample, int64_t i0, int c
       x[k] = whole ? x[k] : -1.0;
     }
   }
-  // Elements outside 0 < x < n do not use the corrections, and get those of any numbers.
+  // Elements outside 0 < x < n do not use the corrections, and get any.
   for (int k = 0; k < count; ++k) part[k] = x[k] > 0.0 && x[k] < n[k] ? n[k] : 2.0;
   corrections(part, count, of_n);
   for (int k = 0; k < count; ++k) part[k] = x[k] > 0.0 && x[k] < n[k] ? x[k] : 1.0;

@@ -33,7 +33,7 @@ FB_DEVICE BayesHead<Op> bayes_head(const Op& op, uint32_t sample, uint32_t i, in
 }
 
 // A thread's slots: of each component n_0, the factor of its inner states, the weights of its states M and 0, and the sums of its
-// walks up and down; where slopes are asked for, these are sums of both, then those of the slopes by mean and scale.
+// walks up and down; where slopes are asked for, these are sums of both, then the sums of the slopes by mean and scale.
 template <bool Slopes>
 struct BayesSlots {
   double n_0[kMostComponents], factor[kMostComponents], most[kMostComponents], zero[kMostComponents];

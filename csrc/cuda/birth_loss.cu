@@ -27,7 +27,7 @@ FB_DEVICE Float4 four_of(const View& view, int64_t sample, uint32_t i, int count
   return narrow4(view.dtype, reinterpret_cast<const uint32_t*>(view.data + (view.dtype == kU8 ? from : 2 * from)), 0);
 }
 
-// The sum of 128 columns, each of which is that of a chunk's eight rows: by a whole warp.
+// The sum of 128 columns, made by a whole warp. Each column is the sum of a chunk's eight rows.
 FB_DEVICE float across(const float* columns) {
   const float* own = columns + lane_id();
   float sum = (own[0] + own[64]) + (own[32] + own[96]);

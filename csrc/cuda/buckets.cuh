@@ -53,7 +53,7 @@ FB_DEVICE uint32_t bucket_number(uint32_t z) {
 // Where a row's bucket lies, in bytes. rows: of mixed_rows, of which one byte counts. The exclusive or with that byte, taken twice,
 // tells the rows apart where the exponent's upper bits are, which follow from its lower ones; and where its lower ones are, it
 // moves the buckets of different rows to different banks of shared memory. Without that, half of all uniforms would meet in 8 of
-// the 32 banks, and those of the lower rows even in 4.
+// the 32 banks, and for the lower rows even in 4.
 template <int Bits>
 FB_DEVICE uint32_t bucket_place(uint32_t number, uint32_t rows, int byte) {
   constexpr uint32_t mask = (1u << (11 + Bits)) - 4u;
@@ -62,7 +62,7 @@ FB_DEVICE uint32_t bucket_place(uint32_t number, uint32_t rows, int byte) {
 
 FB_DEVICE uint32_t widened(uint32_t u) { return u << 16 | 0x8000u; }  // z of a uniform: its middle, as a signed fraction
 
-// The buckets that a thread makes: 16 threads make those of a row, each the same number of narrow ones and of neighbouring wide
+// The buckets that a thread makes: 16 threads make a row's, each the same number of narrow ones and of neighbouring wide
 // ones. Narrow buckets hold any number of thresholds. That no wide one holds two is a property of the binomial law (its mass
 // between two quantiles, compared with the bucket there), which tests/backends/test_cuda_buckets.py checks; one that does is a
 // fault, and traps. A row's thresholds are followed by a 65535, which ends the walk from bucket to bucket.
@@ -146,8 +146,8 @@ struct OwnBuckets {
   }
 };
 
-// Makes the buckets of all rows, by all threads: those of the upper and of the lower rows in turns, since every step waits for the
-// one before; and all are stored at the end, since no load goes ahead of a store that might be to its place.
+// All threads make the buckets of all rows. Upper and lower rows take turns, since every step waits for the one before. All are
+// stored at the end, since no load goes ahead of a store that might be to its place.
 FB_DEVICE void build_buckets(const uint32_t* thresholds, uint32_t* upper_buckets, uint32_t* lower_buckets, int n_most) {
   OwnBuckets<kUpperBits, 16> upper(thresholds, n_most);
   OwnBuckets<kLowerBits, 1> lower(thresholds, n_most);

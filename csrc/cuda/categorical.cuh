@@ -1,6 +1,6 @@
 // Draws from rows of weights (fastblackout/categorical.h) in two passes: the first adds the row up and leaves marks, the sums
-// so far at some states; the second finds the last mark that the uniform passes and goes on from there. The sums are those of
-// the first pass, as their order is the same.
+// so far at some states; the second finds the last mark that the uniform passes and goes on from there. Both
+// passes make the same sums, as their order is the same.
 #pragma once
 
 #include "cuda/element.cuh"
@@ -48,7 +48,7 @@ struct RowSum {
 };
 
 struct Marks {
-  double* at;  // mark c, the sum before state c * step, lies at c * stride; that of c = 0 is 0 and not kept
+  double* at;  // mark c, the sum before state c * step, lies at c * stride; mark 0 is 0 and not kept
   int stride, count, step;
 };
 

@@ -25,8 +25,8 @@ FB_DEVICE void store_loss(const Op& op, uint32_t sample, double sum) {
   op.loss[sample] = static_cast<float>(weight * sum);
 }
 
-// Leaves the sum of a chunk in memory, and returns whether those of all other chunks of the sample lie there too. That is told
-// by a count of the chunks done, which the last one sets back to 0, so that it serves the next launch and each replay of a
+// Leaves the sum of a chunk in memory, and returns whether the sums of all other chunks of the sample lie there too. This is
+// told by a count of the chunks done, which the last one sets back to 0, so that it serves the next launch and each replay of a
 // CUDA graph.
 template <class Op>
 FB_DEVICE bool is_last(const Op& op, uint32_t sample, uint32_t chunk, float of_chunk) {

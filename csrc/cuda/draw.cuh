@@ -130,7 +130,7 @@ FB_DEVICE Piece piece_of(const Common& op, const Pieces& pieces) {
                static_cast<uint32_t>(elements_left(op.elements, begin, static_cast<int>(pieces.size)))};
 }
 
-// a - b byte by byte; no byte of b is above that of a, so that none borrows from the next.
+// a - b byte by byte; no byte of b is above the byte of a, so that none borrows from the next.
 FB_DEVICE Word4 minus(const Word4& a, const Word4& b) {
   return Word4{{a.v[0] - b.v[0], a.v[1] - b.v[1], a.v[2] - b.v[2], a.v[3] - b.v[3]}};
 }

@@ -1,5 +1,5 @@
-// Tables of thresholds (table.cuh) that are kept in a device's memory, since the same probability comes again: those of a
-// schedule's steps in every batch, and one for all samples in every block. A block that finds its probability here copies the
+// Tables of thresholds (table.cuh) that are kept in a device's memory, since the same probability comes again: in every batch for
+// a schedule's steps, and in every block for one probability of all samples. A block that finds its probability here copies the
 // table from L2 instead of making it. What is kept is as large as it will ever be from the start, nothing waits for another
 // block, and a table that is kept stays, so that streams and replays of CUDA graphs may use it at any time.
 #pragma once

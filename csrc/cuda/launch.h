@@ -17,7 +17,7 @@
 #define FB_KERNEL(threads, blocks_per_sm) __global__ void __launch_bounds__(threads, blocks_per_sm)
 #define FB_PARAM(Type) const __grid_constant__ Type  // stays in the constant bank, whatever takes its address
 #define FB_DEVICE __device__ __forceinline__
-#define FB_COLD __device__ __noinline__  // for rare cases: a call keeps their registers apart from those of the hot loop
+#define FB_COLD __device__ __noinline__  // for rare cases: a call keeps their registers apart from the hot loop's
 #define FB_LAUNCH(kernel, blocks, threads, stream, ...) FB_LAUNCH_SHARED(kernel, 0, blocks, threads, stream, __VA_ARGS__)
 // A launch that gives the size of shared memory
 #define FB_LAUNCH_SHARED(kernel, bytes, blocks, threads, stream, ...)                                 \

@@ -56,7 +56,7 @@ FB_DEVICE float loss_node(const float* losses) {
   else return loss_node<First, 2 * Stride>(losses) + loss_node<First + Stride, 2 * Stride>(losses);
 }
 
-// Adds the losses of a chunk, and those of all chunks where the others are done.
+// Adds the losses of a chunk, and the sums of all chunks where the others are done.
 FB_DEVICE void finish_chunk(const PosteriorLoss& op, const LawChunk& chunk, const float* losses, int flags) {
   raise(op.flag, flags, flags != 0);
   __syncthreads();

@@ -29,7 +29,7 @@ struct View {
 // parameters: nothing is copied to the device for it.
 template <class T>
 struct PerSample {
-  const T* data = nullptr;  // null: `value` is that of all samples
+  const T* data = nullptr;  // null: `value` holds for all samples
   int64_t stride = 1;
   T value{};
 

@@ -46,7 +46,7 @@ struct StateRow {
   }
   FB_DEVICE float weight(int v) const { return exp_minus_abs_or_nan(static_cast<float>(log_of(v) - top)); }
 
-  // Sum j of the weights, but for that of the state `but`
+  // Sum j of the weights, without the weight of the state `but`
   FB_DEVICE double sum(int j, int but) const {
     double made = 0.0;
 #pragma unroll 1

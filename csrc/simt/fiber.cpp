@@ -1,4 +1,4 @@
-// The switch of fiber.h: saves the six registers that a call must keep and the stack pointer, and loads those of another fiber.
+// The switch of fiber.h: saves the stack pointer and the six registers that a call must keep, and loads another fiber's.
 #if defined(__x86_64__)
 asm(R"(
 .text

@@ -15,7 +15,7 @@ struct Place {  // where in the source a thread waits
 };
 
 struct Machine {
-  uint64_t launch;                          // which one it is, since the program began
+  uint64_t launch;                          // its number since the program began
   uint32_t thread, threads, block, blocks;  // indices and sizes in x
   unsigned char* shared;                    // the block's memory, static and given at the launch
   size_t shared_bytes;

@@ -35,7 +35,7 @@ def notebook(page: str) -> str:
 
 
 def cell(kind: str, text: str) -> dict[str, Any]:
-    of_code = {"execution_count": None, "outputs": []} if kind == "code" else {}
+    of_code: dict[str, Any] = {"execution_count": None, "outputs": []} if kind == "code" else {}
     return {"cell_type": kind, "metadata": {}, **of_code, "source": text.splitlines(keepends=True)}
 
 

@@ -30,8 +30,8 @@ _THREADS = f"must be an integer in 1..{_MOST_THREADS}"
 
 class _Setting(NamedTuple):
     backend: str = "auto"
-    isa: int = -1  # the one chosen at import
-    threads: int = 0  # as many as torch uses
+    isa: int = -1  # stands for the one chosen at import
+    threads: int = 0  # stands for as many as torch uses
 
 
 def _wish() -> int:
@@ -43,7 +43,7 @@ def _wish() -> int:
     return wish
 
 
-_threads_wished = _wish()  # 0: none
+_threads_wished = _wish()  # 0 where there is no wish
 _AUTO = _Setting()
 wanted: contextvars.ContextVar[_Setting] = contextvars.ContextVar("fastblackout_backend", default=_AUTO)
 

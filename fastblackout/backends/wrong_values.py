@@ -11,7 +11,7 @@ from ..ground.persistent import persistent
 if TYPE_CHECKING:
     from torch import Tensor
 
-# What each bit of an op's flag says, as the kernels set them.
+# The rule that each bit of an op's flag stands for, as the kernels set them.
 RULES = {
     1: "counts: must be whole numbers in 0..max_count",
     2: "logits: must be finite in float32",
@@ -20,17 +20,17 @@ RULES = {
     16: "gain, weight, center, scale, mean, std, shape or key: must be finite, a gain, std or scale of draws at least "
     "0 (a gain of the loss and a shape: above 0), the key's first_sample + samples at most 2^32, its call below",
 }
-# What takes steps k, whose flag is 1 where one is out of range (note_steps).
+# Names of methods that take steps k. Their flag is 1 where a step is out of range (note_steps).
 STEPS = (
     *(f"Schedule.{name}" for name in ("survival", "bridge", "bridge_with_attrition", "leap", "weight")),
     *("BlackoutModel", *(f"BlackoutModel.{name}" for name in ("center", "scale", "gain"))),
 )
 STEP_RULE = "k: must be a step of the schedule (after 0 for k_t and a weight), or a time in [0, 1]; k_s below k_t"
-_MOST = 64  # names, more than there are
-_places: dict[str, int] = {}  # of names among the flags of a device, in the order of their first use
+_MOST = 64  # room for names, of which there are fewer
+_places: dict[str, int] = {}  # each name's place among the flags of a device
 _lock = threading.Lock()
-_flags: dict[Any, Tensor] = {}  # device: int32, one a name
-_views: dict[Any, tuple[Tensor, ...]] = {}  # device: each of its flags
+_flags: dict[Any, Tensor] = {}  # for each device an int32 for each name
+_views: dict[Any, tuple[Tensor, ...]] = {}  # for each device its flags, one by one
 
 
 def flag(op: str, device: Any) -> Tensor:

@@ -49,9 +49,8 @@ def check_samples(op: str, argument: str, matrices: Array, shared: bool, indexed
 
 def check_index_use(op: str, index: Any, shared: bool) -> None:
     if index is not None and shared:
-        raise ValueError(
-            f"{op}: index: must be None where there is one matrix for all samples, got {type(index).__name__}"
-        )
+        rule = "must be None where there is one matrix for all samples"
+        raise ValueError(f"{op}: index: {rule}, got {type(index).__name__}")
 
 
 def index_on_host(op: str, index: Any, samples: int) -> np.ndarray:

@@ -143,6 +143,11 @@ def shaping_of(name: DataName, **given: int | None) -> dict[str, int | None]:
     -------
     dict of str to int or None
         crop, resize and binarize: as given, else as the data set has them, else None.
+
+    Examples
+    --------
+    >>> fb.data.shaping_of("celeba64")
+    {'crop': 140, 'resize': 64, 'binarize': None}
     """
     return {
         option: SETS[name].shaping.get(option) if given.get(option) is None else given[option] for option in SHAPING

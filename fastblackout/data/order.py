@@ -36,6 +36,12 @@ class BatchOrder:
         The samples of a step.
     seed : int
         The seed of the orders.
+
+    Examples
+    --------
+    >>> order = fb.data.BatchOrder(5, 2, seed=0)
+    >>> [order.indices(step).tolist() for step in range(5)]
+    [[1, 4], [0, 2], [3, 4], [0, 1], [3, 2]]
     """
 
     def __init__(self, count: int, batch: int, seed: int) -> None:

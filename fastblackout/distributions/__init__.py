@@ -1,6 +1,6 @@
 """torch.distributions whose draws are the package's: whole numbers in integer dtypes, exact, and keyed.
 
-They take the arguments of torch's, and are instances of its classes where torch has them. Draws are integers: make
+They take the arguments of torch's classes, and are instances of these where torch has them. Draws are integers, so make
 them floats before means and differences. What torch does not check, such as a count above 2^53, `sample` and `log_prob`
 refuse.
 """

@@ -18,8 +18,8 @@ from ..ground.terminal import wrap
 if TYPE_CHECKING:
     from ..data import Dataset
 
-NEAREST_TRAIN, NEAREST_QUERY = 10_000, 1_000  # most images used for nearest neighbours
-JUDGE_TRAIN = 5_000  # most training images of the SVM, whose cost grows with the square
+NEAREST_TRAIN, NEAREST_QUERY = 10_000, 1_000  # the most images used for nearest neighbours
+JUDGE_TRAIN = 5_000  # the most training images of the SVM, whose cost grows with the square
 SURE_MARGIN = 0.5
 ENOUGH = 1000  # samples below which the bias of a Frechet distance hides what it should tell
 

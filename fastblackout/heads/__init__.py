@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 class Listed(NamedTuple):
     """A head as the options of a training (training/config.py) know it.
 
-    home: its file and class. options: the defaults of a training with this head. owns: options that belong to it
-    alone. weights: those that its loss takes, the first of which belongs to it alone; where there are
-    none, it takes all that are no other head's.
+    home: its file and class. options: the defaults of a training with this head. owns: options that belong to it alone.
+    weights: the weights that its loss takes; the first belongs to it alone. With none named, it takes every weight that
+    belongs to no other head.
     """
 
     home: str

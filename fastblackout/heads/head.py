@@ -22,7 +22,7 @@ class Noised(NamedTuple):
     model_input: Tensor
     k: Tensor
     labels: Tensor | None
-    weight: Tensor  # of the loss
+    weight: Tensor  # the weight of the loss
     number: Tensor  # `Head.number`
     rng: Philox | Tensor  # this and the next are for a head that takes noise
     draws: int
@@ -73,15 +73,15 @@ class Head(ABC):
     it stands here.
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("offset",)  # of a model, beside max_count, center, scale and gain
+    needs: ClassVar[tuple[str, ...]] = ("offset",)  # what a model must have, beside max_count, center, scale and gain
     # Outputs of fb.thin that its loss uses.
     thinned: ClassVar[tuple[ThinOutput, ...]] = ("x_t", "births", "model_input")
-    largest_count: int = MAX_COUNT  # that max_count may be
-    takes_noise: ClassVar[bool] = False  # beside the image, other noise giving another draw
-    gives_law: ClassVar[bool] = False  # of each pixel; if not:
+    largest_count: int = MAX_COUNT  # the most that max_count may be
+    takes_noise: ClassVar[bool] = False  # whether noise comes in beside the image: other noise gives another draw
+    gives_law: ClassVar[bool] = False  # whether it gives a law of each pixel; if not, then:
     gives: ClassVar[str] = "one number of births"
-    grid: ClassVar[Grid] = "early"  # of the steps of a run, by the measurements of docs/results.md
-    most_steps: ClassVar[int] = 100  # of a run that does not say how many
+    grid: ClassVar[Grid] = "early"  # where the steps of a run lie, by the measurements of docs/results.md
+    most_steps: ClassVar[int] = 100  # the steps of a run that does not say how many
     constant: ClassVar[str] = "the best constant"  # what predicts in `constant_loss`
 
     def __init__(self, name: str) -> None:

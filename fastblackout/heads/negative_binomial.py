@@ -13,8 +13,8 @@ from .head import Predicted
 from .law import CELLS, FamilyLaw
 from .poisson_births import StepProbs, rows_of
 
-MOST = 2.0**52  # of the size and the mean of a law, as fb.negative_binomial_log_prob takes them
-ROUNDS = 100_000  # of the continued fraction, which takes about the square root of the larger count
+MOST = 2.0**52  # the largest size and mean of a law that fb.negative_binomial_log_prob takes
+ROUNDS = 100_000  # the most of the continued fraction, which takes about the square root of the larger count
 
 
 class NegativeBinomial(FamilyLaw):

@@ -1,15 +1,18 @@
 """The ops in JAX, under jit and vmap, and birth_loss under grad: `import fastblackout.jax as fbj`.
 
-Compiled programs call the kernels through XLA's foreign function interface (FFI): those of the CPU, and on an NVIDIA
-GPU those of CUDA, where fastblackout was built with them (checked in the SIMT shim, not yet run on a GPU). Where that
-cannot be, jax.pure_callback hands the arrays to Python through the host's memory. docs/ops.md says when, and
+They draw what the ops of fastblackout draw with the key fbj.philox(key), to the bit.
+
+- Arrays of JAX are traced. Python numbers, NumPy arrays and fb.Prob pairs of them are constants and keep float64.
+  JAX's own arrays are float32 unless jax_enable_x64 is set.
+- Under vmap one key for all slices draws the same in each. Split it first, and map over the parts.
+- Wrong values in arrays raise the errors of the ops when the call runs, in whatever JAX raises then. The CUDA kernels
+  raise nothing, also inside fb.check_values. They clamp counts and probabilities, as help(fb.check_values) says, and
+  without jax_enable_x64 Poisson counts to 2^31 - 1, where the CPU raises.
+
+Compiled programs call the kernels through XLA's foreign function interface (FFI): on the CPU its kernels, on an NVIDIA
+GPU those of CUDA, if fastblackout was built with them. (The latter were checked in the SIMT shim, and have not run on a
+GPU yet.) Elsewhere jax.pure_callback hands the arrays to Python through the host's memory. docs/ops.md says when, and
 `fastblackout info` whether this version of JAX takes the kernels.
-What they draw is what the ops of fastblackout draw with the key fbj.philox(key), to the bit. Arrays of JAX are traced;
-Python numbers, NumPy arrays and fb.Prob pairs of them are constants and keep float64; JAX's own arrays are float32
-unless jax_enable_x64 is set. Under vmap one key for all slices draws the same in each: split it first, and map over
-the parts. Wrong values in arrays raise the ops' own errors when the call runs, in whatever JAX raises then. The CUDA
-kernels raise nothing, also inside fb.check_values: they clamp counts and probabilities (help(fb.check_values) says
-how), and without jax_enable_x64 Poisson counts to 2^31 - 1, where the CPU raises.
 """
 
 from __future__ import annotations

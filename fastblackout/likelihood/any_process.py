@@ -30,7 +30,7 @@ from .estimate import Bound, check_images, estimate
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..typing import Kind, Numbers
+    from ..typing import Array, Kind
 
 
 @torch.inference_mode()
@@ -40,7 +40,7 @@ def process_bits_per_dim(
     x_0: Tensor,
     *,
     end: float,
-    prior: Numbers | None = None,
+    prior: Array | None = None,
     rng: Philox | None = None,
     generator: torch.Generator | None = None,
     draws: int = 16,
@@ -125,7 +125,7 @@ def sampler_bits_per_dim(
     *,
     times: Sequence[float],
     kind: Kind = "logits",
-    prior: Numbers | None = None,
+    prior: Array | None = None,
     rng: Philox | None = None,
     generator: torch.Generator | None = None,
     draws: int = 16,

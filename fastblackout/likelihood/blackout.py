@@ -156,6 +156,13 @@ def bits_per_dim(
     References
     ----------
     Santos et al., arXiv 2305.11089. docs/theory.md derives the weight that makes the paper's loss a likelihood bound.
+
+    Examples
+    --------
+    With a run and its data::
+
+        bound = fb.bits_per_dim(run.model, run.schedule, torch.from_numpy(data.held_out[:64]), rng=fb.Philox(1))
+        bound.continuous.bits, bound.continuous.monte_carlo_error
     """
     op = "bits_per_dim"
     net, _ = model_and_head(op, model)

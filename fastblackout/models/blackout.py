@@ -4,28 +4,36 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, overload
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..ground.persistent import Table
 from ..heads import HEADS, head_named
 from ..ops import normal
-from ..schedule.indices import as_index
+from ..schedule.indices import as_index, is_plain
 from ..schedule.schedule import Schedule
 from .config import NetworkConfig, check_keys
-from .time_numbers import TimeNumbers
 from .tuned import Tuned, to_json, tuned_from
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from ..philox import Philox
-    from ..typing import HeadName, Input, Parametrization
+    from ..typing import HeadName, Input, Parametrization, Scalar
+
 
 INPUTS = ("reference", "unit", "normalized")
 PARAMETRIZATIONS = ("likelihood", "paper")
+# In counts^2. Near p = 0 almost all counts are 0 and the variance vanishes; the floor keeps one count at 10 or less.
+VARIANCE_FLOOR = 0.01
+_LEAST_Q = 1e-300  # at k = 0 no birth remains, and the logarithm of 0 is none
 
 
-class BlackoutModel(TimeNumbers):
+class BlackoutModel(nn.Module):
     """A network's outputs as births: its input, its head, and the numbers that go with them at each time.
 
     ::
@@ -81,6 +89,13 @@ class BlackoutModel(TimeNumbers):
     References
     ----------
     Santos et al. 2023, arXiv 2305.11089.
+
+    Examples
+    --------
+    >>> schedule = fb.Schedule.cosine(100)
+    >>> model = fb.models.BlackoutModel(fb.models.small((1, 8, 8)), schedule, max_count=16, input="unit")
+    >>> model.center(0), model.scale(0)
+    (8.0, 0.125)
     """
 
     def __init__(
@@ -128,7 +143,8 @@ class BlackoutModel(TimeNumbers):
         self.tuned: dict[int, Tuned] = {}
         self.data_mean = None if data_mean is None else float(data_mean)
         self.data_std = None if data_std is None else float(data_std)
-        self._make_tables()
+        arrays = self._arrays()
+        self._tables = {name: Table(partial(arrays.__getitem__, name)) for name in arrays}
 
     def draw_noise(self, like: Tensor, rng: Philox | Tensor) -> Tensor:
         """Standard normal noise for the implicit head, beside images.
@@ -229,7 +245,7 @@ class BlackoutModel(TimeNumbers):
             "parametrization": self.parametrization,
             "data_mean": self.data_mean,
             "data_std": self.data_std,
-            # The head that is meant where none is named.
+            # Head "mean" is meant where none is named.
             **({} if self.head == "mean" else {"head": self.head, "noise_channels": self.noise_channels}),
             **({"tuned": to_json(self.tuned)} if self.tuned else {}),
         }
@@ -261,3 +277,112 @@ class BlackoutModel(TimeNumbers):
         model = cls(network, schedule, **rest)
         model.tuned = tuned_from(config.get("tuned", {}), schedule)
         return model
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        p, q = self.schedule.p, self.schedule.q
+        center = self.max_count / 2 * p
+        scale = np.full_like(p, 1.0 if self.input == "reference" else 2.0 / self.max_count)
+        if self.input == "normalized":
+            assert self.data_mean is not None and self.data_std is not None  # the constructor checks them
+            center = self.data_mean * p
+            variance = p * p * self.data_std**2 + p * q * self.data_mean
+            scale = 1.0 / np.sqrt(np.maximum(variance, VARIANCE_FLOOR))
+        gain = q * (self.max_count / 4) if self.parametrization == "likelihood" else np.ones_like(p)
+        return {"center": center, "scale": scale, "gain": gain, "offset": np.log(np.maximum(q, _LEAST_Q))}
+
+    @overload
+    def center(self, k: Scalar) -> float: ...
+    @overload
+    def center(self, k: NDArray[Any]) -> NDArray[np.float64]: ...
+    @overload
+    def center(self, k: Tensor) -> Tensor: ...
+    def center(self, k: Any) -> float | NDArray[np.float64] | Tensor:
+        """The number that is taken from the input at step k.
+
+        Parameters
+        ----------
+        k : int or array of int
+            The step, in 0..steps.
+
+        Returns
+        -------
+        float or array
+            A float for an int, else float64 like `k` (NumPy or torch).
+        """
+        number: float | NDArray[np.float64] | Tensor = self._at("center", k)
+        return number
+
+    @overload
+    def scale(self, k: Scalar) -> float: ...
+    @overload
+    def scale(self, k: NDArray[Any]) -> NDArray[np.float64]: ...
+    @overload
+    def scale(self, k: Tensor) -> Tensor: ...
+    def scale(self, k: Any) -> float | NDArray[np.float64] | Tensor:
+        """The factor of the centred input at step k.
+
+        Parameters
+        ----------
+        k : int or array of int
+            The step, in 0..steps.
+
+        Returns
+        -------
+        float or array
+            A float for an int, else float64 like `k` (NumPy or torch).
+        """
+        number: float | NDArray[np.float64] | Tensor = self._at("scale", k)
+        return number
+
+    @overload
+    def gain(self, k: Scalar) -> float: ...
+    @overload
+    def gain(self, k: NDArray[Any]) -> NDArray[np.float64]: ...
+    @overload
+    def gain(self, k: Tensor) -> Tensor: ...
+    def gain(self, k: Any) -> float | NDArray[np.float64] | Tensor:
+        """The factor of softplus(logits) of head "mean" at step k.
+
+        Parameters
+        ----------
+        k : int or array of int
+            The step, in 0..steps.
+
+        Returns
+        -------
+        float or array
+            A float for an int, else float64 like `k` (NumPy or torch).
+        """
+        number: float | NDArray[np.float64] | Tensor = self._at("gain", k)
+        return number
+
+    @overload
+    def offset(self, k: Scalar) -> float: ...
+    @overload
+    def offset(self, k: NDArray[Any]) -> NDArray[np.float64]: ...
+    @overload
+    def offset(self, k: Tensor) -> Tensor: ...
+    def offset(self, k: Any) -> float | NDArray[np.float64] | Tensor:
+        """The `offset` of the ops of heads other than "mean" at step k.
+
+        ::
+
+            log(1 - p_k), and log(1e-300) at k = 0, where p is 1
+
+        Parameters
+        ----------
+        k : int or array of int
+            The step, in 0..steps.
+
+        Returns
+        -------
+        float or array
+            A float for an int, else float64 like `k` (NumPy or torch).
+        """
+        number: float | NDArray[np.float64] | Tensor = self._at("offset", k)
+        return number
+
+    def _at(self, name: str, k: Any) -> Any:
+        op = f"BlackoutModel.{name}"
+        value = self._tables[name].at(op, as_index(op, "k", k, 0, self.schedule.steps))
+        return float(value) if is_plain(k) else value

@@ -25,6 +25,11 @@ def ema_decay(updates: int, max_decay: float = 0.9999) -> float:
     -------
     float
         The decay.
+
+    Examples
+    --------
+    >>> round(fb.models.ema_decay(1), 4)
+    0.1818
     """
     return min(max_decay, (1 + updates) / (10 + updates))
 

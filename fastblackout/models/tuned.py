@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ..schedule.schedule import Schedule
 
-FAR = 3  # how many times more or fewer steps may follow from a number that was searched
+FAR = 3  # the times of a searched number of steps serve for up to so many times more or fewer
 GOOD_ENOUGH = 1.1  # how many times the least distance the usual number of steps may have
 
 

@@ -180,9 +180,10 @@ def multinomial_log_prob(x: TensorT | RealLike, probs: TensorT | RealLike) -> Te
     Notes
     -----
     For NumPy arrays and plain CPU tensors the law is made of K - 1 binomial draws. The error is the sum of the errors
-    of fb.binomial_log_prob for these. Chances are quotients of rounded sums. So h levels above the lowest, the error
-    has (h + 2) 2^-51 |x - n p| in place of 2^-51 |x - n p|. Tensors that need a gradient, are traced or lie on a device
-    go through lgamma, with an error of about 1e-16 n log n, n the sum of x. The gradient is by `probs`.
+    of fb.binomial_log_prob for these. Chances are quotients of rounded sums. So h levels above the lowest,
+    the error has (h + 2) ``2^-51 |x - n p|`` in place of ``2^-51 |x - n p|``. Tensors that need a gradient, are traced
+    or lie on a device go through lgamma, with an error of about 1e-16 n log n, n the sum of x. The gradient is by
+    `probs`.
 
     References
     ----------

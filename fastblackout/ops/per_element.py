@@ -38,7 +38,7 @@ Limits = dict[str, tuple[str, float, float]]  # of numbers, by name: a rule, the
 
 _PROBABILITY = "must be in [0, 1]", 1.0, 0.0
 _MAX_RATE = 2.0**52  # of fb.poisson
-_RATE = "must be finite and at least 0", _MAX_RATE, 0.0
+_RATE = "must be in 0..2^52", _MAX_RATE, 0.0
 _GAIN = "must be finite and at least 0", FLOAT32_MAX, 0.0
 _INPUT = "must be finite in float32", FLOAT32_MAX, -FLOAT32_MAX
 # What the op takes in the place of a number of each element, which is applied to its draw.

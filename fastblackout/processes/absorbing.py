@@ -31,6 +31,11 @@ class Absorbing(Redraw):
     References
     ----------
     Austin et al., arXiv 2107.03006; Lou et al., arXiv 2310.16834; Sahoo et al., arXiv 2406.07524.
+
+    Examples
+    --------
+    >>> fb.Absorbing(4).sample_forward(np.array([[0, 1, 2, 0, 1, 2]]), 1.0, rng=fb.Philox(1))
+    array([[3, 3, 2, 3, 1, 3]])
     """
 
     def __init__(self, states: int, mask: int | None = None) -> None:

@@ -13,19 +13,19 @@ from ..ops.categorical import categorical, categorical_bridge
 from ..philox import Philox
 from .draws import draw
 from .inputs import any_library, like_of, move
+from .laws import Laws
 from .matrices.evaluation import Evaluation, Evaluator
 from .matrices.kept import FEWEST, Kept
 from .matrices.lookup import Lookup
-from .posterior_laws import PosteriorLaws
 
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from ..typing import ArrayT, Backend, Numbers, NumpyLike
+    from ..typing import ArrayT, Backend, NumpyLike, Real
 
 
-class Process(PosteriorLaws):
+class Process(Laws):
     """A continuous-time Markov chain on the states 0..S-1 with generator Q.
 
     ::
@@ -102,7 +102,7 @@ class Process(PosteriorLaws):
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__ | {"_kept": None}
         kept = state.get("_evaluator")
-        # It holds functions and large matrices, so only what it was made of is kept, and it is made anew from that.
+        # It holds functions and large matrices. So only what it was made of is kept, and it is made again.
         if kept is not None:
             state["_evaluator"] = (kept.given, kept.method, kept.uniformization.tolerance)
         return state
@@ -141,7 +141,7 @@ class Process(PosteriorLaws):
         return move(matrices.copy() if self.states >= FEWEST else matrices, xp, device)
 
     @any_library
-    def evaluation(self, t: Numbers) -> Evaluation:
+    def evaluation(self, t: Real) -> Evaluation:
         """How P(t) is computed, and how exactly.
 
         Parameters
@@ -153,6 +153,11 @@ class Process(PosteriorLaws):
         -------
         Evaluation
             The method, and a bound on the absolute error of the entries of P(t).
+
+        Examples
+        --------
+        >>> fb.PureDeath(255).evaluation(1.0).method
+        'closed form'
         """
         (times,) = self._durations(self._op("evaluation"), t)
         return self._evaluation(np.atleast_1d(times))
@@ -176,7 +181,7 @@ class Process(PosteriorLaws):
     def sample_forward(
         self,
         x_0: ArrayT | NumpyLike,
-        t: Numbers,
+        t: Real,
         *,
         rng: Philox | torch.Tensor | None = None,
         generator: torch.Generator | None = None,
@@ -203,6 +208,11 @@ class Process(PosteriorLaws):
         -------
         array of int
             x_t, like `x_0`.
+
+        Examples
+        --------
+        >>> fb.Ehrenfest(16).sample_forward(np.full((1, 8), 16, np.uint8), 0.5, rng=fb.Philox(1))
+        array([[12, 13, 10,  9, 10, 11,  9, 11]], dtype=uint8)
         """
         op = self._op("sample_forward")
         durations = self._durations(op, t)
@@ -215,8 +225,8 @@ class Process(PosteriorLaws):
         self,
         x_t: ArrayT | NumpyLike,
         x_0: ArrayT | NumpyLike,
-        s: Numbers,
-        t: Numbers,
+        s: Real,
+        t: Real,
         *,
         rng: Philox | torch.Tensor | None = None,
         generator: torch.Generator | None = None,

@@ -10,11 +10,11 @@ from .inputs import any_library, like_of, move, visible
 
 if TYPE_CHECKING:
     from ..probability import Prob
-    from ..typing import ArrayT, Numbers, NumpyLike
+    from ..typing import ArrayT, NumpyLike, Real
 
 
 @any_library
-def births_from_logits(logits: ArrayT | NumpyLike, gain: Numbers = 1.0) -> ArrayT:
+def births_from_logits(logits: ArrayT | NumpyLike, gain: Real = 1.0) -> ArrayT:
     """The expected births of a Blackout Diffusion network, from its output, elementwise.
 
     ::
@@ -32,13 +32,18 @@ def births_from_logits(logits: ArrayT | NumpyLike, gain: Numbers = 1.0) -> Array
     -------
     array
         y = E[x_0 - x_t | x_t], like `logits`.
+
+    Examples
+    --------
+    >>> fb.processes.conversion.births_from_logits(np.array([0.0, 1.0])).round(4)
+    array([0.6931, 1.3133])
     """
     xp, _ = like_of(logits)
     return gain * (xp.logaddexp(logits, xp.zeros_like(logits)))
 
 
 @any_library
-def logits_from_births(births: ArrayT | NumpyLike, gain: Numbers = 1.0) -> ArrayT:
+def logits_from_births(births: ArrayT | NumpyLike, gain: Real = 1.0) -> ArrayT:
     """The logits of expected births, the inverse of `births_from_logits`.
 
     ::

@@ -40,7 +40,7 @@ from .inputs import a_state_each, any_library, like_of, move, one_a_sample, stat
 from .score_inverse import probs_from_score
 
 if TYPE_CHECKING:
-    from ..typing import ArrayT, Numbers, NumpyLike
+    from ..typing import ArrayT, NumpyLike, Real
     from .base import Process
 
 __all__ = [
@@ -86,6 +86,11 @@ def probs_from_logits(logits: ArrayT | NumpyLike, reachable: ArrayT | NumpyLike 
     ------
     ValueError
         If a row has no reachable state with a logit above -inf (NumPy and CPU tensors).
+
+    Examples
+    --------
+    >>> fb.processes.conversion.probs_from_logits(np.zeros(4))
+    array([0.25, 0.25, 0.25, 0.25])
     """
     xp, _ = like_of(logits)
     masked = logits if reachable is None else xp.where(reachable, logits, -math.inf)
@@ -124,7 +129,7 @@ def logits_from_probs(probs: ArrayT | NumpyLike) -> ArrayT:
 
 
 @any_library
-def jumps_into(process: Process, x_t: ArrayT | NumpyLike, t: Numbers) -> ArrayT:
+def jumps_into(process: Process, x_t: ArrayT | NumpyLike, t: Real) -> ArrayT:
     """The rates of the forward process into x_t, which turn a score into reverse rates.
 
     ::
@@ -148,12 +153,12 @@ def jumps_into(process: Process, x_t: ArrayT | NumpyLike, t: Numbers) -> ArrayT:
     return _jumps("jumps_into", process, states_of("jumps_into", "x_t", x_t, process.states), t)
 
 
-def _jumps(op: str, process: Process, now: Any, t: Numbers) -> Any:
+def _jumps(op: str, process: Process, now: Any, t: Real) -> Any:
     return process._jumps(now) * process._beta(op, t, now)
 
 
 @any_library
-def rates_from_score(process: Process, x_t: ArrayT | NumpyLike, score: ArrayT | NumpyLike, t: Numbers) -> ArrayT:
+def rates_from_score(process: Process, x_t: ArrayT | NumpyLike, score: ArrayT | NumpyLike, t: Real) -> ArrayT:
     """The reverse rates of a score.
 
     ::
@@ -184,7 +189,7 @@ def rates_from_score(process: Process, x_t: ArrayT | NumpyLike, score: ArrayT | 
 
 
 @any_library
-def score_from_rates(process: Process, x_t: ArrayT | NumpyLike, rates: ArrayT | NumpyLike, t: Numbers) -> ArrayT:
+def score_from_rates(process: Process, x_t: ArrayT | NumpyLike, rates: ArrayT | NumpyLike, t: Real) -> ArrayT:
     """The score of reverse rates, the inverse of `rates_from_score`.
 
     ::
@@ -216,7 +221,7 @@ def score_from_rates(process: Process, x_t: ArrayT | NumpyLike, rates: ArrayT | 
 
 
 @any_library
-def reachable_from(process: Process, x_t: ArrayT | NumpyLike, t: Numbers) -> ArrayT:
+def reachable_from(process: Process, x_t: ArrayT | NumpyLike, t: Real) -> ArrayT:
     """Whether x_0 can be at x_t at time t at all, for every x_0.
 
     Parameters
@@ -241,7 +246,7 @@ def reachable_from(process: Process, x_t: ArrayT | NumpyLike, t: Numbers) -> Arr
 
 
 @any_library
-def score_from_probs(process: Process, x_t: ArrayT | NumpyLike, probs: ArrayT | NumpyLike, t: Numbers) -> ArrayT:
+def score_from_probs(process: Process, x_t: ArrayT | NumpyLike, probs: ArrayT | NumpyLike, t: Real) -> ArrayT:
     """The score of a law of x_0.
 
     ::

@@ -52,6 +52,11 @@ class Ehrenfest(Process):
     References
     ----------
     Ehrenfest, 1907; as a diffusion model: Winkler et al., arXiv 2405.03549.
+
+    Examples
+    --------
+    >>> fb.Ehrenfest(4).stationary()
+    array([0.0625, 0.25  , 0.375 , 0.25  , 0.0625])
     """
 
     def __init__(self, balls: int, up: float = 1.0, down: float = 1.0) -> None:
@@ -98,7 +103,7 @@ class Ehrenfest(Process):
         for first in range(0, len(t), step):
             times, into = t[first : first + step], result[first : first + step]
             self._last_rows(times, self.up, self.down, into[:, size - half :])
-            # The other rows are those of the urn seen from its other side, which is the same urn where a = b.
+            # The other rows belong to the urn seen from its other side. Where a = b it is the same urn.
             other = into[:, size - half :]
             if self.up != self.down:
                 other = upper[: len(times)]

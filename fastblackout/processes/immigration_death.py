@@ -56,6 +56,11 @@ class ImmigrationDeath(Process):
     References
     ----------
     Feller, "An Introduction to Probability Theory", vol. I, XVII.7.
+
+    Examples
+    --------
+    >>> fb.ImmigrationDeath(2.0)
+    ImmigrationDeath(2.0, max_count=18, boundary='blocked')
     """
 
     def __init__(self, rate: float, max_count: int | None = None, boundary: Boundary = "blocked") -> None:

@@ -48,6 +48,12 @@ class MarkovProcess(Process):
 
     What divides by entries of P(t) (`log_prob`, `bridge`, `reverse_rate`, `score`, `posterior`) always uses
     uniformization with a tolerance of 1e-250. This keeps the relative accuracy of small entries.
+
+    Examples
+    --------
+    >>> process = fb.MarkovProcess(np.array([[-1.0, 1.0], [2.0, -2.0]]))
+    >>> process.stationary().round(4)
+    array([0.6667, 0.3333])
     """
 
     def __init__(self, Q: Any, *, method: Method = "auto", tolerance: float = 1e-12) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from ..typing import ArrayT, Backend, Numbers, NumpyLike
+    from ..typing import ArrayT, Backend, NumpyLike, Real
 
     Times = NDArray[np.float64]
 
@@ -80,7 +80,7 @@ class PureDeath(Process):
         return Evaluation("closed form", binomial_error(self.max_count, 8))  # exp and expm1 to 4 u
 
     @any_library
-    def log_prob(self, x_t: ArrayT | NumpyLike, x_0: ArrayT | NumpyLike, t: Numbers) -> ArrayT:
+    def log_prob(self, x_t: ArrayT | NumpyLike, x_0: ArrayT | NumpyLike, t: Real) -> ArrayT:
         """The log-probability of x_t given x_0, element by element, by `fb.thin_log_prob`.
 
         ::
@@ -108,7 +108,7 @@ class PureDeath(Process):
         return thin_log_prob(now, then, alive_at(times))
 
     @any_library
-    def bridge(self, x_t: ArrayT | NumpyLike, x_0: ArrayT | NumpyLike, s: Numbers, t: Numbers) -> ArrayT:
+    def bridge(self, x_t: ArrayT | NumpyLike, x_0: ArrayT | NumpyLike, s: Real, t: Real) -> ArrayT:
         """The law of x_s given x_t and x_0, for 0 <= s <= t.
 
         ::
@@ -153,7 +153,7 @@ class PureDeath(Process):
         return in_parts(op, as_they_are, self._held, body, (now, then), durations)
 
     @any_library
-    def reverse_rate(self, x_t: ArrayT | NumpyLike, x_0: ArrayT | NumpyLike, t: Numbers) -> ArrayT:
+    def reverse_rate(self, x_t: ArrayT | NumpyLike, x_0: ArrayT | NumpyLike, t: Real) -> ArrayT:
         """The rate of births given x_0, at i = x_t + 1.
 
         ::
@@ -199,7 +199,7 @@ class PureDeath(Process):
     def sample_forward(
         self,
         x_0: ArrayT | NumpyLike,
-        t: Numbers,
+        t: Real,
         *,
         rng: Philox | torch.Tensor | None = None,
         generator: torch.Generator | None = None,
@@ -240,8 +240,8 @@ class PureDeath(Process):
         self,
         x_t: ArrayT | NumpyLike,
         x_0: ArrayT | NumpyLike,
-        s: Numbers,
-        t: Numbers,
+        s: Real,
+        t: Real,
         *,
         rng: Philox | torch.Tensor | None = None,
         generator: torch.Generator | None = None,

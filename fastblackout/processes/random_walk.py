@@ -46,6 +46,14 @@ class RandomWalk(Process):
     References
     ----------
     Feller, "An Introduction to Probability Theory", vol. I, XVI.3; Strang, SIAM Review 41 (1999).
+
+    Examples
+    --------
+    >>> fb.RandomWalk(4).generator()
+    array([[-1.,  1.,  0.,  0.],
+           [ 1., -2.,  1.,  0.],
+           [ 0.,  1., -2.,  1.],
+           [ 0.,  0.,  1., -1.]])
     """
 
     def __init__(self, states: int, rate: float = 1.0) -> None:

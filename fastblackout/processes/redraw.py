@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from ..typing import ArrayT, Backend, Numbers, NumpyLike
+    from ..typing import Array, ArrayT, Backend, NumpyLike, Real
 
     Times = NDArray[np.float64]
 
@@ -55,9 +55,15 @@ class Redraw(Process):
     References
     ----------
     Austin et al., arXiv 2107.03006, appendix A.2; Vignac et al., arXiv 2209.14734 (r of the data's marginals).
+
+    Examples
+    --------
+    >>> process = fb.Redraw(np.array([0.5, 0.25, 0.25]))
+    >>> process.sample_forward(np.zeros((1, 8), np.uint8), 1.0, rng=fb.Philox(1))
+    array([[0, 0, 0, 0, 0, 1, 1, 0]], dtype=uint8)
     """
 
-    def __init__(self, law: Numbers) -> None:
+    def __init__(self, law: Array) -> None:
         table = np.asarray(host(law, "Redraw", "law"))
         if table.ndim != 1 or not 2 <= len(table) <= MOST_WORDS:
             raise ValueError(f"Redraw: law: shape must be (S,) with S in 2..{MOST_WORDS}, got {table.shape}")
@@ -116,7 +122,7 @@ class Redraw(Process):
         times_of(self._op("transition_matrix"), "t", t)
         return super().transition_matrix(t)
 
-    def evaluation(self, t: Numbers) -> Evaluation:
+    def evaluation(self, t: Real) -> Evaluation:
         """How P(t) is computed, and how exactly, as in `Process`.
 
         Parameters
@@ -176,7 +182,7 @@ class Redraw(Process):
     def sample_forward(
         self,
         x_0: ArrayT | NumpyLike,
-        t: Numbers,
+        t: Real,
         *,
         rng: Philox | torch.Tensor | None = None,
         generator: torch.Generator | None = None,
@@ -219,8 +225,8 @@ class Redraw(Process):
         self,
         x_t: ArrayT | NumpyLike,
         x_0: ArrayT | NumpyLike,
-        s: Numbers,
-        t: Numbers,
+        s: Real,
+        t: Real,
         *,
         rng: Philox | torch.Tensor | None = None,
         generator: torch.Generator | None = None,

@@ -29,6 +29,11 @@ class Uniform(Redraw):
     References
     ----------
     Hoogeboom et al., "Argmax Flows and Multinomial Diffusion", NeurIPS 2021; Austin et al., arXiv 2107.03006.
+
+    Examples
+    --------
+    >>> fb.Uniform(4).transition_matrix(np.log(2.0))[0]
+    array([0.625, 0.125, 0.125, 0.125])
     """
 
     def __init__(self, states: int) -> None:

@@ -36,11 +36,10 @@ def rows(array: Array, key: Philox, op: str, argument: str) -> Array:
 def count_rows(array: Array, max_count: int, key: Philox, op: str, argument: str) -> I64:
     """Counts as (B, N) int64. ValueError unless they are whole numbers in 0..max_count."""
     flat = rows(array, key, op, argument)
-    wrong = ~((flat >= 0) & (flat <= max_count))
+    wrong = ~((flat >= 0) & (flat <= max_count) & (flat == np.floor(flat)))
     if wrong.any():
-        raise ValueError(f"{op}: {argument}: counts must be in 0..{max_count}, got {flat[wrong][0]}{place_of(wrong)}")
-    if flat.dtype.kind == "f" and (wrong := flat != np.floor(flat)).any():
-        raise ValueError(f"{op}: {argument}: counts must be whole numbers, got {flat[wrong][0]}{place_of(wrong)}")
+        rule = f"must be whole numbers in 0..{max_count}"
+        raise ValueError(f"{op}: {argument}: {rule}, got {flat[wrong][0]}{place_of(wrong)}")
     return flat.astype(np.int64)
 
 
@@ -86,14 +85,15 @@ def expected_births(logits: Array | None, births: Array | None, gain: F64, key: 
             # float64 first: the limit itself would round to infinity in float16, and let infinity pass
             wrong = ~((given >= 0) & (given.astype(np.float64) <= _FLOAT32_MAX))
             if wrong.any():
-                raise ValueError(f"{op}: births: must be finite in float32 and at least 0, got {given[wrong][0]}")
+                raise ValueError(f"{op}: births: must be finite and at least 0, got {float(given[wrong][0]):.17g}")
             y = given.astype(np.float32)
         elif logits is not None:
-            logit = rows(logits, key, op, "logits")
-            logit = from_bfloat16(logit) if logit.dtype == np.uint16 else logit.astype(np.float32)
+            given = rows(logits, key, op, "logits")
+            given = from_bfloat16(given) if given.dtype == np.uint16 else given
+            logit = given.astype(np.float32)
             wrong = ~np.isfinite(logit)
             if wrong.any():
-                raise ValueError(f"{op}: logits: must be finite in float32, got {logit[wrong][0]}")
+                raise ValueError(f"{op}: logits: must be finite in float32, got {float(given[wrong][0]):.17g}")
             y = gain.astype(np.float32)[:, None] * softplus(logit)
         else:
             raise TypeError(f"{op}: logits: must be given unless births is, got None")

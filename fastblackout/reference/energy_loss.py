@@ -33,7 +33,7 @@ def energy_loss(x_t: Array, logits: Array, births: Array, weight: F64, offset: F
 
     x_t: (B, ...) counts in 0..max_count. logits: (S, B, ...), float16, float32 or float64 (rounded to float32), uint16
     as the bits of bfloat16. births: x_t's shape, >= 0. weight: (B,). offset: (B,).
-    norms: |y_s - N| for s = 0..S-1, then |y_s - y_r| for (s, r) = (0, 1), (0, 2), .., (S - 2, S - 1).
+    norms: ``|y_s - N|`` for s = 0..S-1, then ``|y_s - y_r|`` for (s, r) = (0, 1), (0, 2), .., (S - 2, S - 1).
     A sample whose squares or their sum exceed float32 has an infinite norm.
     """
     logits, births = widened(logits), widened(births)
@@ -56,7 +56,7 @@ def energy_loss(x_t: Array, logits: Array, births: Array, weight: F64, offset: F
 def energy_loss_backward(
     x_t: Array, logits: Array, births: Array, coefficient: F64, offset: F32, max_count: int, norms: F64
 ) -> Array:
-    """The gradient by the logits, in their shape and dtype (uint16: the bits of bfloat16).
+    """The gradient by the logits, in their shape and dtype (uint16: the bits of bfloat16)::
 
         [ a_s (y_s - N) - sum over r != s, ascending, of c_sr (y_s - y_r) ] * 2 room sigmoid(z_s) (1 - sigmoid(z_s)),
         a_s = coefficient / (S |y_s - N|),  c_sr = coefficient / (S (S - 1) |y_s - y_r|)

@@ -41,7 +41,7 @@ from . import portfloat as pf
 if TYPE_CHECKING:
     from .dtypes import F64
 _LOG_2_PI = 1.8378770664093453
-_LEAST_NORMAL = 2.0**-1022
+_LEAST_NORMAL, _TINY = 2.0**-1022, 2.0**-900
 
 
 def _log(x: F64) -> F64:
@@ -51,11 +51,20 @@ def _log(x: F64) -> F64:
 
 
 def _stirling_rest(z: F64) -> F64:
-    """S(z), z > 0."""
-    y = 1.0 / np.where(z < 16.0, 16.0, z)
-    series = y * pf.horner(pf.STIRLING, y * y)
-    near = np.where(z < 16.0, z, 1.0)
-    return np.where(z < 16.0, pf.log_gamma(near) - (((near - 0.5) * pf.log(near) - near) + 0.5 * _LOG_2_PI), series)
+    """S(z), z > 0: Stirling's series from 12 on. Below, that of w = z + 8, and what lies between the two,
+
+        (z - 1/2) log(1 + 8 / z) - log(z (z + 1) .. (z + 7) / w^8) - 8,
+
+    whose terms stay small, while those of log Gamma(z) cancel. Below 2^-900 it is -log(2 pi z) / 2.
+    """
+    tiny, low = z < _TINY, z < 12.0
+    near = np.where(low & ~tiny, z, 1.0)
+    w, t = near + 8.0, near * (near + 7.0)
+    y, square = 1.0 / np.where(low, w, z), w * w
+    share = ((t / square) * ((t + 6.0) / square)) * (((t + 10.0) / square) * ((t + 12.0) / square))
+    between = ((near - 0.5) * pf.log1p(8.0 / near) - pf.log(share)) - 8.0
+    series = y * pf.horner(pf.STIRLING, y * y) + np.where(low, between, 0.0)
+    return np.where(tiny, -0.5 * (pf.log(np.where(tiny, z, 1.0)) + _LOG_2_PI), series)
 
 
 def _deviance(x: F64, mean: F64, d: F64, log_ratio: F64) -> F64:

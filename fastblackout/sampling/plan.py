@@ -45,7 +45,7 @@ class Usual(NamedTuple):
     last_step: LastStep
 
 
-EXACT = Usual("cosine", "draw")  # of `fb.sample`
+EXACT = Usual("cosine", "draw")  # what `fb.sample` does
 
 
 def plan_of(op: str, model: Any, schedule: Schedule, asked: Asked, labels: bool, usual: Usual = EXACT) -> Plan:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import torch
 
@@ -26,6 +26,23 @@ if TYPE_CHECKING:
 
     from ..schedule.schedule import Schedule
     from ..typing import Grid, LastStep, Rounding, Sampler
+
+    class Options(TypedDict, total=False):
+        """The arguments of `sample` that parts of a batch share."""
+
+        steps: int | None
+        grid: Grid | Sequence[float] | None
+        sampler: Sampler
+        rounding: Rounding
+        attrition: float
+        guidance: float | Sequence[float] | None
+        known: Tensor | None
+        mask: Tensor | None
+        start: Tensor | None
+        callback: Callable[[int, int, Tensor], None] | None
+        cuda_graph: bool
+        last_step: LastStep | None
+
 
 __all__ = ["SAMPLERS", "sample", "sample_in_batches"]
 
@@ -202,7 +219,7 @@ def sample_in_batches(
     batch: int,
     rng: Philox,
     labels: Tensor | None = None,
-    **options: Any,
+    **options: Unpack[Options],
 ) -> Iterator[Tensor]:
     """`sample` for the rows of `shape` in parts. Put together, they are what one call would draw.
 

@@ -29,7 +29,7 @@ class Setting(NamedTuple):
     schedule: Schedule
     rule: Rule
     labels: Tensor | None = None
-    guided: bool = False  # whether any step is
+    guided: bool = False  # whether any step is guided
     known: Any = None
     mask: Tensor | None = None
     dropout: KeptDropout | None = None
@@ -44,12 +44,12 @@ class Numbers(NamedTuple):
 
     time: Any  # k_t
     of_head: Any  # `Head.number` at k_t
-    next_center: Any  # of the network's input at k_s
+    next_center: Any  # the centre of the network's input at k_s
     next_scale: Any
-    center: Any  # of its input at k_t; this and the next two are used with a mask only
+    center: Any  # the centre of its input at k_t; this and the next two are used with a mask only
     scale: Any
-    guidance: Any  # w, which may be 0 in some steps of a guided run
-    survival: Prob  # until k_t
+    guidance: Any  # the guidance w, which may be 0 in some steps of a guided run
+    survival: Prob  # the survival probability until k_t
     rule: tuple[Any, ...]  # what `Rule.numbers` returned
 
 

@@ -12,7 +12,7 @@ from ..arrays import in_functorch
 from ..ground.values import as_float, check_mask, check_real_tensor, is_tensor, settled, shown
 from . import indices
 
-Take = Callable[[str, Any], Any]  # of a schedule: its table of this name at steps
+Take = Callable[[str, Any], Any]  # gives the table of a schedule by this name, at steps
 
 _RULE = "a float is a time in [0, 1], from the first step to the last (a step itself is an int)"
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..models import BlackoutModel
     from .config import TrainConfig
 
-RESIDENT_SHARE = 0.25  # of a GPU's free memory: training counts that need no more lie there as a whole
+RESIDENT_SHARE = 0.25  # training counts that need no more of a GPU's free memory lie there as a whole
 _COPIED_AT_ONCE = 1 << 26  # bytes
 
 
@@ -51,7 +51,7 @@ class _OnHost(NamedTuple):
     """
 
     integers: Tensor  # (4, B) int64: index, whether it is mirrored, label, k
-    doubles: Tensor  # (3, B) float64: the first three of Numbers
+    doubles: Tensor  # (3, B) float64: the first three fields of Numbers
     singles: Tensor  # (3, B) float32: the others
     images: Tensor | None
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 FOLDER = "tensorboard"
-# Of the values of a record in log.jsonl; names before a slash are one group of charts.
+# The tags of the values of a record in log.jsonl. Tags with one name before the slash are one group of charts.
 TAGS = {
     "loss": "loss/training",
     "held_out_loss": "loss/held_out",

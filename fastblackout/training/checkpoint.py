@@ -30,11 +30,12 @@ FORMAT = "fastblackout-checkpoint"
 FORMAT_VERSION = 1
 NETWORK, EMA, OPTIMIZER = "network.safetensors", "ema.safetensors", "state/optimizer.safetensors"
 CONFIG = "config.json"
-TRIED = "compiled"  # in a description: a trial has found compiled steps to be faster on the machine of the training
-SINCE_LOG = "since_log"  # there, too: what the next record of the log is made of, see since_log.py
+# Keys of a description. A trial has found compiled steps to be faster on the machine of the training.
+TRIED = "compiled"
+SINCE_LOG = "since_log"  # what the next record of the log is made of; see since_log.py
 _STEP = re.compile(r"step-(\d{8,})")
 _TEMPORARY = ".unfinished-"
-_MOST_CONFIG = 1 << 24  # the most bytes of a config.json; that of a usual run has two thousand
+_MOST_CONFIG = 1 << 24  # the most bytes of a config.json; a usual one has two thousand
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ def _head(step: int, config: Mapping[str, Any], digests: Mapping[str, str]) -> b
     """The content of config.json; digests: of the other files."""
     files = {CONFIG: "", **digests}  # first, so that its line can be deleted by hand and JSON is left
     head = {"format": FORMAT, "format_version": FORMAT_VERSION, "step": step, "files": files, "config": config}
-    files[CONFIG] = digest_of(json.loads(json.dumps(head)))  # of what a reader will find
+    files[CONFIG] = digest_of(json.loads(json.dumps(head)))  # the digest of what a reader will find
     return (json.dumps(head, indent=1) + "\n").encode()
 
 

@@ -239,8 +239,8 @@ _OF_HEADS = {"head", "noise_channels", "draws"}
 _LATER = ("components", "bits_every", "tensorboard", "compile", "precision", "cuda_graph", "accumulate")
 
 PRESETS: dict[str, dict[str, Any]] = {name: known.preset for name, known in SETS.items()}
-# What goes with a table of counts where it is not given. Of rows of ten columns with long tails a beta-binomial head
-# had the variances, the correlations and the zeros right after 2,000 steps; a mean head had halved variances.
+# Options of a table of counts where they are not given. On rows of ten columns with long tails, a beta-binomial head
+# had the variances, the correlations and the zeros right after 2,000 steps. A mean head had halved the variances.
 OF_TABLE: dict[str, Any] = {
     "network": "mlp", "head": "beta-binomial", "steps": 10_000, "batch": 256, "decay": True,
     "times": "uniform",

@@ -39,19 +39,42 @@ MAX_COUNTS = {"cifar10": 255, "celeba64": 255, "mnist-binary": 1}
 
 
 def convert(file: str | os.PathLike[str], out: str | os.PathLike[str], program: str, dataset: DataName) -> Path:
-    """Writes the checkpoint in `file`, of a Blackout Diffusion network, as the run `out`; the checkpoint's folder.
+    """Write the checkpoint of another program as a run.
 
-    program: "score-sde" or "lanl", who wrote the file. dataset: "cifar10", "celeba64" or "mnist-binary", which gives
-        what a file of theirs does not tell: size and largest count of the images, end of the schedule, dropout; all as
-        in the recipe "paper" of that data set. The network's architecture is read from names and shapes.
-    The run has head "mean", parametrization "paper" and input "reference"; as many times as the buffer `sigmas` is
-    long. Its weights are the file's to the bit; it can be sampled and evaluated, and not be trained on.
+    Parameters
+    ----------
+    file : str or os.PathLike
+        The checkpoint of a Blackout Diffusion network.
+    out : str or os.PathLike
+        The folder of the run to make.
+    program : {"score-sde", "lanl"}
+        Which program wrote the file.
+    dataset : {"cifar10", "celeba64", "mnist-binary"}
+        The data set. It gives what the file does not tell: size and largest count of the images, end of the schedule
+        and dropout, all as in its recipe "paper".
 
-    Raises ValueError, before anything is written, for a file that is damaged or holds more than tensors, numbers and
-    NumPy's arrays (pickled code is never run), and for weights that are not of an `NCSNpp`. The optimizer's state and
-    the losses are left out.
+    Returns
+    -------
+    pathlib.Path
+        The checkpoint's folder.
 
-        >>> convert("checkpoint.pth", "runs/authors", "lanl", "cifar10")
+    Raises
+    ------
+    ValueError
+        If the file is damaged, holds more than tensors, numbers and NumPy's arrays, or holds weights that are not of an
+        `NCSNpp`. Nothing is written then. Pickled code is never run.
+
+    Notes
+    -----
+    The architecture of the network is read from names and shapes. The run has head "mean", parametrization "paper" and
+    input "reference", and as many times as the buffer `sigmas` is long. Its weights are the file's to the bit. The
+    optimizer's state and the losses are left out, so the run can be sampled and evaluated, but not trained on.
+
+    Examples
+    --------
+    With a file of the authors' program::
+
+        convert("checkpoint.pth", "runs/authors", "lanl", "cifar10")
     """
     if program not in PROGRAMS:
         raise ValueError(f"convert: from: must be one of {', '.join(PROGRAMS)}, got {program}")

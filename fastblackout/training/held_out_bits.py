@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from ..models import BlackoutModel
 
 MOST_SAMPLES, REPEATS = 64, 4
-DRAWS = 8  # of the time, a sample and repeat: with 64 samples 2,048 in all, as many as a held-out loss has
-DRAWS_OF_MANY, NOISES = 2, 8  # of an implicit head, whose bound is that of the mean of so many of its draws
+# Draws of the time for each sample and repeat: with 64 samples 2,048 in all, as many as a held-out loss has.
+DRAWS = 8
+# The same for an implicit head, and how many of its draws make the mean that its bound is taken of.
+DRAWS_OF_MANY, NOISES = 2, 8
 _KEYS = [Philox(seed=298, call=2 * repeat) for repeat in range(REPEATS)]  # the same noise each time and in every run
 
 

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 class Numbers(NamedTuple):
     """What a loss takes of the schedule and the model at times k (B,): each (B,), all of one library."""
 
-    p: Any  # survival probabilities until k
+    p: Any  # the survival probabilities until k
     q: Any  # 1 - p
-    weight: Any  # of the loss
-    center: Any  # of the network's input; this and the next ones are used in float32
+    weight: Any  # the weight of the loss
+    center: Any  # the centre of the network's input; this and the next ones are used in float32
     scale: Any
     of_head: Any  # `Head.number` at k
 

@@ -52,7 +52,7 @@ class Journal:
         atomic_write(own(self.path), "".join(json.dumps(record) + "\n" for record in self.records).encode())
         self._progress = Progress(total, "steps", done=step, shown=progress)
         self._last_part = -total
-        self._judged: dict[str, str] = {}  # the last of each number in SHORT
+        self._judged: dict[str, str] = {}  # the last value of each number in SHORT
         self._board = Board(run, step, self.records) if tensorboard else None
 
     def __enter__(self) -> Journal:

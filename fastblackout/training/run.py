@@ -156,7 +156,7 @@ def train_in_held_folder(
 
 def _loop(trainer: Trainer, run: Path, total: int, journal: Journal, stop: Stop, saved: Path) -> Path:
     config, ranks, saved_at, since_log = trainer.config, trainer.ranks, trainer.step, trainer.since_log
-    begun_at, steps, seconds = trainer.step, 0, 0.0  # two of them since the last record
+    begun_at, steps, seconds = trainer.step, 0, 0.0  # steps and seconds count since the last record
     # A run that was stopped at this very step may have left its evaluation or pictures undone.
     look(trainer, run, journal, stop)
     while not ranks.agree(stop) and trainer.step < total:

@@ -83,7 +83,7 @@ class Trainer:
         self.replica: torch.nn.Module = self.model  # what a step calls; `join` puts another in its place
         elements = int(np.prod(dataset.shape))
         self.unit = loss_unit(self.schedule, config.weight, dataset.max_count, elements, config.head)
-        # There is at most one evaluation an epoch, and one at the end: see _look in run.py.
+        # There is at most one evaluation an epoch, and one at the end: see looks.py.
         between = min(max(config.held_out_every, -(-len(dataset.train) // config.batch)), self.total)
         most = images_allowed(between, config.batch)
         self.held_out = HeldOut(dataset, self.model, config.weight, self.unit, device, most, config.times)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 FEWEST = 2_000  # samples through the network that are worth a look at how long a step takes; the largest takes 1 s each
 LONG = 20 * 60.0  # seconds of a training that is worth a trial: compiling takes a minute or two, and gains a fifth
 ROUNDS, STEPS = 3, 3  # rounds of the trial, and the steps of each way in a round
-GAIN = 0.97  # of the time of a step as written, what a compiled one may take at most: what is nearer is noise
+GAIN = 0.97  # the most that a compiled step may take of the time of a step as written: less gain is noise
 
 
 class Trial(NamedTuple):
@@ -47,7 +47,7 @@ def trial_of(config: TrainConfig, dataset: Dataset, device: torch.device, shown:
     if why_not_compiled(device) is not None:
         return None
     written = Trainer(replace(config, compile="off"), dataset, {}, device)
-    _seconds(written)  # what a first step has to do once
+    _seconds(written)  # a first step has more to do, once
     if min(_seconds(written) for _ in range(STEPS)) * written.total < LONG:
         return None
     if shown:

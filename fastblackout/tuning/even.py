@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 FALL, LAST_ALIVE = 3.5, 0.4  # measured: on MNIST and Fashion-MNIST the first bounds, on digits the second
 # The error is measured at the times of these grids.
 PLACES: tuple[tuple[Grid, int], ...] = (("early", 26), ("cosine", 6))
-NUMBER = 64  # images that it is measured with
+NUMBER = 64  # images with which it is measured
 STEPS = (2, 3, 5, 10, 20)  # with 50 the usual grids are as good or better
 
 

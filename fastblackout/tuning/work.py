@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from ..schedule.schedule import Schedule
 
 BATCH = 200  # samples that are drawn at once
-PARTS = 3  # of the samples of a trial, after each of which it may be given up
-KEYS = 2  # other keys that the result is judged with
+PARTS = 3  # parts of the samples of a trial, which may be given up after each
+KEYS = 2  # other keys with which the result is judged
 FIRST_GUIDANCE = 0.25
-MOST_JUDGED = 12_000  # training images that the result is judged with
-APART = 6  # a sixth of them are the real ones beside the samples, the others are what both are compared with
+MOST_JUDGED = 12_000  # training images beside which the result is judged
+APART = 6  # a sixth of them are compared like the samples, with the others
 
 
 class Told(NamedTuple):

@@ -31,6 +31,12 @@ def power(random: np.random.Generator, low: float, high: float) -> float:
     return float(10.0 ** random.uniform(low, high))
 
 
+def some_shape(random: np.random.Generator, high: float) -> float:
+    """Any, a usual one, or one where Stirling's series does not hold yet."""
+    kind = random.random()
+    return power(random, *((-300, high) if kind < 0.3 else (-3, 6) if kind < 0.6 else (-1, 1.5)))
+
+
 def whole(random: np.random.Generator, high: float = 15.95) -> int:
     return int(power(random, 0, high)) - 1
 
@@ -38,9 +44,10 @@ def whole(random: np.random.Generator, high: float = 15.95) -> int:
 def near(random: np.random.Generator, mean: float, deviation: float, high: float, low: float = 0) -> int:
     """A whole number near the middle, far out, or at an end."""
     kind = random.integers(6)
-    found = mean + deviation * random.normal() * (1, 1, 5, 40, 0, 0)[kind]
-    if kind == 4:
+    if kind < 4 and np.isfinite(deviation):
+        found = mean + deviation * random.normal() * (1, 1, 5, 40)[kind]
+    elif kind < 5 or not np.isfinite(high):
         found = whole(random) * (1 if low == 0 else random.choice((-1, 1)))
-    if kind == 5 and np.isfinite(high):
+    else:
         found = random.choice((low, high))
     return int(min(max(round(found), low), high, 2**53))

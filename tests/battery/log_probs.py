@@ -10,7 +10,7 @@ import numpy as np
 from mpmath import log, log1p, loggamma, mpf
 
 import fastblackout as fb
-from battery.arguments import LogProb, Numbers, logs, near, power, whole
+from battery.arguments import LogProb, Numbers, logs, near, power, some_shape, whole
 from battery.binomial_log_probs import BINOMIALS, choose, pair
 from battery.draws import seed_of
 from battery.results import Greatest, Row
@@ -19,8 +19,8 @@ BATCH = 50
 
 
 def beta_binomial_given(random: np.random.Generator) -> Numbers:
-    n = whole(random)
-    a, b = (power(random, *((-300, 15.9) if random.random() < 0.3 else (-3, 6))) for _ in range(2))
+    n = whole(random, random.choice((1, 15.95)))
+    a, b = (some_shape(random, 15.9) for _ in range(2))
     mean = n * (a / (a + b))
     deviation = np.sqrt(mean * (b / (a + b)) * ((a + b + n) / (a + b + 1)))
     return near(random, mean, deviation, n), n, a, b
@@ -38,7 +38,7 @@ def beta_binomial_bound(x: float, n: float, a: float, b: float, truth: Any) -> f
 
 
 def negative_binomial_given(random: np.random.Generator) -> Numbers:
-    r = power(random, *((-300, 15.6) if random.random() < 0.3 else (-3, 6)))
+    r = some_shape(random, 15.6)
     mean = power(random, *((-300, 15.6) if random.random() < 0.2 else (-3, 9)))
     return near(random, mean, np.sqrt(mean + mean * (mean / r)) if mean / r < 1e300 else mean, 2**53), r, mean
 
@@ -55,7 +55,7 @@ def negative_binomial_bound(x: float, r: float, mean: float, truth: Any) -> floa
 
 
 def gamma_given(random: np.random.Generator) -> Numbers:
-    shape, scale = power(random, *((-300, 15.9) if random.random() < 0.3 else (-3, 6))), power(random, -30, 30)
+    shape, scale = some_shape(random, 15.9), power(random, -30, 30)
     x = power(random, -300, 300) if random.random() < 0.3 else abs(shape + random.normal() * np.sqrt(shape)) * scale
     return min(max(x, 5e-324), 1e308), shape, scale
 
@@ -70,7 +70,7 @@ def gamma_bound(x: float, shape: float, scale: float, truth: Any) -> float:
 
 
 def beta_given(random: np.random.Generator) -> Numbers:
-    a, b = (power(random, *((-300, 15.6) if random.random() < 0.3 else (-3, 6))) for _ in range(2))
+    a, b = (some_shape(random, 15.6) for _ in range(2))
     share = a / (a + b)
     typical = share + random.normal() * np.sqrt(share * (b / (a + b)) / (a + b + 1))
     small = typical if random.random() < 0.6 else power(random, -300, -0.1)

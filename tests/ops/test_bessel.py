@@ -9,7 +9,7 @@ from scipy import special, stats
 import fastblackout as fb
 from fastblackout.reference.bessel import _Pair
 from support.arrays import DLPackOnly, bits
-from support.helpers import assert_named, chi_square_counts
+from support.helpers import chi_square_counts
 
 RNG = fb.Philox(seed=96, first_sample=2, call=5)
 FALSE_ALARM = 1e-6  # of each statistical check, seeds fixed; 30 of them a run
@@ -92,24 +92,6 @@ def test_kinds_and_layouts(backend):
         given = torch.from_numpy(argument).to(dtype)
         assert torch.equal(fb.bessel(3, given, rng=RNG), fb.bessel(3, given.double(), rng=RNG))
     assert fb.bessel(7, 8.0, rng=RNG).shape == () and fb.bessel(np.empty((0, 3), int), 4.0, rng=RNG).shape == (0, 3)
-
-
-def test_errors(backend):
-    n = np.full((2, 3), 5)
-    for value in (-1, 2.5, np.nan, 2**52 + 1):
-        rule = "bessel: order: must be whole numbers in 0..4503599627370496"
-        assert_named(lambda v=value: fb.bessel(n * 0 + v, 1.0, rng=RNG), ValueError, rule, "got ")
-        rule = "bessel_log_prob: order: must be whole numbers in 0..2^52"
-        assert_named(lambda v=value: fb.bessel_log_prob(0, v, 1.0), ValueError, rule, "got ")
-    for value in (-1.0, np.nan, np.inf, 2.0**53):
-        rule = "bessel: argument: must be finite and "
-        assert_named(lambda v=value: fb.bessel(n, v, rng=RNG), ValueError, rule, f"got {value:.17g}")
-        rule = "bessel_log_prob: argument: must be in 0..2^52"
-        assert_named(lambda v=value: fb.bessel_log_prob(0, n, v), ValueError, rule, "got ")
-    rule = "bessel: argument: dtype must be one of"
-    assert_named(lambda: fb.bessel(n, np.ones(3, int), rng=RNG), TypeError, rule, "int64")
-    rule = "bessel: order and argument: shapes must broadcast"
-    assert_named(lambda: fb.bessel(n, np.ones(4), rng=RNG), ValueError, rule, "(4,)")
 
 
 def test_log_prob():

@@ -250,26 +250,3 @@ def test_logits_that_are_not_finite(family, wrong, at, backend):
             fb.posterior_loss(head, x_t, births, 1.0, **how)
         with pytest.raises(ValueError, match=f"^posterior_step: {re.escape(text)}"):
             fb.posterior_step(x_t, head, 0.5, rng=RNG, **how)
-
-
-@every_family
-def test_errors(family):
-    x, logits, how = torch.ones(2, 3, dtype=torch.int32), torch.zeros(2, 3, 11), {"family": family}
-    of = f"for family '{family}', got"
-    for head, most, kind, text in (
-        ([logits] * 2, 10, ValueError, f"head: must be an array, or a tuple of one, {of} 2"),
-        (3, 10, TypeError, "head[0]: must be a NumPy array, a torch tensor or a DLPack object, got int"),
-        (logits[0], 10, ValueError, "head[0]: shape must be (*shape of x_t, max_count + 1), (2, 3, S), got (3, 11)"),
-        (x.float(), 10, ValueError, "head[0]: shape must be (*shape of x_t, max_count + 1), (2, 3, S), got (2, 3)"),
-        (logits, 11, ValueError, f"head: must have max_count + 1 = 12 states in its last dimension {of} 11"),
-        (logits, 9, ValueError, f"head: must have max_count + 1 = 10 states in its last dimension {of} 11"),
-        (logits.long(), 10, TypeError, "head[0]: dtype must be one of float32, float64, bfloat16, float16, got int64"),
-        (logits.numpy(), 10, TypeError, "head[0]: must be of the library of x_t, got ndarray"),
-        (logits, 4096, ValueError, f"max_count: must be at most 4095 {of} 4096"),
-    ):  # fmt: skip
-        with pytest.raises(kind, match=f"^posterior_loss: {re.escape(text)}"):
-            fb.posterior_loss(head, x, x, 1.0, max_count=most, **how)
-        with pytest.raises(kind, match=f"^posterior_step: {re.escape(text)}"):
-            fb.posterior_step(x, head, 0.5, max_count=most, rng=RNG, **how)
-    most = torch.zeros(2, 3, 4096)
-    assert fb.posterior_loss(most, x, x, 1.0, max_count=4095, **how).isfinite().all()

@@ -14,7 +14,7 @@ from fastblackout.reference import categorical_rows as reference
 from fastblackout.reference import portfloat as pf
 from fastblackout.reference.philox import Stream, philox4x32
 from support.arrays import DLPackOnly, bits
-from support.helpers import BACKENDS, KEYS, assert_named, chi_square_counts, pairwise, using
+from support.helpers import BACKENDS, KEYS, chi_square_counts, pairwise, using
 
 FALSE_ALARM = 1e-6  # of each chi-square test, with fixed seeds
 NAN, INF = float("nan"), float("inf")
@@ -192,48 +192,6 @@ def changed(value, at=(1, 2, 3)):
     values = ROWS.copy()
     values[at] = value
     return values
-
-
-ERRORS = {
-    "nothing": (lambda: fb.categorical_rows(), TypeError, "weights: exactly one of weights and logits", "none"),
-    "both": (lambda: fb.categorical_rows(ROWS, logits=ROWS), TypeError, "exactly one of weights and logits", "both"),
-    "integers": (lambda: fb.categorical_rows(ROWS > 0), TypeError, "weights: dtype must be one of float32", "bool"),
-    "no rows": (lambda: fb.categorical_rows(ROWS[0, 0]), ValueError, "weights: shape must be (B, ..., S)", "(4,)"),
-    "no states": (lambda: fb.categorical_rows(logits=ROWS[..., :0]), ValueError, "logits: shape must be", "(2, 3, 0)"),
-    "dtype": (lambda: fb.categorical_rows(ROWS, dtype="float32"), ValueError, "dtype: must be one of uint8", "float32"),
-    "narrow": (
-        lambda: fb.categorical_rows(np.ones((2, 300)), dtype="uint8"),
-        TypeError,
-        "dtype: dtype must hold states up to 299",
-        "uint8",
-    ),
-    "too many": (
-        lambda: fb.categorical_rows(np.broadcast_to(np.ones(1), (1, 2**18 + 1))),
-        ValueError,
-        "weights: shape must be (B, ..., S) with S in 1..262144",
-        "(1, 262145)",
-    ),
-    "negative": (
-        lambda: fb.categorical_rows(changed(-0.5)),
-        ValueError,
-        "weights: must be finite and at least 0",
-        "-0.5",
-    ),
-    "NaN": (lambda: fb.categorical_rows(changed(NAN)), ValueError, "weights: must be finite and at least 0", "nan"),
-    "infinite": (lambda: fb.categorical_rows(changed(INF)), ValueError, "weights: must be finite", "inf"),
-    "all 0": (lambda: fb.categorical_rows(ROWS * 0), ValueError, "and one of each row above 0", "0"),
-    "logit": (lambda: fb.categorical_rows(logits=changed(INF)), ValueError, "logits: must be below infinity", "inf"),
-    "NaN logit": (lambda: fb.categorical_rows(logits=changed(NAN)), ValueError, "must be below infinity", "nan"),
-    "no logit": (lambda: fb.categorical_rows(logits=ROWS - INF), ValueError, "one of each row finite", "-inf"),
-    "backend": (lambda: fb.categorical_rows(ROWS, backend="gpu"), ValueError, "backend: must be one of", "gpu"),
-    "absent": (lambda: fb.categorical_rows(ROWS, backend="cuda"), ValueError, "backend: 'cuda' does not run", "cuda"),
-}
-
-
-@pytest.mark.parametrize("case", ERRORS)
-def test_errors_are_named(case, backend):
-    call, error, text, value = ERRORS[case]
-    assert_named(call, error, f"categorical_rows: {text}" if ":" in text.split(" ")[0] else text, value)
 
 
 def test_wrong_rows_of_tensors_give_0_and_are_not_looked_at():

@@ -29,7 +29,7 @@ from support.odd_values import FAKE, NO_NUMBERS, ODD, WRONG
 from support.right_calls import calls
 
 MINUTES = float(os.environ.get("FASTBLACKOUT_CONTRACT", "0"))
-EXAMPLES = {"valid": 12, "wrong": 20}  # of each op
+EXAMPLES = {"valid": 8, "wrong": 5}  # of each op
 AT_ONCE = 200  # of a search, with one seed
 QUIET = {"deadline": None, "database": None, "suppress_health_check": list(hypothesis.HealthCheck)}
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.sparse
 import torch
 
 import fastblackout as fb
@@ -20,12 +21,18 @@ LOGITS = np.linspace(-2, 2, 6, dtype=np.float32).reshape(2, 3)
 STATE, STEP = X % S, np.full((S, S), 1.0 / S)
 THREE, INDEX, HUGE = np.full((3, S, S), 1.0 / S), np.zeros(2, np.int64), np.broadcast_to(np.uint8(0), (1, 2**32))
 ONES, DRAWS = torch.ones(2, 3, dtype=torch.uint8), torch.zeros(2, 2, 3)
+STATES, EACH, SPARSE = np.zeros((2, 3, 11), np.float32), X / 9.0 + 0.1, scipy.sparse.csr_matrix(X)
 BASE = {
     "thin": {"x_0": X, "alive": 0.5, "rng": RNG},
     "bridge_step": {"x_t": X, "logits": LOGITS, "step": 0.5, "rng": RNG},
     "tau_leap_step": {"x_t": X, "logits": LOGITS, "step": 0.5, "rng": RNG},
     "birth_loss": {"logits": LOGITS, "births": X, "weight": 1.0},
     "energy_loss": {"logits": DRAWS, "x_t": ONES, "births": ONES, "weight": 1.0},
+    "posterior_loss": {"head": (LOGITS, LOGITS), "x_t": X, "births": X, "weight": 1.0, "family": "beta-binomial"},
+    "posterior_step": {"x_t": X, "head": (LOGITS, LOGITS), "step": 0.5, "family": "beta-binomial", "rng": RNG},
+    "split": {"counts": X, "rng": RNG},
+    "multinomial": {"count": np.ones((2, 3), np.int64), "probs": np.ones((3, 4)), "rng": RNG},
+    "skellam": {"rate_1": np.ones((2, 3)), "rate_2": 1.0, "rng": RNG},
     "normal": {"mean": LOGITS, "std": 0.5, "rng": RNG},
     "binomial": {"count": X, "prob": 0.5, "rng": RNG},
     "poisson": {"rate": LOGITS + 2, "rng": RNG},

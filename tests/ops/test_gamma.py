@@ -13,7 +13,7 @@ from fastblackout.reference.gamma import exponents, magnitudes
 from fastblackout.reference.philox import Stream, philox4x32
 from fastblackout.reference.portfloat import round_to_bfloat16
 from support.arrays import DLPackOnly, bits
-from support.helpers import assert_named, chi_square_counts
+from support.helpers import chi_square_counts
 
 RNG = fb.Philox(seed=81, first_sample=2, call=5)
 FALSE_ALARM = 1e-6  # of each statistical check, seeds fixed; 40 of them a run
@@ -219,31 +219,6 @@ def test_extremes(backend):
     np.testing.assert_allclose(scaled[both], one[both] * 1e300, rtol=1e-12)
     lost = (one == 0) & (scaled > 0)
     assert np.count_nonzero(lost) > 10_000 and not np.isnan(scaled).any()
-
-
-@pytest.mark.parametrize("value", [0.0, -1.0, -5e-324, 9.9e-301, 1.01e300, np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("size", [1, 3000])
-def test_wrong_shapes(value, size, backend):
-    shape = np.ones((2, size))
-    shape[1, -1] = value
-    text = "shape: must be finite and in 1e-300..1e+300"
-    assert_named(lambda: fb.gamma(shape, 1.0, rng=RNG), ValueError, f"gamma: {text}", f"got {value:.17g}")
-    assert_named(lambda: fb.gamma(value, np.ones(size), rng=RNG), ValueError, f"gamma: {text}", f"got {value:.17g}")
-
-
-def test_other_errors(backend):
-    rule = "gamma: scale: must be finite and at least 0"
-    for value in (-1.0, np.nan, np.inf, -5e-324):
-        assert_named(
-            lambda v=value: fb.gamma(np.ones((2, 3)), np.full(3, v), rng=RNG), ValueError, rule, f"{value:.17g}"
-        )
-    assert_named(
-        lambda: fb.gamma(np.ones(3, int), 1.0, rng=RNG), TypeError, "gamma: shape: dtype must be one of", "int"
-    )
-    assert_named(lambda: fb.gamma(np.ones(3), [1.0], rng=RNG), TypeError, "gamma: scale: must be a NumPy array", "list")
-    wrong = "shape and scale: shapes must broadcast"
-    assert_named(lambda: fb.gamma(np.ones((2, 3)), np.ones(4), rng=RNG), ValueError, f"gamma: {wrong}", "(4,)")
-    assert_named(lambda: fb.gamma(np.float32(0.0), 1.0, rng=RNG), ValueError, "gamma: shape: must be", "0")
 
 
 def test_known_answers(backend):

@@ -10,7 +10,7 @@ from fastblackout.reference.gamma import exponents, magnitudes
 from fastblackout.reference.philox import Stream
 from fastblackout.reference.poisson import poisson
 from support.arrays import DLPackOnly, bits
-from support.helpers import assert_named, chi_square_counts
+from support.helpers import chi_square_counts
 
 RNG = fb.Philox(seed=92, first_sample=2, call=5)
 FALSE_ALARM = 1e-6  # of each statistical check, seeds fixed; 40 of them a run
@@ -77,20 +77,6 @@ def test_kinds_and_layouts(backend):
     )
     assert fb.negative_binomial(7, 1.0, rng=RNG).shape == ()
     assert fb.negative_binomial(np.empty((0, 3)), 1.0, rng=RNG).shape == (0, 3)
-
-
-def test_errors(backend):
-    r = np.ones((2, 3))
-    for value in (0.0, -1.0, np.nan, np.inf, 1e301):
-        rule = "negative_binomial: r: must be finite and in 1e-300..1e+300"
-        assert_named(lambda v=value: fb.negative_binomial(r * v, 1.0, rng=RNG), ValueError, rule, f"got {value:.17g}")
-    for value in (-1.0, np.nan, np.inf, 2.0**53):
-        rule = "negative_binomial: mean: must be finite and in 0.."
-        assert_named(lambda v=value: fb.negative_binomial(r, v, rng=RNG), ValueError, rule, f"got {value:.17g}")
-    rule = "negative_binomial: r: dtype must be one of"
-    assert_named(lambda: fb.negative_binomial(np.ones(3, int), 1.0, rng=RNG), TypeError, rule, "int64")
-    rule = "negative_binomial: r and mean: shapes must broadcast"
-    assert_named(lambda: fb.negative_binomial(r, np.ones(4), rng=RNG), ValueError, rule, "(4,)")
 
 
 def test_known_answers(backend):

@@ -220,3 +220,11 @@ def test_a_max_count_without_dimensions() -> None:
     plain = results(fb.bridge_step(X, LOGITS, 0.4, gain=99.0, rng=KEY, max_count=220))
     for most in (np.array(220), torch.tensor(220), [220] * 3, (220, 220, 220)):
         assert results(fb.bridge_step(X, LOGITS, 0.4, gain=99.0, rng=KEY, max_count=most)) == plain
+
+
+def test_the_largest_max_count() -> None:
+    """Integers above it are not all float64."""
+    x = np.array([3], np.int64)
+    assert fb.thin(x, 1.0, max_count=2**53).x_t == 3
+    with pytest.raises(ValueError, match=r"^thin: max_count: must be in .* for int64 counts, got 9007199254740993$"):
+        fb.thin(x, 1.0, max_count=2**53 + 1)

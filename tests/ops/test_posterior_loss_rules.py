@@ -1,7 +1,5 @@
 """fb.posterior_loss: autograd's rules, threads, and what it refuses, whether its head needs a gradient or not."""
 
-import re
-
 import numpy as np
 import pytest
 import torch
@@ -119,78 +117,9 @@ def test_autocast_and_compile_leave_the_loss_in_float32():
     assert all(torch.equal(leaf.grad, grad) for leaf, grad in zip(leaves, grads, strict=True))
 
 
-@pytest.mark.parametrize(
-    "name, wrong, rule",
-    [
-        ("head[0]", torch.nan, "must be finite in float32, got nan"),
-        ("head[1]", -torch.inf, "must be finite in float32, got -inf"),
-        ("births", -1.0, r"must be whole numbers in 0\.\.max_count - x_t, got -1"),
-        ("births", 61.0, r"must be whole numbers in 0\.\.max_count - x_t, got 61"),
-        ("births", 0.5, r"must be whole numbers in 0\.\.max_count - x_t, got 0\.5"),
-        ("births", torch.nan, r"must be whole numbers in 0\.\.max_count - x_t, got nan"),
-        ("x_t", 101, r"must be whole numbers in 0\.\.100, got 101"),
-        ("x_t", -1, r"must be whole numbers in 0\.\.100, got -1"),
-    ],
-)
-@pytest.mark.parametrize("graded", [False, True])
-def test_wrong_values(name, wrong, rule, graded, backend):
-    given = {"x_t": torch.full((4, 3, 20, 30), 40, dtype=torch.int32), "births": torch.full((4, 3, 20, 30), 60.0)}
-    head = {f"head[{at}]": torch.zeros(4, 3, 20, 30) for at in (0, 1)}
-    (given | head)[name][3, 2, 19, 7] = wrong
-    arrays = [each.requires_grad_(graded) for each in head.values()]
-    with pytest.raises(ValueError, match=f"^posterior_loss: {re.escape(name)}: {rule}"):
-        fb.posterior_loss(arrays, **given, weight=1.0, offset=-1.0, max_count=100, **LAW)
-
-
-ONE = torch.zeros(2, 3)
-
-
-@pytest.mark.parametrize(
-    "changes, kind, text",
-    [
-        (
-            {"family": "poisson"},
-            ValueError,
-            f"family: must be one of {NAMES}, got 'poisson'",
-        ),
-        (
-            {"family": None},
-            ValueError,
-            f"family: must be one of {NAMES}, got None",
-        ),
-        ({"head": ONE}, TypeError, "head: must be a tuple of 2 arrays for family 'beta-binomial', got 'Tensor'"),
-        ({"head": (ONE,)}, ValueError, "head: must be a tuple of 2 arrays for family 'beta-binomial', got 1"),
-        ({"head": [ONE] * 3}, ValueError, "head: must be a tuple of 2 arrays for family 'beta-binomial', got 3"),
-        ({"head": (ONE, ONE[:, :2])}, ValueError, r"head\[1\]: shape must be that of x_t, \(2, 3\), got \(2, 2\)"),
-        ({"head": (ONE.int(), ONE)}, TypeError, r"head\[0\]: dtype must be one of float32, .*, got int32"),
-        ({"head": (ONE, ONE.numpy())}, TypeError, r"head\[1\]: must be of the library of x_t, got ndarray"),
-        ({"births": torch.zeros(2, 4)}, ValueError, r"births: shape must be that of x_t, \(2, 3\), got \(2, 4\)"),
-        ({"x_t": ONE.half()}, TypeError, "x_t: dtype must be one of uint8, .*, got float16"),
-        ({"x_t": torch.zeros((), dtype=torch.uint8)}, ValueError, "x_t: must have a batch dimension"),
-        ({"x_t": torch.zeros(2, 3, dtype=torch.int32)}, ValueError, "max_count: must be given for int32"),
-        ({"max_count": 256}, ValueError, r"max_count: must be in 1\.\.255"),
-        ({"weight": torch.nan}, ValueError, "weight: must be finite, got nan"),
-        ({"weight": [1.0] * 3}, ValueError, "weight: shape must be"),
-        ({"offset": 1e39}, ValueError, "offset: must be finite, got inf"),
-        ({"backend": "gpu"}, ValueError, "backend: must be one of auto"),
-    ],
-)
-@pytest.mark.parametrize("graded", [False, True])
-def test_errors(changes, kind, text, graded):
-    x = torch.ones(2, 3, dtype=torch.uint8)
-    given = {"head": (ONE, ONE), "x_t": x, "births": x, "weight": 1.0, **LAW} | changes
-    if graded and isinstance(given["head"], (tuple, list)):
-        given["head"] = [
-            each.clone().requires_grad_() if isinstance(each, torch.Tensor) and each.is_floating_point() else each
-            for each in given["head"]
-        ]
-    with pytest.raises(kind, match=f"^posterior_loss: {text}"):
-        fb.posterior_loss(**given)
-
-
 def test_a_wrong_name_is_refused_where_torch_traces():
     x = torch.ones(2, 3, dtype=torch.uint8)
     compiled = torch.compile(lambda head: fb.posterior_loss(head, x, x, 1.0, family="normal"), backend="aot_eager")
     with pytest.raises(Exception, match=f"posterior_loss: family: must be one of {NAMES}, got 'normal'"):
-        compiled((ONE, ONE))
-    assert np.isfinite(fb.posterior_loss((ONE, ONE), x, x, 1.0, **LAW).numpy()).all()
+        compiled((torch.zeros(2, 3),) * 2)
+    assert np.isfinite(fb.posterior_loss((torch.zeros(2, 3),) * 2, x, x, 1.0, **LAW).numpy()).all()

@@ -175,14 +175,14 @@ def test_tau_leap_mean_and_overshoot():
 @pytest.mark.parametrize(
     "change, text",
     [
-        ({"x_t": [[300]]}, r"x_t: counts must be in 0\.\.255, got 300"),
-        ({"x_t": [[-1]]}, r"x_t: counts must be in 0\.\.255, got -1"),
-        ({"x_t": [[math.nan]]}, r"x_t: counts must be in 0\.\.255, got nan"),
-        ({"x_t": [[0.5]]}, "x_t: counts must be whole numbers, got 0.5"),
-        ({"births": [[-1.0]]}, "births: must be finite in float32 and at least 0, got -1"),
-        ({"births": [[1e39]]}, "births: must be finite in float32 and at least 0, got 1e\\+39"),
+        ({"x_t": [[300]]}, r"x_t: must be whole numbers in 0\.\.255, got 300"),
+        ({"x_t": [[-1]]}, r"x_t: must be whole numbers in 0\.\.255, got -1"),
+        ({"x_t": [[math.nan]]}, r"x_t: must be whole numbers in 0\.\.255, got nan"),
+        ({"x_t": [[0.5]]}, r"x_t: must be whole numbers in 0\.\.255, got 0.5"),
+        ({"births": [[-1.0]]}, "births: must be finite and at least 0, got -1"),
+        ({"births": [[1e39]]}, r"births: must be finite and at least 0, got 9\.99\d+e\+38"),
         ({"births": None, "logits": [[math.nan]]}, "logits: must be finite in float32, got nan"),
-        ({"births": None, "logits": [[-1e39]]}, "logits: must be finite in float32, got -inf"),
+        ({"births": None, "logits": [[-1e39]]}, r"logits: must be finite in float32, got -9\.99\d+e\+38"),
         ({"p": 1.5}, r"step: must be in \[0, 1\], got 1.5"),
         ({"sigma": math.nan}, r"attrition: must be in \[0, 1\], got nan"),
         ({"x_t": [[1], [2]], "births": [[1], [2]], "key": Philox(first_sample=2**32 - 1)}, "rng: .* 2 rows"),
@@ -197,7 +197,7 @@ def test_wrong_values(change, text):
 
 def test_wrong_values_of_thin_and_leap():
     one = ones(1)
-    with pytest.raises(ValueError, match=r"thin: x_0: counts must be in 0\.\.255, got 300"):
+    with pytest.raises(ValueError, match=r"thin: x_0: must be whole numbers in 0\.\.255, got 300"):
         thin.thin(np.array([[300]]), one, 0 * one, Philox(1), 255, one, one, ("x_t",), "float32")
     with pytest.raises(ValueError, match=r"thin: alive: must be in \[0, 1\], got -0.5"):
         thin.thin(np.array([[3]]), -0.5 * one, 1.5 * one, Philox(1), 255, one, one, ("x_t",), "float32")

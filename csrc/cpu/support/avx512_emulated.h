@@ -1,6 +1,6 @@
 // The AVX-512 intrinsics that the kernels use, in plain C++: with FB_EMULATED_AVX512 (FASTBLACKOUT_EMULATE=avx512, for tests)
 // the code for AVX-512 runs on any processor with AVX2, with the same bits. Inside namespace fastblackout::cpu::avx512 these
-// names hide those of immintrin.h. fmadd and rcp14 may round otherwise than the instructions: no result depends on that.
+// names hide immintrin.h's. fmadd and rcp14 may round otherwise than the instructions: no result depends on that.
 // SIMDe (0.8.2 was tried) knows 92 of the 106 names that the code uses: of the others it has no conversion between int32 and
 // float64, gather, getexp or getmant, and the two instructions that are written as assembly would remain, too.
 

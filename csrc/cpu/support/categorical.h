@@ -16,7 +16,7 @@ inline int64_t state_at(const View& view, int64_t sample, int64_t i, int64_t end
   return index_below(end, state);
 }
 
-// Throws std::invalid_argument unless every index is that of a matrix.
+// Throws std::invalid_argument unless every index names a matrix.
 void check_index(const char* name, const Matrices& matrices, const int64_t* index, int64_t samples);
 // How far the sum of a row of probabilities may be from 1, by the precision of its dtype.
 inline double tolerance_of(Dtype dtype) { return dtype == Dtype::f32 ? 1e-4 : 1e-9; }

@@ -15,8 +15,8 @@
 
 namespace fastblackout::cpu {
 
-// The key of draws: of the elements of one sample or, where `row` is not 0, of those of samples of `row` elements that follow one
-// another, numbered through from the first sample's first. Samples are the key's and those after it. With `index` the k-th element of
+// The key of draws: of the elements of one sample or, where `row` is not 0, of samples of `row` elements that follow one another,
+// numbered through from the first sample's first. Samples are the key's and those after it. With `index` the k-th element of
 // a draw has the number index[k] instead of k.
 struct DrawKey : SampleKey {
   uint32_t row = 0;
@@ -38,7 +38,7 @@ constexpr int kDrawChunk = 4096;  // the most that draw_chunk and thin take at a
 constexpr int kMaxLevels = 6;     // a search looks at windows of up to 2^6 - 1 thresholds
 
 // The tables of a binary search over a window of 2^levels - 1 thresholds in each of 16 rows. They hold the thresholds in the
-// order in which a search meets them: that of level l of row a lies at level[(16 << l) + (a << l | path)], where the path has
+// order in which a search meets them: a threshold of level l of row a lies at level[(16 << l) + (a << l | path)], where the path has
 // a bit for every step before, set if the step found its threshold below u. After all steps the path is the number of
 // thresholds of the window below u. The result is right for every u with u - lowest <= span (unsigned; never for 65535) that
 // equals no threshold the search met; other elements are searched again, exactly. Windows of up to four levels, of which none
@@ -120,7 +120,7 @@ constexpr int padded(int count) { return (count + 31) & ~31; }  // how far the i
 //   list_elements  the elements i0 + k of a key that has rows, count <= kChunk
 //   binomial_draws n[k] <- Binomial(n[k], p), element i0 + k, by the per-element draw (fastblackout/binomial.h)
 //   binomial_each  out[k] ~ Binomial(n[k], p[k]), q[k] = 1 - p[k]; the inputs are valid, and out has room, up to a multiple of 32
-//   rough_binomials, rough_binomial_draws, binomial_at, and those of Poisson draws: see RoughDraws; not for the scalar set
+//   rough_binomials, rough_binomial_draws, binomial_at, and the same of Poisson draws: see RoughDraws; not for the scalar set
 //   poisson_draws  x[k] ~ Poisson(rate[k]), element i0 + k
 // The element indices i0 + k and i[k] run through the samples of a key that has rows, or through its list of indices.
 //   element_words  words of trial `sub` of elements i[0..m): w0 << 32 | w1 and w2 << 32 | w3; room for a multiple of 8

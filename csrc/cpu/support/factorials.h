@@ -1,4 +1,4 @@
-// A table of log n! for the laws of small counts. It is that of log_factorial, bit for bit.
+// A table of log n! for the laws of small counts. log_factorial gives the same, bit for bit.
 #pragma once
 
 #include "fastblackout/posterior_loss.h"

@@ -57,6 +57,6 @@ namespace avx512 {
 #define FB_CALL_ISA(isa, NAME, ...) ((void)(isa), ::fastblackout::cpu::scalar::NAME(__VA_ARGS__))
 #endif
 
-// Defines NAME, a kernel of a part of an op's elements (for_chunks), as that of the instruction set that the op asks for.
+// Defines NAME, a kernel of a part of an op's elements (for_chunks): the one for the instruction set that the op asks for.
 #define FB_CHUNK(NAME, Op) \
   static void NAME(const Op& op, int64_t sample, int64_t i0, int count) { FB_CALL_ISA(op.isa, NAME, op, sample, i0, count); }

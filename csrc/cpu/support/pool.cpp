@@ -48,7 +48,7 @@ class Pool {
     return std::min(workers_, wanted);
   }
 
-  // Runs parts until none is left to begin. job_ stays that of one call meanwhile: run() returns only when no part is running,
+  // Runs parts until none is left to begin. job_ belongs to one call meanwhile: run() returns only when no part is running,
   // and holds callers_ until then.
   void take_parts(std::unique_lock<std::mutex>& lock) {
     while (job_.next < job_.parts) {

@@ -182,7 +182,7 @@ FB_HD double bayes_loss(const BayesElement& x, double top, double total, double 
 }
 
 // The derivatives of -log P(n) by the mean, the log of the scale and the logit of a component: averages over the law, of which
-// `inverse` is 1 over the sum of all parts, less those of n, whose weight the component has `share` of.
+// `inverse` is 1 over the sum of all parts, less the derivatives at n, whose weight the component has `share` of.
 struct BayesWeights {
   double factor, most, zero;  // of inner states, where h is 1, and of the states M and 0
 };

@@ -21,7 +21,7 @@
 // (The squeeze of the shared headers lies 0.4% below the ratio, so what it accepts is never taken for rejected.)
 // Cumulative sums have, from their first term, 10 for each unit of its logarithm, which is at most 14, and 50, then 5 for each
 // step, of which there are ten on average: less than 250, or 2^-16, against a slack of 2^-15. In a trial with vectors, an eighth of
-// the slack of ratios and sums and a quarter of that of y, one in 3e8 draws differed from the double-precision ones.
+// the slack of ratios and sums and a quarter of y's, one in 3e8 draws differed from the double-precision ones.
 
 constexpr float kTailSlack = 0.25f, kSumSlack = 0x1p-15f;
 constexpr float kFarEdge = 0x1p-7f, kFarRatio = 0x1p-8f;  // a uniform within kFarEdge of an end has a ratio below kFarRatio / 2
@@ -116,7 +116,7 @@ FB_HD FastDraw fast_binomial_trial(const FB_FLOAT& whole, const FB_FLOAT& part, 
   const FB_FLOAT k = whole + t.j, x_1 = k + 1.0f, x_2 = (n - k) + 1.0f, both = x_1 * x_2, n_2 = n + 2.0f;
   const FB_FLOAT mean_1 = mean + twice_p, mean_2 = n_2 * q, d = (t.j - part) + (1.0f - twice_p);
   const FB_FLOAT sum_1 = x_1 + mean_1, sum_2 = x_2 + mean_2, shared = quotient(d, sum_1 * sum_2);
-  const FB_FLOAT v_1 = shared * sum_2, v_2 = shared * sum_1, z_1 = v_1 * v_1, z_2 = v_2 * v_2;  // v_2: that of -d, negated
+  const FB_FLOAT v_1 = shared * sum_2, v_2 = shared * sum_1, z_1 = v_1 * v_1, z_2 = v_2 * v_2;  // v_2: of -d, negated
   const FB_FLOAT tails = (x_1 * (v_1 * z_1)) * atanh_tail(z_1) - (x_2 * (v_2 * z_2)) * atanh_tail(z_2);
   const FB_FLOAT inverse = rough_inverse(both * b), inverse_both = inverse * b, inverses = n_2 * inverse_both;
   const FB_FLOAT stirling = fast_stirling(inverses, inverses * (inverses * inverses - 3.0f * inverse_both));

@@ -19,7 +19,7 @@ FB_HD double uniform_of_words(uint32_t high, uint32_t low) {
   return upper + static_cast<double>(static_cast<int32_t>(low >> 11) + 1) * 0x1p-53;
 }
 
-// What the trials of an element share: magnitudes are those of Gamma(d + 1/3), and a trial's z makes e = c z. kept: a number
+// What the trials of an element share: magnitudes are of Gamma(d + 1/3), and a trial's z makes e = c z. kept: a number
 // that is needed after them.
 struct GammaHat {
   double d, c, kept;

@@ -1,5 +1,5 @@
 // The law "negative-binomial" of a head, element by element. Twin: fastblackout/reference/negative_binomial_law.py, whose docstring
-// derives the law, the link and the error bounds. Losses are summed as in birth_loss.h; draws are those of gamma.h and poisson.h.
+// derives the law, the link and the error bounds. Losses are summed as in birth_loss.h; gamma.h and poisson.h draw.
 #pragma once
 
 #include "fastblackout/portfloat.h"

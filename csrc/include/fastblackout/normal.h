@@ -60,7 +60,7 @@ FB_HD double normal_far(double r) {
   return top / bottom;
 }
 
-FB_HD double with_sign(double magnitude, uint32_t high) {  // that of the top bit; magnitude >= 0
+FB_HD double with_sign(double magnitude, uint32_t high) {  // the sign of the top bit; magnitude >= 0
   return bit_cast<double>(bit_cast<uint64_t>(magnitude) | static_cast<uint64_t>(high & 0x80000000u) << 32);
 }
 

@@ -40,7 +40,7 @@ FB_HD double beta_binomial_first(const BetaBinomialLaw& law, double room, double
 
 FB_HD double at_least_one(double n) { return n < 1.0 ? 1.0 : n; }
 
-// -log P(n) from that and from the factorials of a, b and c: those of a and b added, and c's taken away.
+// -log P(n) from that and from the factorials of a, b and c: a's and b's are added, c's is taken away.
 FB_HD double beta_binomial_loss(double first, double sum, double above, double below) {
   const double loss = 0.0 - ((first + sum) + portable_log(above / below));
   return loss > 0.0 ? loss : 0.0;

@@ -1,4 +1,4 @@
-// Processes that at rate 1 draw their state anew from one law r: that of a mask alone, the uniform law of all states, or any other.
+// Processes that at rate 1 draw their state anew from one law r: all on a mask, uniform over all states, or any other.
 // With a = exp(-s), c = 1 - a, b = exp(-(t - s)) and d = 1 - b, the state x_s between x_0 and x_t is
 //   x_0      with weight a (b [x_0 = x_t] / r(x_t) + d): kept until s
 //   x_t      with weight c b: drawn anew before s, kept from then on

@@ -3,7 +3,7 @@
 //   categorical         a(v) = l_v, in float32
 //   bayes-categorical   a(v) = l_v + (log v! + (n L - log n!)), L = offset, in float64
 // and the weight exp(a(v) - top), top the largest a(v) of x..M: the difference rounded to float32, the exponential a portable float32
-// one, 0 where the difference is below -86.99. Weights are added in float64 in 16 sums, sum j those of the states v of remainder j
+// one, 0 where the difference is below -86.99. Weights are added in float64 in 16 sums, sum j over the states v of remainder j
 // in ascending order, and then the sums in their order: sixteen neighbouring states make a vector, and no sum waits for another.
 #pragma once
 

@@ -25,7 +25,7 @@ FB_HD double step_down(int64_t n, int64_t j, double inverse_odds) {
   return static_cast<double>(j) * (inverse_odds / static_cast<double>(n - j + 1));
 }
 
-// Row n of the matrix P: out[k] = Pr(Binomial(n, p) = k), k < states. Entries are made relative to that of the mode, and then
+// Row n of the matrix P: out[k] = Pr(Binomial(n, p) = k), k < states. Entries are made relative to the mode's, and then
 // divided by their sum, which is added up from the mode down and then from the mode up. Where p or q is 0, every particle
 // dies or lives. Quotients that all rows share are given: up_of[j] = odds / (j + 1) and down_of[i] = inverse_odds / i.
 FB_HD void transition_row(int64_t n, int64_t states, double p, double q, const double* up_of, const double* down_of,
@@ -79,7 +79,7 @@ FB_HD double log_chance(double stay, double go) {
 }
 
 // log Pr(Binomial(n, p) = x) with q = 1 - p, and -inf outside 0..n; x and n are whole numbers, n at most 2^53. corrections:
-// Stirling's correction of n less those of x and of n - x, used where 0 < x < n. log_p and log_q, used at x = n and x = 0:
+// Stirling's correction of n less the corrections of x and of n - x, used where 0 < x < n. log_p and log_q, used at x = n and x = 0:
 // log_chance(p, q) and log_chance(q, p).
 FB_HD double binomial_log_pmf_from(double x, double n, double p, double q, double corrections, double log_p, double log_q) {
   const double minus_infinity = bit_cast<double>(0xfff0000000000000ull);

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     Matrices = NDArray[np.float64]
 
-FEWEST = 1024  # states: fewer are made again in little time
+FEWEST = 1024  # matrices of fewer states are made again in little time
 MOST_BYTES = 1 << 28
 
 

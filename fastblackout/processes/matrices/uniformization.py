@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
     Matrix = NDArray[np.float64]
 
-LONGEST = 24.0  # q d of the series: longer needs more terms, shorter more products
+LONGEST = 24.0  # the largest q d of the series: a longer one needs more terms, a shorter one more products
 MIXED = 4e-15  # roundings keep rows a few units apart
 _NOTHING = 1e-21  # smaller entries may be set to 0
 _TOGETHER = 32  # so many P(d) are made at once

@@ -50,6 +50,11 @@ def rate_divergence(
         If not exactly one of `model_rate` and `log_model_rate` is given.
     ValueError
         If values are negative or NaN (NumPy and CPU tensors).
+
+    Examples
+    --------
+    >>> fb.processes.rate_divergence(1.0, np.array([0.5, 1.0, 2.0])).round(4)
+    array([0.1931, 0.    , 0.3069])
     """
     op = "rate_divergence"
     if (model_rate is None) == (log_model_rate is None):

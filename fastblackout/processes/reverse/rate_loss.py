@@ -27,13 +27,13 @@ from .divergence import rate_divergence
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ...typing import ArrayT, Numbers, NumpyLike
+    from ...typing import Array, ArrayT, NumpyLike, Real
     from ..base import Process
 
 
 @any_library
 def rate_loss(
-    process: Process, x_t: ArrayT | NumpyLike, x_0: ArrayT | NumpyLike, t: Numbers, rates: ArrayT | NumpyLike
+    process: Process, x_t: ArrayT | NumpyLike, x_0: ArrayT | NumpyLike, t: Real, rates: ArrayT | NumpyLike
 ) -> ArrayT:
     """The cost of a model's reverse rates b, for each sample.
 
@@ -78,7 +78,7 @@ def rate_loss(
 
 @any_library
 def score_entropy(
-    process: Process, x_t: ArrayT | NumpyLike, x_0: ArrayT | NumpyLike, t: Numbers, log_score: ArrayT | NumpyLike
+    process: Process, x_t: ArrayT | NumpyLike, x_0: ArrayT | NumpyLike, t: Real, log_score: ArrayT | NumpyLike
 ) -> ArrayT:
     """The score entropy of a model's score s, for each sample, weighted to be the likelihood bound.
 
@@ -121,7 +121,7 @@ def birth_death_loss(
     process: Process,
     x_t: ArrayT | NumpyLike,
     x_0: ArrayT | NumpyLike,
-    t: Numbers,
+    t: Real,
     log_births: ArrayT | NumpyLike,
     log_deaths: ArrayT | NumpyLike,
 ) -> ArrayT:
@@ -179,7 +179,7 @@ def birth_death_loss(
 
 
 @any_library
-def prior_divergence(process: Process, x_0: ArrayT | NumpyLike, end: float, prior: Numbers) -> ArrayT:
+def prior_divergence(process: Process, x_0: ArrayT | NumpyLike, end: float, prior: Array) -> ArrayT:
     """What the likelihood bound adds for a start at the prior, for each sample.
 
     ::
@@ -213,7 +213,7 @@ def exact_rate_bound(
     process: Process,
     rates: Callable[[NDArray[np.int64], NDArray[np.float64]], Any],
     end: float,
-    prior: Numbers,
+    prior: Array,
 ) -> NDArray[np.float64]:
     """The bound of -log p(x_0) for every x_0 of one variable, in nats, without a draw.
 

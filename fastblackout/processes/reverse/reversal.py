@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from ...typing import ArrayT, Device, Kind, Numbers, NumpyLike
+    from ...typing import Array as AnyArray
+    from ...typing import ArrayT, Device, Kind, NumpyLike
     from ..base import Process
 
 
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 def simulate_reverse(
     process: Process,
     x_t: ArrayT | NumpyLike,
-    data_law: Numbers,
+    data_law: AnyArray,
     t: float,
     s: float = 0.0,
     *,

@@ -19,7 +19,7 @@ SAMPLERS = {
     "lanl-2023": ".lanl_2023:Lanl2023",
 }
 LAST_STEPS = ("draw", "mean")
-# Samplers that are the way another program draws, which has a grid of its own, too, and the head that it draws by.
+# Samplers that draw as another program does, and the head with which it draws. It has a grid of its own, too.
 COMPAT = {"lanl-2023": "mean"}
 
 

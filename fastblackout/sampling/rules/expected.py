@@ -20,4 +20,4 @@ class Expected(Bridge):
     expected: ClassVar[bool] = True
 
     def numbers(self, schedule: Schedule, k_t: int, k_s: int) -> tuple[float, ...]:
-        return 1.0, 0.0  # of the births that are left, all come
+        return 1.0, 0.0  # all births that are left come

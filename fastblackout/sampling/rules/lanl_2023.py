@@ -40,5 +40,5 @@ class Lanl2023(Rule):
         if births is None:
             births, gain = softplus(arguments.pop("logits").float()), arguments.pop("gain")
             births = births * (gain.view(-1, *[1] * (x.ndim - 1)) if isinstance(gain, torch.Tensor) else gain)
-        arguments |= {"births": torch.round(births), "rounding": "nearest"}  # of whole numbers: their halves are even
+        arguments |= {"births": torch.round(births), "rounding": "nearest"}  # which keeps whole numbers
         return bridge_step(x, step=Prob(*numbers), out=None if out is None else Stepped(*out), **arguments)

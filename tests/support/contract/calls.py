@@ -7,18 +7,17 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 import fastblackout as fb
-from fastblackout.arrays import COUNTS, FLOATS
+from fastblackout.arrays import COUNTS
 from fastblackout.call import arguments as kinds
 from fastblackout.call import numbers
 from fastblackout.call.copied_counts import COPIED
 from fastblackout.call.declared import DECLARED
-from fastblackout.call.elements import Elements
 from fastblackout.call.head import FAMILIES, Head
-from support import draws
 from support.helpers import KEYS
-from support.maker import PROBS, Maker
+from support.maker import PROBS
 
 Pick = Callable[[str, Sequence[Any]], Any]
 LIMITS = {"uint8": 2**8, "int16": 2**15, "int32": 2**31, "int64": 2**53 + 1, "uint16": 2**16, "uint32": 2**32}
@@ -52,7 +51,9 @@ class Case:
         self.axes: dict[str, int] = {}
         self.beside: set[str] = set()
         self.samples = shape[0] if shape else 1
-        self.mask: Any = None
+        self.mask: Any = None  # which elements take part, of the whole shape
+        self.counts: Any = None  # the first argument, and the most that it may be
+        self.most: Any = None
 
     def add(self, name: str, value: Any, role: Any, whole: tuple[int, ...] | None = None, axis: int = 0) -> None:
         self.arguments[name], self.roles[name] = value, role
@@ -65,8 +66,13 @@ class Case:
         return np.where(self.random.random(shape) < 1 / 3, self.random.choice(np.array(pool), shape), even)
 
     def network(self, shape: tuple[int, ...]) -> Any:
-        dtype = self.pick("floats", ("float32", "float16", "float64"))
-        return self.values(NETWORK, shape, -6.0, 6.0).astype(dtype)
+        dtype, values = (
+            self.pick("floats", ("float32", "float16", "float64", "bfloat16")),
+            self.values(NETWORK, shape, -6.0, 6.0),
+        )
+        if dtype == "bfloat16":  # which NumPy has not
+            return torch.from_numpy(values).bfloat16().float().numpy()
+        return values.astype(dtype)
 
     def outside(self, values: Any, wrong: float) -> Any:
         """The values, but any where the mask is false."""
@@ -131,7 +137,7 @@ def add_counts(case: Case, kind: kinds.Counts) -> None:
     x = np.floor(case.random.random(case.shape) * (most + 1.0)).clip(0, most)
     x = np.where(case.random.random(case.shape) < 0.2, most, x).astype(dtype)
     if first:
-        case.most, case.counts = most, x  # type: ignore[attr-defined]
+        case.most, case.counts = most, x
     wrong = np.nan if x.dtype.kind == "f" else LIMITS[dtype] - 1
     value = case.outside(x, wrong) if first and within else x
     case.add(name, value, ("counts", np.max(most, initial=0)), case.shape)
@@ -169,7 +175,7 @@ def add_per_sample(case: Case, kind: numbers.PerSample) -> None:
     low = kind.rule.low
     pool = (1.0, 0.25, 7.3, 2.0**-14) if kind.rule.open_low else (0.0, 1.0, 7.3, *TINY)
     if low < 0:
-        pool = (0.0, 1.0, -1.5, 3.3, *((-700.0, -95.0) if name == "offset" else TINY), -1e-42)
+        pool = (0.0, 1.0, -1.5, 3.3, *((-700.0, -95.0) if case.op == "posterior_step" else TINY), -1e-42)
     least = 0.01 if kind.rule.open_low else 0.0 if low == 0 else -2.0
 
     def values(shape: tuple[int, ...]) -> Any:
@@ -213,77 +219,10 @@ def add_logits(case: Case, kind: kinds.Logits) -> None:
 
 def add_loss_births(case: Case, kind: kinds.Births) -> None:
     if case.op == "posterior_loss":
-        room = case.most - case.counts.astype(np.float64)  # type: ignore[attr-defined]
+        room = case.most - case.counts.astype(np.float64)
         add_births(case, "births", np.floor(case.random.random(case.shape) * (room + 1)).clip(0, room))
     else:
         add_births(case, "births", np.floor(case.values((0.0, 2.0, 1e3), case.shape, 0.0, 40.0)))
-
-
-def add_elements(case: Case, kind: Elements) -> None:
-    """Values that a module of support.draws makes, usual or extreme, each in a shape that broadcasts."""
-    draw = draws.DRAWS[case.op]
-    if case.pick("values", ("usual", "extreme")) == "usual":
-        narrow_elements(case, kind.dtypes, draw.right)
-        return
-    factors = {"counts": ("int64",), "max_count": (255,)} | {n: f for n, f in draw.FACTORS.items() if n != "shape"}
-    chosen = {name: case.pick(name, [v for v in some if v != "bfloat16"]) for name, some in factors.items()}
-    chosen |= {"shape": case.shape, "floats": case.pick("floats", ("float32", "float16", "float64"))}
-    made = {name: value.numpy() for name, value in draw.arguments(Maker(chosen, case.pick("seed", range(99)))).items()}
-    for name, value in made.items():
-        made[name] = cut(case, value)
-    if case.op == "hypergeometric":
-        balls = made["good"].astype(np.int64) + made["bad"].astype(np.int64)
-        made["draws"] = np.minimum(made["draws"], balls.min(initial=2**50)).astype(made["draws"].dtype)
-    if kind.prob:
-        p, q = made.pop("p"), made.pop("q", None)
-        made["prob"] = p if q is None else fb.Prob(p, 1.0 - p)
-    for name, value in made.items():
-        case.add(name, value, "elements", case.shape)
-    restore_shape(case)
-
-
-def cut(case: Case, value: Any, axes: int | None = None) -> Any:
-    """A part of an array that broadcasts to its shape: one of an axis, or fewer axes."""
-    rank = value.ndim if axes is None else axes
-    for axis in range(rank):
-        if value.shape[axis] and case.pick("narrow", (False, True)):
-            value = value[(*(slice(None) for _ in range(axis)), slice(0, 1))]
-    while rank and value.shape[0] == 1 and case.pick("fewer", (False, True)):
-        value, rank = value[0], rank - 1
-    return np.ascontiguousarray(value)
-
-
-def narrow_elements(
-    case: Case, dtypes: dict[str, Sequence[str]], right: Callable[..., Any], last: int = 0, role: str = "elements"
-) -> None:
-    """right: the values, of counts in 0..3 and reals in -1..1. last: categories in a last axis of the last argument."""
-    x = np.floor(case.random.random(case.shape) * 4)
-    reals = case.random.random(case.shape) * 2 - 1
-    names = list(right(x, reals))
-    for name in names:
-        value = right(cut(case, x), cut(case, reals))[name]
-        if last and name == names[-1]:
-            value = case.values((0.0, 1.0, *TINY), (*np.shape(value), last), 0.01, 1.0)
-            value[..., 0] = 0.5
-        if isinstance(value, np.ndarray) and name in dtypes:
-            floats = np.array_equal(value, np.floor(value)) and dtypes[name] != FLOATS
-            value = value.astype(
-                case.pick("dtype", [d for d in dtypes[name] if d != "bfloat16" and (floats or d[0] == "f")])
-            )
-        whole = (*case.shape, last) if last and name == names[-1] else case.shape
-        case.add(name, value, role, whole)
-    restore_shape(case)
-
-
-def restore_shape(case: Case) -> None:
-    """The shape that all arguments broadcast to, which may be smaller than the one they were cut from."""
-    arrays = {name: value for name, value in case.arguments.items() if name in case.whole}
-    extra = {name: len(case.whole[name]) - len(case.shape) for name in arrays}
-    parts = [(np.shape(side), extra[n]) for n, v in arrays.items() for side in (v if isinstance(v, fb.Prob) else (v,))]
-    case.shape = np.broadcast_shapes(*(shape[: len(shape) - more] for shape, more in parts))
-    case.samples = case.shape[0] if case.shape else 1
-    for name in arrays:
-        case.whole[name] = (*case.shape, *case.whole[name][len(case.whole[name]) - extra[name] :])
 
 
 KINDS: dict[type, Callable[[Case, Any], None]] = {
@@ -298,5 +237,4 @@ KINDS: dict[type, Callable[[Case, Any], None]] = {
     numbers.MaxCount: lambda case, kind: None,  # which is chosen with the counts
     numbers.Choice: add_choice,
     Head: add_head,
-    Elements: add_elements,
 }

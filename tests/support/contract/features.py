@@ -9,7 +9,7 @@ FEATURES: list[dict[str, Any]] = [
     {"as": "axis"}, {"as": "each"}, {"as": "column"}, {"as": "0-d"}, {"as": "samples"}, {"mask": "features"},
     {"mask": "each"}, {"mask": "one"}, {"max_count is": "an array"}, {"to each": True}, {"counts": "float64"},
     {"counts": "uint16"}, {"counts": "int64"}, {"floats": "float16"}, {"floats": "float64"}, {"given": "births"},
-    {"given": "x_0"}, {"by": "expected"}, {"pair": True}, {"dtype of numbers": "int64"},
+    {"floats": "bfloat16"}, {"given": "x_0"}, {"by": "expected"}, {"pair": True}, {"dtype of numbers": "int64"},
     {"dtype of numbers": "float16"}, {"matrices": "each"}, {"matrices": "index"}, {"narrow": True}, {"fewer": True},
     {"anything": True}, {"layout": "unaligned"}, {"layout": "negative"}, {"layout": "sliced"}, {"values": "extreme"},
     {"attrition given": True}, {"offset given": True}, {"numbers as": "arrays"}, {"key as": "a tensor"},

@@ -52,10 +52,8 @@ def parts(case: Case, at: int) -> Iterator[Arguments]:
     for first, end in ((0, at), (at, case.samples)):
         arguments = dict(case.arguments)
         for name, axis in case.axes.items():
-            rank = len(case.whole[name])
-
             part = (*(slice(None) for _ in range(axis)), slice(first, end))
-            least = 1 if name in case.beside else max(rank, 1)
+            least = 1 if name in case.beside else max(len(case.whole[name]), 1)
 
             def cut(array: Any, axis: int = axis, part: Any = part, least: int = least) -> Any:
                 return array[part] if array.ndim >= least and array.shape[axis] == case.samples else array
@@ -72,14 +70,15 @@ def as_numpy(case: Case, arguments: Arguments, pick: Pick) -> Arguments:
 
 
 def as_torch(case: Case, arguments: Arguments, pick: Pick) -> Arguments:
-    """As tensors, some of what a network gives in bfloat16, and the key as one."""
+    """As tensors, what a network gives in bfloat16 where that holds it, and the key as one."""
     numbers = pick("numbers as", ("tensors", "arrays"))
 
     def tensor(name: str, array: Any) -> Any:
         if name in case.beside and numbers == "arrays":
             return array
         made = as_library(lay(array, layout_of(pick, ())), "torch")
-        return made
+        narrow = case.roles[name] in ("network", "head") and made.dtype is torch.float32
+        return made.bfloat16() if narrow and torch.equal(made.bfloat16().float(), made) else made
 
     made = mapped_by_name(arguments, tensor)
     if "rng" in made and pick("key as", ("Philox", "a tensor")) == "a tensor":

@@ -14,7 +14,8 @@ from fastblackout.call.declared import DECLARED
 from fastblackout.call.head import FAMILIES
 from fastblackout.call.outputs import Chosen
 from support import draws
-from support.contract.calls import KINDS, LIMITS, Case, Pick, add_key, as_dtype, narrow_elements, number, shape_of
+from support.contract.calls import KINDS, LIMITS, Case, Pick, add_key, as_dtype, number, shape_of
+from support.contract.elements import narrow_elements
 from support.maker import PROBS
 
 LOGS = [name for name in fb.ops.__all__ if name.endswith("_log_prob")]

@@ -1,0 +1,92 @@
+# Types of the CPU's kernels. The functions of the package check their arguments; these check what could crash.
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
+
+from torch import Tensor
+
+R = TypeVar("R")
+
+class Kernel(Protocol):
+    # size: samples, elements of one, and whether numbers of samples are to be checked. isa: its place in `isas`, or -1.
+    # fields: those of the op and its outputs, in the order of csrc/include/fastblackout/ops.h. It returns False, with
+    # nothing done, where a number is wrong.
+    def __call__(self, size: tuple[int, int, bool], threads: int, isa: int, /, *fields: Any) -> bool: ...
+
+bessel: Kernel
+beta: Kernel
+beta_binomial: Kernel
+binomial: Kernel
+binomial_log_prob: Kernel
+birth_loss: Kernel
+birth_loss_and_slopes: Kernel
+birth_loss_backward: Kernel
+birth_loss_each: Kernel
+birth_loss_each_backward: Kernel
+birth_loss_scale: Kernel
+bridge_log_prob: Kernel
+bridge_step: Kernel
+build_categorical_table: Kernel
+categorical: Kernel
+categorical_bridge: Kernel
+categorical_rows: Kernel
+categorical_table: Kernel
+energy_loss: Kernel
+energy_loss_backward: Kernel
+gamma: Kernel
+group_norm_silu: Kernel
+group_norm_silu_gradient: Kernel
+hypergeometric: Kernel
+negative_binomial: Kernel
+normal: Kernel
+poisson: Kernel
+posterior_loss: Kernel
+posterior_loss_and_slopes: Kernel
+posterior_loss_backward: Kernel
+posterior_step: Kernel
+power_series: Kernel
+redraw: Kernel
+tau_leap_step: Kernel
+thin: Kernel
+thin_log_prob: Kernel
+transition_rows: Kernel
+
+# Of the processor: the instruction set that was chosen, all that were compiled, and whether one is emulated here.
+def isa() -> str: ...
+def isas() -> list[str]: ...
+def emulated(isa: str, /) -> bool: ...
+
+# Of the short way of plain tensors (fastblackout/call/short.py). None: the call is left to the long way.
+class Draw(Protocol):
+    def __call__(
+        self, backend: str, values: tuple[Any, ...], request: tuple[Any, ...], names: tuple[str, ...], /
+    ) -> tuple[Tensor | None, ...] | None: ...
+
+quick_thin: Draw
+quick_bridge: Draw
+
+def learn_torch(table: Any, known: Any, /) -> bool: ...
+def quick_loss(
+    backend: str, values: tuple[Any, ...], /
+) -> tuple[Tensor, Tensor | None, float | None] | None: ...  # the loss, its slopes, the upstream gradient in them
+def quick_foreseen() -> float | None: ...
+def quick_scale(slopes: Any, upstream: Any, weight: Any, foreseen: float | None, /) -> Tensor | None: ...
+def quick_energy(
+    backend: str, values: tuple[Any, ...], /
+) -> tuple[Tensor, Tensor, Tensor | None] | None: ...  # the loss, norms and memory for its gradient
+def quick_energy_gradient(
+    backend: str, values: tuple[Any, ...], norms: Any, upstream: Any, memory: Any, /
+) -> Tensor | None: ...
+def quick_on_cuda(value: Any, /) -> bool: ...
+def quick_settings(backend: str, /) -> tuple[int, int] | None: ...  # threads and instruction set, for tests
+
+# Of XLA: handlers by op, as capsules.
+def xla_handlers() -> dict[str, Any]: ...
+
+# Calls a function with the processor's usual treatment of subnormal numbers.
+def with_default_floats(function: Callable[[], R], /) -> R: ...
+
+# For tests: they turn ways of drawing on or off and return whether they were on, and show what kernels compute with.
+def use_vbmi(use: bool, /) -> bool: ...
+def use_gathers(use: bool, /) -> bool: ...
+def philox(counter: Sequence[int], key: Sequence[int], isa: int, /) -> list[tuple[int, int, int, int]]: ...
+def thresholds(p: float, q: float, unit: int, lane: int, isa: int, /) -> list[int]: ...

@@ -1,0 +1,54 @@
+# Types of the CUDA kernels. The functions of the package check their arguments.
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from ._cpu import Draw
+
+class Kernel(Protocol):
+    # where: device, stream, samples, elements of one, address of the flag, and the op's name for errors.
+    # fields: those of the op and its outputs; a tensor is (address, dtype code, shape, strides).
+    def __call__(self, where: tuple[int, int, int, int, int, str], /, *fields: Any) -> None: ...
+
+bessel: Kernel
+beta: Kernel
+beta_binomial: Kernel
+binomial: Kernel
+birth_loss: Kernel
+birth_loss_backward: Kernel
+bridge_log_prob: Kernel
+bridge_step: Kernel
+build_categorical_table: Kernel
+categorical: Kernel
+categorical_bridge: Kernel
+categorical_table: Kernel
+energy_loss: Kernel
+energy_loss_backward: Kernel
+gamma: Kernel
+hypergeometric: Kernel
+negative_binomial: Kernel
+normal: Kernel
+philox: Kernel
+poisson: Kernel
+posterior_loss: Kernel
+posterior_loss_backward: Kernel
+posterior_step: Kernel
+tau_leap_step: Kernel
+thin: Kernel
+thin_log_prob: Kernel
+transition_rows: Kernel
+
+# Of the short way of plain tensors (fastblackout/call/short.py). None: the call is left to the long way.
+quick_thin: Draw
+quick_bridge: Draw
+
+def learn_torch(table: Any, known: Any, /) -> bool: ...
+def quick_device_loss(
+    backend: str, values: tuple[Any, ...], /
+) -> tuple[Tensor, bool] | None: ...  # the loss, and whether a gradient may be asked for
+def quick_device_loss_gradient(backend: str, values: tuple[Any, ...], /) -> Tensor | None: ...
+def quick_device_energy(
+    backend: str, values: tuple[Any, ...], /
+) -> tuple[Tensor, Tensor, bool] | None: ...  # the loss, norms for its gradient, and whether that may be asked for
+def quick_device_energy_gradient(backend: str, values: tuple[Any, ...], norms: Any, /) -> Tensor | None: ...
+def xla_handlers() -> dict[str, Any]: ...  # of XLA, by op, as capsules
