@@ -85,6 +85,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     from report.tables import markdown
 
     terminalreporter.section("fastblackout beside its peers")
+    about = "M/s: millions of elements in a second; ratio: times as fast as the peer. Higher is better."
+    terminalreporter.write_line(about)
     terminalreporter.write_line(markdown(harness.results()))
     if path := config.getoption("--json"):
         harness.write(path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import functools
 import os
 from collections import Counter
 from dataclasses import Field, fields
@@ -85,23 +84,28 @@ def _add(group: argparse._ArgumentGroup, option: Field[Any]) -> None:
 
 def _tell_defaults(parser: Parser, dataset: str | None) -> None:
     """Gives the options of TrainConfig their help: with the defaults of the data set that is named, else of all."""
+    by_data = {name: preset(name) for name in ([dataset] if dataset else PRESETS)}
+    if dataset in (None, "array"):
+        by_data[_TABLE] = preset("array", **OF_TABLE)
+    by_head = {f"head {head}": preset(dataset or "", head=head) for head in HEADS}
     for action in parser._actions:
         if action.dest in HELP:
             named = action.choices is not None and action.metavar == "NAME"
             names = f" NAME is {', '.join(map(str, action.choices or ()))}." if named else ""
-            default = _defaults(action.dest, dataset)
+            default = _defaults(action.dest, preset(dataset or ""), by_data, by_head)
             action.help = f"{HELP[action.dest]}{names}{default and f' Default: {default}.'}"
 
 
-def _defaults(name: str, dataset: str | None = None) -> str:
-    """The default of an option, and what it is where it differs: of a data set, a table or a head. Empty: none."""
-    by_data, by_head = _configs(dataset)
+def _defaults(name: str, own: TrainConfig, by_data: dict[str, TrainConfig], by_head: dict[str, TrainConfig]) -> str:
+    """The default of an option, and what it is where it differs: of a data set, a table or a head. Empty: none.
+
+    own: what a head's options are compared with.
+    """
     values = {what: getattr(config, name) for what, config in by_data.items()}
     ((usual, _),) = Counter(value for what, value in values.items() if what != _TABLE).most_common(1)
     if name != "head":
-        own = getattr(preset(dataset or ""), name)
         heads = {what: getattr(config, name) for what, config in by_head.items()}
-        values |= {what: value for what, value in heads.items() if value != own}
+        values |= {what: value for what, value in heads.items() if value != getattr(own, name)}
     others: dict[Any, list[str]] = {}
     for what, value in values.items():
         if value != usual:
@@ -115,15 +119,6 @@ def _shown(value: Any) -> str:
 
 
 _TABLE = "a table"
-
-
-@functools.cache
-def _configs(dataset: str | None) -> tuple[dict[str, TrainConfig], dict[str, TrainConfig]]:
-    """What a training is told by default: of each data set that is meant and of tables, and by the head."""
-    by_data = {name: preset(name) for name in ([dataset] if dataset else PRESETS)}
-    if dataset in (None, "array"):
-        by_data[_TABLE] = preset("array", **OF_TABLE)
-    return by_data, {f"head {head}": preset(dataset or "", head=head) for head in HEADS}
 
 
 def _train(options: argparse.Namespace) -> int:

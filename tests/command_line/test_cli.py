@@ -73,6 +73,8 @@ def test_the_whole_way(place, capsys):
     assert main(["evaluate", data, "--num=30", "--json=numbers.json", *SAMPLE]) == 0
     out = capsys.readouterr().out
     assert "rounded Gaussian noise" in out
+    _, *figures = out.split("\n\n")  # each tells which way is better
+    assert len(figures) == 6 and all("better" in told or "best" in told for told in figures)
     numbers = json.loads((place / "numbers.json").read_text())
     assert numbers["samples"] == 30
     assert numbers["train"] == 54

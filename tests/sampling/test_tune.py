@@ -210,7 +210,8 @@ def test_the_command_keeps_what_it_found_in_the_run(tmp_path, monkeypatch, capsy
     assert main(tune) == 0
     told = capsys.readouterr()
     assert "2 steps, trial 1: distance" in told.err and "  3  " in told.out
-    assert all(len(line) <= 80 for line in told.out.splitlines())
+    assert all("lower is better" in " ".join(text.split()) for text in told)
+    assert all(len(line) <= 80 for text in told for line in text.splitlines())
     checkpoint = load_checkpoint("runs/a")  # its digest of itself is right
     written = json.loads((tmp_path / "t.json").read_text())
     assert list(checkpoint.config["model"]["tuned"]) == list(written["steps"]) == ["2", "3"]
