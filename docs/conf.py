@@ -3,6 +3,8 @@
 `_toc.yml` has the order of the pages, so that the pages themselves are plain Markdown, as GitHub shows it.
 """
 
+from typing import Any
+
 from sphinx.application import Sphinx
 
 import fastblackout
@@ -62,13 +64,14 @@ html_theme_options = {
 
 
 # Pages that include a file from outside of docs/.
-INCLUDED = {"../CONTRIBUTING.md": "contributing.md", "../benchmarks/results/tables.md": "tables.md"}
+INCLUDED = {"CONTRIBUTING.md": "contributing.md", "benchmarks/results/tables.md": "tables.md"}
 
 
-def lead_to_pages(app: Sphinx, page: str, text: list[str]) -> None:
-    """Links to a file that a page includes lead to the page."""
-    for file, includes in INCLUDED.items():
-        text[0] = text[0].replace(f"]({file}", f"]({includes}")
+def lead_to_pages(app: Sphinx, *given: Any) -> None:
+    """Links to a file that a page includes lead to the page. The last argument is a list that holds the text."""
+    text = given[-1]
+    for file, page in INCLUDED.items():
+        text[0] = text[0].replace(f"](../{file}", f"]({page}").replace(f"]({file}", f"]({page}")
 
 
 def is_of_others(app: Sphinx, what: str, name: str, member: object, skip: bool, options: object) -> bool | None:
@@ -79,4 +82,5 @@ def is_of_others(app: Sphinx, what: str, name: str, member: object, skip: bool, 
 
 def setup(app: Sphinx) -> None:
     app.connect("source-read", lead_to_pages)
+    app.connect("include-read", lead_to_pages)
     app.connect("autodoc-skip-member", is_of_others)
