@@ -6,6 +6,7 @@ Numbers of samples follow the rules of rules.py; values on the host are checked,
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from ..backends import select
 from ..ground.persistent import is_capturing, persistent
 from ..ground.values import as_float, check_real_tensor, one_a_sample, real_array
 from ..probability import Prob
+from .composed import FLOAT32_MAX
 from .rules import FINITE, UNIT, Rule, on_host, pair_on_host
 
 
@@ -67,6 +69,8 @@ def per_sample(op: str, argument: str, value: Any, like: Tensor, samples: int, r
             if not is_traced(like):
                 on_host(op, argument, number, 1, rule)  # which tells what it rounds to
             rule.refuse(op, argument, number)
+        if rule.dtype == "float32" and abs(number) > FLOAT32_MAX:  # it rounds to that, but torch.full refuses it
+            number = math.copysign(FLOAT32_MAX, number)
         return _filled(number, samples, dtype, like)
     if is_traced(like):
         value = _as_constant(op, argument, value, like)

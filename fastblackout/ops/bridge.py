@@ -96,7 +96,8 @@ def bridge_step(
         The birth probability (p_s - p_t) / (1 - p_t) in [0, 1]: Schedule.bridge(k_t, k_s). It is given like `alive` of
         fb.thin.
     births : array, optional
-        y itself in place of `logits`: the expected births, at least 0. Both are taken in float32.
+        y itself in place of `logits`: the expected births, at least 0. Guidance works on them. Both are taken in
+        float32.
     rng : Philox or Tensor, optional
         The key of the draw: a fb.Philox, or its tensor on the device of `x_t`, of which nothing is read on the host.
         Without one a seed comes from torch's default generator.

@@ -166,14 +166,12 @@ class Step:
         self.call = Composed(op, op, self.backend, arguments, [counts, *numbers.values()])
         self.x, *arrays = self.call.arrays
         self.inside, self.each = self.keep(self.x.value, 0), dict(zip(numbers, arrays, strict=True))
-        for part, rule in limits.items() if self.call.values_are_here else ():
-            value = (
-                np.asarray(numbers[part]) if is_number(numbers[part]) else numbers[part]
-            )  # as it came: it may be small
-            self.call.check_floats(part, Array(value, op, part), *rule)
+        here = numbers if self.call.values_are_here else {}  # as they came: small ones, or beside no elements at all
+        came = {part: Array(np.asarray(value) if is_number(value) else value, op, part) for part, value in here.items()}
+        for part, rule in limits.items() if here else ():
+            self.call.check_floats(part, came[part], *rule)
             if part.endswith(".q"):
-                name, p, q = part[:-2], self.each[f"{part[:-2]}.p"], self.each[part]
-                check_sum(op, name, p.numpy(), q.numpy())
+                check_sum(op, part[:-2], came[f"{part[:-2]}.p"].numpy(), came[part].numpy())
         return numbers
 
     def _bound(self, limits: Any) -> None:

@@ -87,8 +87,8 @@ def posterior_loss(
     ----------
     head : array or sequence of arrays
         Arrays in the shape of `x_t`, of float32, float64, bfloat16 or float16, finite in float32. Any strides
-        will do: the chunks of a network's output need no copy. Logits of states have the shape (shape of x_t, M + 1),
-        as they are or in a tuple. Torch tensors have a gradient, see the notes.
+        will do: the chunks of a network's output need no copy. Logits of states have a last dimension of M + 1 more, as
+        they are or in a tuple. Torch tensors have a gradient, see the notes.
     x_t : array of counts (B, ...)
         Counts in 0..max_count, as in fb.thin.
     births : array

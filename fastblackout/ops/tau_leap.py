@@ -93,7 +93,8 @@ def tau_leap_step(
         taken. Schedule.bridge(k_t, k_s) gives the mean of the bridge, which the paper's authors call tau-leaping.
         Schedule.leap(k_t, k_s, form="rate") gives the textbook form, which may exceed 1.
     births : array, optional
-        y itself in place of `logits`: the expected births, at least 0. Both are taken in float32.
+        y itself in place of `logits`: the expected births, at least 0. Guidance works on them. Both are taken in
+        float32.
     rng : Philox or Tensor, optional
         The key of the draw: a fb.Philox, or its tensor on the device of `x_t`, of which nothing is read on the host.
         Without one a seed comes from torch's default generator.

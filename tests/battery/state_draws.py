@@ -71,10 +71,8 @@ def categorical_bridges() -> list[Draw]:
 
     return [
         Draw("categorical_bridge", draws_of(known, len(tied)), lambda: [of_masses(0, law(*pair)) for pair in tied]),
-        Draw(
-            "categorical_bridge, logits", draws_of(predicted, states), lambda: [mixed(y) for y in range(states)]
-        ),
-    ]  # fmt: skip
+        Draw("categorical_bridge, logits", draws_of(predicted, states), lambda: [mixed(y) for y in range(states)]),
+    ]
 
 
 def rows() -> list[Draw]:

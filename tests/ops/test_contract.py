@@ -37,6 +37,7 @@ QUIET = {"deadline": None, "database": None, "suppress_health_check": list(hypot
 KEPT = [
     ("wrong", "birth_loss", {"batch": 0, "as": "each"}),  # wrong numbers beside an empty batch were not noticed
     ("wrong", "birth_loss", {"size": 0, "as": "features"}),
+    ("wrong", "bridge_step", {"batch": 0, "as": "features"}),
     ("valid", "categorical", {"matrices": "index", "another": "DLPack"}),  # the index was refused
     ("wrong", "poisson", {}),  # backends did not say the same of a rate, nor of births
     ("wrong", "energy_loss", {}),

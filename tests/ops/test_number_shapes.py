@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import sparse
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 import fastblackout as fb
 from support.arrays import DLPackOnly, Through, bits
@@ -228,3 +230,19 @@ def test_the_largest_max_count() -> None:
     assert fb.thin(x, 1.0, max_count=2**53).x_t == 3
     with pytest.raises(ValueError, match=r"^thin: max_count: must be in .* for int64 counts, got 9007199254740993$"):
         fb.thin(x, 1.0, max_count=2**53 + 1)
+
+
+def test_the_end_of_float32() -> None:
+    """What rounds to infinity is refused, on the host and where no value may be looked at but Python's own."""
+    end = (2.0 - 2.0**-24) * 2.0**127
+
+    def check(x: Any) -> None:
+        for sign in (1.0, -1.0):
+            fb.thin(x, 0.5, rng=KEY, center=sign * math.nextafter(end, 0.0))
+            with pytest.raises(ValueError, match="^thin: center: must be finite"):
+                fb.thin(x, 0.5, rng=KEY, center=sign * end)
+
+    check(np.zeros((2, 3), np.uint8))
+    check(torch.zeros(2, 3, dtype=torch.uint8))
+    with FakeTensorMode():
+        check(torch.zeros(2, 3, dtype=torch.uint8))

@@ -133,6 +133,18 @@ def test_resolve_errors():
         resolve_rng(None, np.random.default_rng(0), "thin")
 
 
+@pytest.mark.parametrize("name", ["first_sample", "call"])
+def test_a_key_tensor_holds_words(name):
+    x = np.full((1, 50), 9, np.uint8)
+    key, at = fb.Philox(5).tensor(), 1 + (name == "call")
+    key[at] = 2**32 - 1
+    assert (fb.thin(x, 0.5, rng=key).x_t == fb.thin(x, 0.5, rng=fb.Philox(5, **{name: 2**32 - 1})).x_t).all()
+    for wrong in (2**32, -1):
+        key[at] = wrong
+        with pytest.raises(ValueError, match=rf"^thin: rng: {name} of a key tensor must be in .*, got {wrong}$"):
+            fb.thin(x, 0.5, rng=key)
+
+
 class _Traced(TorchDispatchMode):
     """Changes nothing, but makes the ops take the way of traced tensors."""
 

@@ -117,6 +117,14 @@ def test_autocast_and_compile_leave_the_loss_in_float32():
     assert all(torch.equal(leaf.grad, grad) for leaf, grad in zip(leaves, grads, strict=True))
 
 
+@pytest.mark.parametrize("place", [(0, 0), (0, 4), (1, 0)])
+def test_wrong_births_are_found_at_both_ends_of_a_sample(place, backend):
+    head, x_t, births = [torch.zeros(2, 5)] * 2, torch.zeros(2, 5, dtype=torch.int32), torch.zeros(2, 5)
+    births[place] = 0.5
+    with pytest.raises(ValueError, match=f"got 0.5 at sample {place[0]}, element {place[1]}$"):
+        fb.posterior_loss(head, x_t, births, 1.0, offset=-1.0, max_count=100, **LAW)
+
+
 def test_a_wrong_name_is_refused_where_torch_traces():
     x = torch.ones(2, 3, dtype=torch.uint8)
     compiled = torch.compile(lambda head: fb.posterior_loss(head, x, x, 1.0, family="normal"), backend="aot_eager")

@@ -156,6 +156,8 @@ def test_errors_of_counts(backend):
     matrix, one = sp.csr_matrix(COUNTS), np.full(ROWS, 0.5)
     calls = [("binomial: count", lambda x: fb.binomial(x, 0.5)), ("split: counts", fb.split)]
     calls += [("thin: x_0", lambda x, p=p: fb.thin(x, p, max_count=MOST)) for p in (0.5, one)]
+    refused = lambda: fb.thin(sp.coo_matrix(COUNTS), 0.5, max_count=MOST, mask=np.array(True))  # noqa: E731
+    assert_named(refused, TypeError, "thin: x_0: a sparse matrix must be in CSR or CSC format", "got coo_matrix")
     for name, call in calls:
         for other in (sp.coo_matrix, sp.lil_array, sp.dok_matrix, sp.bsr_array, sp.dia_matrix):
             rule = f"{name}: a sparse matrix must be in CSR or CSC format, convert it by .tocsr() first"

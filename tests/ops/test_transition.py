@@ -157,3 +157,9 @@ def test_log_prob_keeps_memory_order(backend):
     assert fb.thin_log_prob(x, x, 0.5).stride() == x.stride()
     assert fb.thin_log_prob(x.numpy(), x.numpy(), 0.5).strides == tuple(8 * step for step in x.stride())
     assert fb.bridge_log_prob(np.empty((0, 3), np.uint8), *[np.empty((0, 3), np.uint8)] * 2, 0.5).shape == (0, 3)
+
+
+def test_the_largest_max_count():
+    assert fb.transition_rows(torch.empty(0, dtype=torch.float64), max_count=4095).shape == (0, 4096, 4096)
+    with pytest.raises(ValueError, match=r"^transition_rows: max_count: must be in 0\.\.4095, got 4096$"):
+        fb.transition_rows(0.5, max_count=4096)

@@ -145,3 +145,10 @@ def test_a_bar_ends_full(few, monkeypatch):
         dense().transition_matrix(t)
         dense().bridge(np.array([1]), np.array([2]), t / 2, t)
     assert all(total == pytest.approx(n) for total, n in totals) and min(totals[:5])[1] > 10
+
+
+def test_matrices_are_made_on_the_host_whatever_the_backend_of_draws():
+    process, t = fb.PureDeath(7), np.array([0.3, 1.1])
+    expected = process.transition_matrix(t)
+    with fb.use_backend("triton"):
+        assert np.array_equal(process.transition_matrix(t), expected)

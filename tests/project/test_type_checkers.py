@@ -11,11 +11,14 @@ import pytest
 
 import fastblackout as fb
 from fastblackout import typing
+from fastblackout.arrays import COUNTS, FLOATS
 from fastblackout.backends import available, select
 from fastblackout.call.head import FAMILIES
 from fastblackout.heads import HEADS
+from fastblackout.ops.bridge import OUTPUTS as STEP_OUTPUTS
 from fastblackout.ops.bridge import ROUNDINGS
 from fastblackout.ops.capabilities import public_ops
+from fastblackout.ops.thin import OUTPUTS as THIN_OUTPUTS
 from fastblackout.sampling.rules import LAST_STEPS, SAMPLERS
 from fastblackout.schedule import schedule
 from fastblackout.schedule.grids import GRIDS
@@ -143,7 +146,10 @@ def test_the_names_of_types_are_those_that_are_known():
         typing.Weight: schedule.WEIGHTS,
         typing.Times: schedule.TIMES,
         typing.Leap: schedule.LEAPS,
-        typing.CountDtype: ("uint8", "int16", "int32", "int64"),
+        typing.CountDtype: COUNTS,
+        typing.FloatDtype: FLOATS,
+        typing.ThinOutput: THIN_OUTPUTS,
+        typing.StepOutput: STEP_OUTPUTS,
     }
     for literal, names in known.items():
         assert set(get_args(literal)) == set(names)

@@ -79,6 +79,22 @@ def test_errors_in_a_compiled_graph_are_those_of_eager_calls():
         compiled(state, logits, matrices, index[:2], p, KEYS[0].tensor())
 
 
+def test_a_matrix_for_each_of_two_samples():
+    generator = torch.Generator().manual_seed(0)
+    before, after = torch.rand(2, 2, 4, 4, dtype=torch.float64, generator=generator).softmax(-1)
+    x_t, x_0 = torch.randint(0, 4, (2, 2, 50), generator=generator)
+
+    def call(x_t, x_0):
+        return fb.categorical_bridge(x_t, x_0, before=before, after=after, rng=KEYS[1])
+
+    expected = call(x_t, x_0)
+    assert bits(torch.compile(call, fullgraph=True, backend="eager")(x_t, x_0)) == bits(expected)
+    alone = fb.categorical_bridge(
+        x_t[1:], x_0[1:], before=before[1], after=after[1], rng=KEYS[1].at(first_sample=KEYS[1].first_sample + 1)
+    )
+    assert bits(alone) == bits(expected[1:])
+
+
 def test_key_tensors_numpy_matrices_and_out():
     state, logits, matrices, index, p = inputs()
     for call in CALLS:

@@ -17,7 +17,7 @@ from fastblackout.call.outputs import Chosen, OrGiven
 from support.arrays import Poisoned, bits
 from support.contract import forms
 from support.contract.calls import Case, Pick
-from support.contract.given_outputs import Frozen, Other, takes_out
+from support.contract.given_outputs import Frozen, Other, names_of, takes_out
 from support.contract.violations import Violation
 from support.helpers import ISAS, using
 
@@ -50,6 +50,7 @@ def gradients(case: Case, arguments: dict[str, Any], upstream: float) -> dict[st
 def holds(case: Case, pick: Pick) -> None:
     """A valid call gives the reference's bits in every library, in full, in parts and for any number of threads."""
     expected = called(case, case.arguments, "reference")
+    check_kinds(case, expected)
 
     def check(what: str, made: dict[str, Any], expected: dict[str, Any] = expected) -> None:
         forms.same(made, expected, what)
@@ -80,6 +81,20 @@ def holds(case: Case, pick: Pick) -> None:
         into_out(case, pick, how, expected)
     if "rng" in case.arguments and pick("rng", ("given", "none")) == "none":
         without_key(case, forms_of[pick("library", ("NumPy", "torch"))](case, case.arguments, pick), how)
+
+
+def check_kinds(case: Case, made: dict[str, Any]) -> None:
+    """Counts come back in the shape and the dtype that they came in."""
+    first = next(iter(case.arguments[name] for name in names_of(case) if name in case.arguments))
+    outputs = DECLARED[case.op].outputs if case.op in DECLARED else None
+    for name, value in made.items():
+        like = name not in ("model_input", "overshoot")
+        if isinstance(outputs, (Chosen, OrGiven)) and like:
+            assert (value.dtype, value.shape) == (first.dtype, first.shape), name
+        elif name == "model_input":
+            assert (value.dtype, value.shape) == (case.arguments["input_dtype"], first.shape)
+        elif case.op == "split" and isinstance(first, np.ndarray):
+            assert value.dtype == first.dtype
 
 
 def unsigned(case: Case, made: dict[str, Any]) -> dict[str, Any]:

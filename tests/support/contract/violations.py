@@ -141,7 +141,7 @@ def probability(case: Case, name: str, value: Any) -> Iterator[tuple[str, Any]]:
     p = np.asarray(value.p if pair else value, np.float64)
     for label, wrong in bad_values(case, p if p.ndim else 0.5, 1.5, -0.25, NAN):
         yield label, ({name: fb.Prob(wrong, value.q), "named": (name, f"{name}.p")} if pair else wrong)
-    yield "sum of the pair", fb.Prob(0.5, 0.4)
+    yield "sum of the pair", fb.Prob(0.5, 0.25)
     yield "no numbers in the pair", {name: fb.Prob("a", 0.5), "named": (name, f"{name}.p")}
     yield "text", "nonsense"
     yield "complex numbers", np.array([1j])
@@ -230,7 +230,7 @@ def elements(case: Case, name: str, value: Any) -> Iterator[tuple[str, Any]]:
         for label, wrong in bad_values(case, value.p if np.ndim(value.p) else 0.5, 1.5, NAN):
             yield label, {name: fb.Prob(wrong, value.q), "named": (name, f"{name}.p")}
         if 0 not in case.shape:
-            yield "sum of the pair", fb.Prob(0.5, 0.4)
+            yield "sum of the pair", fb.Prob(0.5, 0.25)
         return
     yield from kinds_of_array(value, "uint64", ">i4")
     array = np.asarray(value)
