@@ -125,7 +125,10 @@ def flat(made: Any) -> dict[str, Any]:
 def on_numpy(value: Any) -> Any:
     if isinstance(value, DLPackOnly):
         value = value.array
-    return value.detach().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
+    if isinstance(value, torch.Tensor):
+        value = value.detach()
+        return (value.float() if value.dtype is torch.bfloat16 else value).numpy()
+    return np.asarray(value)
 
 
 def same(made: dict[str, Any], expected: dict[str, Any], what: str) -> None:

@@ -107,8 +107,8 @@ def network(case: Case, name: str, array: Any) -> Iterator[tuple[str, Any]]:
 
 
 def head(case: Case, name: str, arrays: Any) -> Iterator[tuple[str, Any]]:
-    yield "text", "nonsense"
-    yield "nothing", None
+    yield "text", {name: "nonsense", "named": (name, "head[0]")}
+    yield "nothing", {name: None, "named": (name, "head[0]")}
     if not isinstance(arrays, tuple):
         return
     yield "too many arrays", {name: arrays * 9, "named": "head"}
