@@ -54,6 +54,7 @@ def test_law(a, b):
     assert (p[logit < -746] == 0).all() and (p[logit > 37.5] == 1).all() and (p[np.abs(logit) < 36] < 1).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("a", "b"), [(0.4, 0.4), (1.0, 3.0), (30.0, 2.0), (500.0, 500.0)])
 def test_law_of_both_tails(a, b):
     """1e6 draws: chi-square of ten cells of each tail, the outermost expecting ten draws. It misses a tail of 0.01 that

@@ -32,6 +32,7 @@ def test_law(n, p, backend):
     assert chi_square(drawn, stats.binom(n, p)) > FALSE_ALARM
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [300, 500, 700, 1000])
 def test_law_where_stirling_errors_showed(n):
     """tensorflow #34398, numpy #31986: 2e7 draws see a relative error of 1e-3 of a typical cell."""

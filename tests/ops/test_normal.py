@@ -119,6 +119,7 @@ def test_law(mean, std, backend):
     assert abs(z.mean()) * np.sqrt(DRAWS) < 5 and abs((z**2).mean() - 1) * np.sqrt(DRAWS / 2) < 5  # 6e-7 each
 
 
+@pytest.mark.slow
 def test_law_of_tails_and_signs():
     """4e6 draws: the tails by cells of 0.1 from 3 on, and signs and sizes independent of one another."""
     z = fb.normal(np.zeros((4, 1_000_000), np.float32), 1.0, rng=RNG).astype(np.float64).ravel()

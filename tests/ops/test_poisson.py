@@ -26,6 +26,7 @@ def test_law(rate, backend):
     assert chi_square(drawn, stats.poisson(rate)) > FALSE_ALARM
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [5.0, 14.05, 100.0])
 def test_law_with_many_draws(rate):
     """2e7 draws: a relative error of 1e-3 of a typical cell shows."""
