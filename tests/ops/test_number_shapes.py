@@ -224,12 +224,13 @@ def test_a_max_count_without_dimensions() -> None:
         assert results(fb.bridge_step(X, LOGITS, 0.4, gain=99.0, rng=KEY, max_count=most)) == plain
 
 
-def test_the_largest_max_count() -> None:
-    """Integers above it are not all float64."""
-    x = np.array([3], np.int64)
-    assert fb.thin(x, 1.0, max_count=2**53).x_t == 3
-    with pytest.raises(ValueError, match=r"^thin: max_count: must be in .* for int64 counts, got 9007199254740993$"):
-        fb.thin(x, 1.0, max_count=2**53 + 1)
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "int32", "int64"])
+def test_the_largest_max_count(dtype: str) -> None:
+    """What the dtype holds; integers above 2^53 are not all float64."""
+    x, most = np.array([3], dtype), min(np.iinfo(dtype).max, 2**53)
+    assert fb.thin(x, 1.0, max_count=most).x_t == 3
+    with pytest.raises(ValueError, match=rf"^thin: max_count: must be in .* for {dtype} counts, got {most + 1}$"):
+        fb.thin(x, 1.0, max_count=int(most) + 1)
 
 
 def test_the_end_of_float32() -> None:
