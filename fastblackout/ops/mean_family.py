@@ -39,5 +39,5 @@ def _scaled_exp(op: str, offset: Any, factor: float) -> Any:
         return tensor_floats.exp(offset.double()) * factor
     if is_number(offset):
         return portfloat.exp_number(as_float(op, "offset", offset)) * factor
-    with np.errstate(over="ignore"):  # of the ops, which refuse an infinite gain
+    with np.errstate(over="ignore", under="ignore"):  # of the ops, which refuse an infinite gain
         return portfloat.exp(real_array(op, "offset", offset).astype(np.float64)) * factor

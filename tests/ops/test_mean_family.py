@@ -130,3 +130,10 @@ def test_wrong_values_are_told():
         fb.posterior_loss(LOGITS, LOGITS.half(), BIRTHS, 1.0, family="mean")
     with pytest.raises(ValueError, match="^posterior_step: family: .*negative-binomial.*mean"):
         step(family="median")
+
+
+def test_an_offset_next_to_0_raises_no_floating_point_error():
+    x = np.ones((2, 3), np.uint8)
+    with np.errstate(all="raise"):
+        loss = fb.posterior_loss(x * np.float32(0.5), x, x, 1.0, family="mean", offset=np.array([5e-324, 1e-310]))
+    assert np.isfinite(loss).all()

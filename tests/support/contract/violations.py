@@ -55,7 +55,7 @@ def one_bad(case: Case, array: Any, value: Any) -> Any:
 
 def bad_values(case: Case, array: Any, *values: Any) -> Iterator[tuple[str, Any]]:
     for value in values:
-        if isinstance(array, np.ndarray) and array.ndim:
+        if isinstance(array, np.ndarray):
             wrong = one_bad(case, array, value)
         else:
             wrong = value if case.mask is None or case.mask.all() else None
@@ -207,7 +207,8 @@ def matrices(case: Case, name: str, value: Any) -> Iterator[tuple[str, Any]]:
     if case.samples and 0 not in case.shape:
         yield "no numbers", whole.copy()
         yield "negative", np.full(value.shape, -0.5, value.dtype)
-        yield "zeros", {name: np.zeros(value.shape, value.dtype), "named": (name, "x_0")}
+        if "x_0" in case.arguments or name == "probs":  # else a seed is drawn before there is an x_0 without a path
+            yield "zeros", {name: np.zeros(value.shape, value.dtype), "named": (name, "x_0")}
     yield "another library", Other(value) if name == "probs" and case.op == "categorical_bridge" else 5
     if name == "before" and value.ndim == 3 and case.samples and "index" not in case.arguments:
         yield "too many", {name: np.concatenate([value, value]), "named": ("before", "after")}
