@@ -204,11 +204,11 @@ def matrices(case: Case, name: str, value: Any) -> Iterator[tuple[str, Any]]:
     yield "a vector", np.ones(5)
     yield "no states", np.ones((5, 0))
     whole = np.broadcast_to(np.array(NAN, value.dtype), value.shape)
-    if case.samples and 0 not in case.shape:
+    # Beside predictions an x_0 is drawn first, which says what of the matrices is read.
+    if case.samples and 0 not in case.shape and ("x_0" in case.arguments or name == "probs"):
         yield "no numbers", whole.copy()
         yield "negative", np.full(value.shape, -0.5, value.dtype)
-        if "x_0" in case.arguments or name == "probs":  # else a seed is drawn before there is an x_0 without a path
-            yield "zeros", {name: np.zeros(value.shape, value.dtype), "named": (name, "x_0")}
+        yield "zeros", {name: np.zeros(value.shape, value.dtype), "named": (name, "x_0")}
     yield "another library", Other(value) if name == "probs" and case.op == "categorical_bridge" else 5
     if name == "before" and value.ndim == 3 and case.samples and "index" not in case.arguments:
         yield "too many", {name: np.concatenate([value, value]), "named": ("before", "after")}
