@@ -163,3 +163,9 @@ def test_the_largest_max_count():
     assert fb.transition_rows(torch.empty(0, dtype=torch.float64), max_count=4095).shape == (0, 4096, 4096)
     with pytest.raises(ValueError, match=r"^transition_rows: max_count: must be in 0\.\.4095, got 4096$"):
         fb.transition_rows(0.5, max_count=4096)
+
+
+@pytest.mark.parametrize("x", [2.5, -0.5, np.nan])
+def test_the_first_number_of_a_chunk_is_looked_at_too(x, backend):
+    found = fb.binomial_log_prob(np.array([x, 1.0, x]), 4, 0.5)
+    assert found[1] == pytest.approx(np.log(0.25)) and np.array_equal(found[[0, 2]], [-np.inf] * 2, equal_nan=True)
