@@ -109,7 +109,7 @@ def quality(options: argparse.Namespace) -> Report:
     if options.out is not None and not options.out.parent.is_dir():
         raise ValueError(f"quality: out: must lie in a folder that is there, got {options.out}")
     seeds = [Philox(seed).seed for seed in options.seeds]
-    run = load_run(path_of(options)[0], "cpu")
+    run = load_run(path_of(options), "cpu")
     for setting in settings:  # what fb.sample refuses is refused here, before hours of draws
         draw(run, setting, 1, 0)
     data = load(run.dataset["name"], options.data, **read_by(run.dataset, run.model.max_count))

@@ -187,7 +187,7 @@ def test_the_lines_fit_and_name_the_stand_in(random_features):
     if HAS_FIDELITY:
         assert "(stand-ins for KID and Inception score)" in flat and " KID x" not in flat
         assert f"precision of 80 samples {result['precision_samples']:.3f}" in flat
-        assert f"kernel distance x 1000, samples {1000 * result['kernel_samples']:.3f}" in flat
+        assert f"kernel distance x 1000, samples (lower is better) {1000 * result['kernel_samples']:.3f}" in flat
         published = " ".join(features_lines(compare_features(random_features._replace(stand_in=False), sets, DATA)))
         assert published.strip().startswith("FID: ") and "stand-in" not in published
         assert "KID x 1000, samples" in published and "Inception score, samples" in published

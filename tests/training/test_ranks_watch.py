@@ -111,7 +111,7 @@ def test_a_line_may_arrive_in_pieces(pair):
     assert first.known.wait(5) and first.failure == Failure(1, "failed", "half")
 
 
-@pytest.mark.parametrize(("local", "said"), [("0", "argument dataset: invalid choice"), ("1", "")])
+@pytest.mark.parametrize(("local", "said"), [("0", "argument DATASET: invalid choice"), ("1", "")])
 def test_the_first_of_a_host_tells_of_a_wrong_command(monkeypatch, capsys, local, said):
     variables = {"RANK": "2", "WORLD_SIZE": "4", "LOCAL_RANK": local, "MASTER_ADDR": "host", "MASTER_PORT": "29500"}
     for name, value in variables.items():
