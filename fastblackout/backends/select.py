@@ -11,19 +11,17 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from types import ModuleType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, get_args
 
 from ..ground import values
+from ..typing import Backend, Isa
 from . import available
 from .preference import rule
 
-if TYPE_CHECKING:
-    from ..typing import Backend, Isa
-
-BACKENDS = ("auto", "reference", "cpu", "cuda", "triton")
+BACKENDS = get_args(Backend)
 DEVICE_BACKENDS = ("cuda", "triton")
 _NAMES = frozenset(BACKENDS)
-ISAS = ("scalar", "avx2", "avx512")
+ISAS = get_args(Isa)
 _MOST_THREADS = (1 << 31) - 1  # an int in C
 _THREADS = f"must be an integer in 1..{_MOST_THREADS}"
 

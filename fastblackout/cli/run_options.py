@@ -5,17 +5,18 @@ from __future__ import annotations
 import argparse
 import importlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 from ..pretrained import names
 from ..sampling.rules import COMPAT, LAST_STEPS, SAMPLERS
 from ..training.config import COMPILE, HELP, PRECISIONS
+from ..typing import Grid
 from .json_output import add_json
 from .parser import Parser
 
 Command = Callable[[argparse.Namespace], int]
 
-_GRIDS = ("cosine", "index", "early")
+_GRIDS = get_args(Grid)
 
 
 def _grid(text: str) -> str | list[float]:

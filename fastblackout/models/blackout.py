@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, get_args, overload
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from ..heads import HEADS, head_named
 from ..ops import normal
 from ..schedule.indices import as_index, is_plain
 from ..schedule.schedule import Schedule
+from ..typing import Input, Parametrization
 from .config import NetworkConfig, check_keys
 from .tuned import Tuned, to_json, tuned_from
 
@@ -23,11 +24,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..philox import Philox
-    from ..typing import HeadName, Input, Parametrization, Scalar
+    from ..typing import HeadName, Scalar
 
 
-INPUTS = ("reference", "unit", "normalized")
-PARAMETRIZATIONS = ("likelihood", "paper")
+INPUTS = get_args(Input)
+PARAMETRIZATIONS = get_args(Parametrization)
 # In counts^2. Near p = 0 almost all counts are 0 and the variance vanishes; the floor keeps one count at 10 or less.
 VARIANCE_FLOOR = 0.01
 _LEAST_Q = 1e-300  # at k = 0 no birth remains, and the logarithm of 0 is none

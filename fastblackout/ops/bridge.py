@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from ..call.arguments import Counts, ExpectedBirths, Key
 from ..call.numbers import Choice, MaxCount, PerSample, Probability
 from ..call.operation import Operation
 from ..call.outputs import Chosen
 from ..reference import bridge as reference
-from ..typing import Generic, T_co
+from ..typing import Generic, Rounding, T_co
 from . import per_element
 
 if TYPE_CHECKING:
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
     from ..philox import Rng
     from ..probability import ProbLike
-    from ..typing import Array, ArrayT, Backend, FloatDtypeLike, Numbers, Rounding, StepOutput
+    from ..typing import Array, ArrayT, Backend, FloatDtypeLike, Numbers, StepOutput
 
 OUTPUTS: tuple[StepOutput, ...] = ("x_s", "model_input")
-ROUNDINGS = ("stochastic", "nearest")
+ROUNDINGS = get_args(Rounding)
 
 
 class Stepped(NamedTuple, Generic[T_co]):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
 from ..backends.float_mode import default_floats
 from ..ground.values import check_integer
+from ..typing import Boundary
 from .base import Process
 from .inputs import MAX_STATES, any_library, like_of, move, rate_of
 from .matrices.evaluation import Evaluation, Evaluator
@@ -18,10 +19,10 @@ from .particles import add_particles, poisson_law, poisson_quantile
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..typing import ArrayT, Boundary, NumpyLike
+    from ..typing import ArrayT, NumpyLike
 
 MAX_RATE = 1e4
-BOUNDARIES = ("blocked", "open")
+BOUNDARIES = get_args(Boundary)
 
 
 class ImmigrationDeath(Process):

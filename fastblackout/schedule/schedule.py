@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, get_args, overload
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from ..call.rules import pair_on_host
 from ..ground.persistent import Table
 from ..ground.values import check_integer, check_name, common_shape, real_array, shown
 from ..probability import Prob, ProbLike
+from ..typing import Leap, Times, Weight
 from . import between, grids, stratified, tables
 from .indices import as_fraction, as_index, as_step, is_plain
 
@@ -24,17 +25,17 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..philox import Philox
-    from ..typing import Grid, Leap, Scalar, Times, Weight
+    from ..typing import Grid, Scalar
 
     Place = Scalar | NDArray[Any]
     Floats = NDArray[np.float64]
     T = TypeVar("T")
     Pair = tuple[Prob[T], Prob[T]]
 
-WEIGHTS = ("likelihood", "finite-time", "instantaneous", "energy", "uniform")
+WEIGHTS = get_args(Weight)
 _MAX_STEPS = (1 << 31) - 1
-LEAPS = ("bridge-mean", "rate")
-TIMES = ("uniform", "early")
+LEAPS = get_args(Leap)
+TIMES = get_args(Times)
 
 
 class Schedule:

@@ -3,33 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from ..data.sets import SETS
 from ..heads import HEADS
+from ..typing import Compile, Input, Network, Parametrization, Precision, ScheduleName, Times, Weight
 from .options import POSITIVE, SHARE, below, documented, least, option, require, typed, whole, within
 
 if TYPE_CHECKING:
-    from ..typing import (
-        Compile,
-        HeadName,
-        Input,
-        Network,
-        Parametrization,
-        Precision,
-        ScheduleName,
-        Times,
-        Weight,
-    )
+    from ..typing import HeadName
 
-WEIGHTS = ("likelihood", "finite-time", "instantaneous", "energy", "uniform")
-PARAMETRIZATIONS = ("likelihood", "paper")
-INPUTS = ("reference", "unit", "normalized")
-TIMES = ("uniform", "early")
-SCHEDULES = ("logit", "cosine", "linear")
-NETWORKS = ("small", "mlp", "cifar10", "celeba64", "mnist")
-COMPILE = ("auto", "on", "off")
-PRECISIONS = ("auto", "fp32", "bf16", "tf32")
+WEIGHTS = get_args(Weight)
+PARAMETRIZATIONS = get_args(Parametrization)
+INPUTS = get_args(Input)
+TIMES = get_args(Times)
+SCHEDULES = get_args(ScheduleName)
+NETWORKS = get_args(Network)
+COMPILE = get_args(Compile)
+PRECISIONS = get_args(Precision)
 MOST_SCHEDULE_STEPS = 1_000_000  # a thousand times the paper's
 MOST_THREADS = 4096  # OpenMP ends the process where the system cannot start as many threads as it asks for.
 RESUMABLE = frozenset(

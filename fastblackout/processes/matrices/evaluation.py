@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib.util
 import math
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, get_args
 
 import numpy as np
 
+from ...typing import Method
 from .modes import FEWEST, MOST, Eigen, Modes, find_modes
 from .rounding import normalize
 from .spectrum import Spectrum, is_narrow, symmetrizing_law
@@ -18,7 +19,7 @@ from .uniformization import LONGEST, Uniformization
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-METHODS = ("auto", "eigendecomposition", "uniformization", "expm")
+METHODS = get_args(Method)
 
 
 class Evaluation(NamedTuple):

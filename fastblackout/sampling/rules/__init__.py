@@ -7,7 +7,9 @@ is imported when its sampler is asked for, because the command line shows the na
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
+
+from ...typing import LastStep
 
 if TYPE_CHECKING:
     from .rule import Rule
@@ -18,7 +20,7 @@ SAMPLERS = {
     "tau-leap-rate": ".tau_leap:TauLeapRate",
     "lanl-2023": ".lanl_2023:Lanl2023",
 }
-LAST_STEPS = ("draw", "mean")
+LAST_STEPS = get_args(LastStep)
 # Samplers that draw as another program does, and the head with which it draws. It has a grid of its own, too.
 COMPAT = {"lanl-2023": "mean"}
 
