@@ -216,7 +216,8 @@ class BlackoutModel(nn.Module):
         allowed = [(each, channels * number, *rest) for number in numbers]
         if tuple(logits.shape) not in allowed:
             shapes = " or ".join(map(str, allowed))
-            rule = "logits of the input's shape" if numbers == (1,) else f"shape {shapes} for head {self.head!r}"
+            of_input = "logits of the input's shape" if numbers == (1,) else f"shape {shapes}"
+            rule = f"{of_input} for head {self.head!r}"
             got = f"{tuple(logits.shape)} for an input of shape {tuple(model_input.shape)}"
             raise ValueError(f"BlackoutModel: network: must return {rule}, got {got}")
         return logits

@@ -143,6 +143,9 @@ def bridge_step(
     -----
     Equal keys give equal results, whatever the batch split, backend, thread count or strides. There is no gradient.
 
+    The draws of births, and of deaths with `attrition`, are as exact as the draw of fb.thin, given the mean births.
+    These are computed in float32 from `logits`.
+
     `step` and `attrition` that differ within a sample draw by fb.binomial, as `alive` of fb.thin does. A `gain` or
     `max_count` that is the same everywhere draws what the one number draws.
 

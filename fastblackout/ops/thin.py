@@ -130,8 +130,8 @@ def thin(
     -----
     Equal keys give equal results, whatever the batch split, backend, thread count or strides. There is no gradient.
 
-    A count of at most 255 is drawn by a table of its sample's p, within 1e-13 total variation of the binomial. A larger
-    one is drawn on its own, as exactly as by fb.binomial.
+    A count of at most 255 is drawn by a table of its sample's p, within 4e-13 of the binomial in total variation. A
+    larger one is drawn on its own, as exactly as by fb.binomial.
 
     With an `alive` that differs within a sample x_t is drawn by fb.binomial, with a key made of `rng` (docs/draw.md).
     That is several times as slow, and gives other numbers than one probability for a sample does.

@@ -76,7 +76,7 @@ class HeldOut:
         noise = f", each {self.draws} times" if self.draws > 1 else ""
         constant = f"{self.head.constant} for each {place}"
         of = f"{self.count} {sample}{'s' if self.count > 1 else ''}{noise}"
-        return f"held-out loss: of {of}; to beat: {self.constant_loss:.4f}, without a network, by {constant}"
+        return f"held-out loss: of {of}; {self.constant_loss:.4f} without a network, by {constant}"
 
     @torch.inference_mode()
     def loss(self, model: Any, conditional: bool, batch: int, tick: Callable[[int], None] = lambda rows: None) -> float:

@@ -51,8 +51,9 @@ def blackout_loss(
 ) -> Tensor:
     """The loss (B,) of counts x_0 (B, C, H, W) at times k (B,).
 
-    It is weight(k) times that of the model's head. draws: of a head that takes noise, outputs for the same x_t.
-    numbers: `numbers_at` of the same k, as tensors, where they are at hand.
+    It is weight(k) times the loss of the model's head, which is in nats, summed over the sample. weight: a name that
+    Schedule.weight knows; the heads' own weights are in docs/heads.md. draws: how many outputs a head that takes noise
+    makes for the same x_t. numbers: `numbers_at` of the same k, as tensors, where they are at hand.
     """
     op = "blackout_loss"
     model, head = model_and_head(op, model)

@@ -196,7 +196,7 @@ def test_a_training_in_a_pipe_prints_few_plain_lines(data_file, capsys, monkeypa
     assert sum(line.split("/")[0].isdigit() for line in lines) == 20
     assert max(map(len, lines)) <= 80
     assert not any("\r" in line or "|" in line for line in lines)
-    assert lines[1].startswith("held-out loss: of 1 image; to beat: ") and "without a network" in lines[1]
+    assert lines[1].startswith("held-out loss: of 1 image; ") and "without a network" in lines[1]
     assert lines[3] == "loss, held out: lower is better; img/s: samples trained on in a second"
     assert any(line.startswith("64 samples for samples-00000100.png: ") for line in lines)
     assert any(line.startswith("100/100 steps, ") and ", held out " in line for line in lines)

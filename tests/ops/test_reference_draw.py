@@ -13,6 +13,7 @@ from fastblackout.reference.philox import Stream, philox4x32
 from support.binomial_law import (
     TV_MEASURED_BELOW,
     TV_PROMISED,
+    WORST,
     exact_law,
     law,
     probabilities,
@@ -24,6 +25,7 @@ from support.binomial_law import (
 def test_law_within_promise_for_all_counts():
     p, q = probabilities(100)
     assert len(p) == 100 and p.min() == 1e-12 and q.min() == 1e-12
+    p, q = np.append(p, WORST), np.append(q, 1.0 - WORST)
     worst, n, at = worst_total_variation(law, range(256), p, q)
     assert worst < TV_MEASURED_BELOW < TV_PROMISED, (worst, n, at)
 
