@@ -20,7 +20,7 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(add_help=False, formatter_class=_Formatter, **options)
+        super().__init__(add_help=False, allow_abbrev=False, formatter_class=_Formatter, **options)
         self.most_used: Collection[str] = ()
         self.before_help: Callable[[argparse.Namespace], None] = lambda given: None
         self._positionals.title, self._optionals.title = "arguments", "help"

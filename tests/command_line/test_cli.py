@@ -149,6 +149,7 @@ def test_resume(place, capsys):
         ("train digits --steps=many", ["--steps", "many"]),
         ("train digits --weight=heavy", ["--weight", "heavy"]),
         ("sample --frobnicate", ["--frobnicate", "(see fastblackout sample --help)"]),
+        ("train digits --step 10", ["--step 10", "(see fastblackout train --help)"]),  # --steps is not meant
         ("--frobnicate", ["--frobnicate", "(see fastblackout --help)"]),
         ("sample --sampler=euler", ["euler"]),
     ],
