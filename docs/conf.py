@@ -64,7 +64,11 @@ html_theme_options = {
 
 
 # Pages that include a file from outside of docs/.
-INCLUDED = {"CONTRIBUTING.md": "contributing.md", "benchmarks/results/tables.md": "tables.md"}
+INCLUDED = {
+    "CONTRIBUTING.md": "contributing.md",
+    "SECURITY.md": "security.md",
+    "benchmarks/results/tables.md": "tables.md",
+}
 
 
 def lead_to_pages(app: Sphinx, *given: Any) -> None:
