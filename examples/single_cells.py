@@ -198,7 +198,7 @@ def picture(cells: Cells, data: Dataset, samples: np.ndarray, imputed: Imputed, 
         found = np.sqrt(imputed.counts), np.sqrt(imputed.by[name])
         axes[3].plot(*found, ".", color=color, alpha=0.35, markersize=4, label=name)
     axes[3].set(title="hidden counts, held-out cells", xlabel="root of the count", ylabel="root of what was imputed")
-    axes[3].legend(fontsize=9)
+    axes[3].legend(fontsize=8, loc="lower right", handletextpad=0, borderpad=0.2)
     for axis in axes:
         ends = [min(axis.get_xlim()[0], axis.get_ylim()[0]), max(axis.get_xlim()[1], axis.get_ylim()[1])]
         axis.plot(ends, ends, color="black", linewidth=0.8)
