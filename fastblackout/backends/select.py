@@ -59,7 +59,7 @@ def use_backend(backend: Backend = "auto", *, isa: Isa | None = None, threads: i
     isa : {"scalar", "avx2", "avx512"}, optional
         The instruction set of the CPU kernels. By default it is the widest that this processor has.
     threads : int, optional
-        The number of threads of the CPU kernels, in 1..2^31 - 1. By default it is that of FASTBLACKOUT_NUM_THREADS, or
+        The number of threads of the CPU kernels, in 1..2^31 - 1. By default FASTBLACKOUT_NUM_THREADS says it, or
         of torch.get_num_threads().
 
     Yields

@@ -26,7 +26,7 @@ STEPS = (
     *("BlackoutModel", *(f"BlackoutModel.{name}" for name in ("center", "scale", "gain"))),
 )
 STEP_RULE = "k: must be a step of the schedule (after 0 for k_t and a weight), or a time in [0, 1]; k_s below k_t"
-_MOST = 64  # room for names, of which there are fewer
+_MOST = 64  # more than there are names
 _places: dict[str, int] = {}  # each name's place among the flags of a device
 _lock = threading.Lock()
 _flags: dict[Any, Tensor] = {}  # for each device an int32 for each name
@@ -82,7 +82,7 @@ class check_values:
     Outside such a block, an op on a CUDA device never waits for the device. Wrong values are then used as follows:
 
     - NaN logits birth nothing.
-    - Counts are clamped to 0..max_count, probabilities to [0, 1], steps k to those of the schedule.
+    - Counts are clamped to 0..max_count, probabilities to [0, 1], steps k to 1..steps of the schedule.
     - Where p + q is not 1, q is taken for 1 - p.
     - A wrong gain makes a loss NaN. A wrong shape makes a draw NaN, or counts as 1 where the draw is a whole number.
     - Other wrong numbers are used as they are.

@@ -175,7 +175,7 @@ def _add_draws(group: Group) -> None:
     what = "Draw as the program of the paper's authors does, to compare with it: at every time of the schedule, births "
     what += "rounded to the nearest number, dropout left on (with seeded masks). For runs of head mean."
     group.add_argument("--compat", choices=COMPAT, help=what)
-    what = "Take the averaged weights, or those of the last step. Default: ema, the averaged ones."
+    what = "Take the averaged weights (ema), or the weights of the last step. Default: ema."
     group.add_argument("--weights", choices=["ema", "network"], default="ema", help=what)
 
 

@@ -93,7 +93,7 @@ def _how(tuned: Tuned, schedule: Schedule) -> str:
 
 def _table(judged: dict[int, Judged], schedule: Schedule) -> str:
     what = "Distance of new samples to the training data, as a multiple of the distance of as many real ones: lower is "
-    what += "better, 1 is as good as real. In brackets: several draws, of which it is the mean."
+    what += "better, 1 is as good as real. The mean of several draws, which stand in brackets."
     lines = ["", wrap(what), "", f"  {'steps':>5}  {'grid early':>16}  {'tuned':>16}"]
     for number, one in judged.items():
         cells = [f"{np.mean(each):.2f} ({', '.join(f'{value:.2f}' for value in each)})" for each in one[:2]]

@@ -1,4 +1,4 @@
-"""How good sampled rows of a table are: their means, variances and correlations beside those of real rows."""
+"""How good sampled rows of a table are: their means, variances and correlations beside real rows."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def rows_table(result: dict[str, Any]) -> str:
     lines += [wrap(note, "  ", "  ") for note in notes]
     shown = min(SHOWN, result["columns"])
     which = "the" if shown == result["columns"] else "the first"
-    lines += ["", f"Mean and variance of {which} {shown} columns (near those of the training is best)"]
+    lines += ["", f"Mean and variance of {which} {shown} columns (nearest to the training rows is best)"]
     lines.append(f"  {'':8}{'training':>20}{'held out':>22}{'samples':>22}")
     for column in range(shown):
         pairs = [

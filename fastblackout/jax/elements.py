@@ -38,9 +38,9 @@ def binomial(
     prob : array, number or Prob
         In [0, 1], as in fb.binomial. It broadcasts with `count`.
     first_sample, call : integer, optional
-        As of the fb.Philox that is made of the key, 0 by default, or in place of those of a fb.Philox. They are in
-        0..2^32 - 1, or arrays of JAX, such as the counter of a loop. Out of range they are an error on the CPU, and
-        wrap around on CUDA.
+        Numbers of the fb.Philox that is made of the key, 0 by default. Where a fb.Philox is given, they replace its
+        own. They are in 0..2^32 - 1, or arrays of JAX, such as the counter of a loop. Out of range they are
+        an error on the CPU, and wrap around on CUDA.
 
     Returns
     -------
@@ -72,9 +72,9 @@ def poisson(
     rate : array or number
         As in fb.poisson.
     first_sample, call : integer, optional
-        As of the fb.Philox that is made of the key, 0 by default, or in place of those of a fb.Philox. They are in
-        0..2^32 - 1, or arrays of JAX, such as the counter of a loop. Out of range they are an error on the CPU, and
-        wrap around on CUDA.
+        Numbers of the fb.Philox that is made of the key, 0 by default. Where a fb.Philox is given, they replace its
+        own. They are in 0..2^32 - 1, or arrays of JAX, such as the counter of a loop. Out of range they are
+        an error on the CPU, and wrap around on CUDA.
 
     Returns
     -------

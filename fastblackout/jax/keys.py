@@ -1,4 +1,4 @@
-"""Keys of JAX as those of the ops."""
+"""Keys of JAX as keys of the ops."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def philox(key: jax.Array | Philox, *, first_sample: int | None = None, call: in
     key : key of jax.random or Philox
         A key with a value: under jit it has none yet.
     first_sample, call : integer, optional
-        As of the fb.Philox, 0 by default, or in place of those of a fb.Philox. They are in 0..2^32 - 1.
+        Numbers of the fb.Philox, 0 by default. Of a given fb.Philox they replace its own. They are in 0..2^32 - 1.
 
     Returns
     -------

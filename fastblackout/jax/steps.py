@@ -55,9 +55,9 @@ def thin(
     input_dtype : dtype, optional
         The dtype of model_input.
     first_sample, call : integer, optional
-        As of the fb.Philox that is made of the key, 0 by default, or in place of those of a fb.Philox. They are in
-        0..2^32 - 1, or arrays of JAX, such as the counter of a loop. Out of range they are an error on the CPU, and
-        wrap around on CUDA.
+        Numbers of the fb.Philox that is made of the key, 0 by default. Where a fb.Philox is given, they replace its
+        own. They are in 0..2^32 - 1, or arrays of JAX, such as the counter of a loop. Out of range they are
+        an error on the CPU, and wrap around on CUDA.
 
     Returns
     -------
@@ -121,9 +121,9 @@ def bridge_step(
     input_dtype : dtype, optional
         The dtype of model_input.
     first_sample, call : integer, optional
-        As of the fb.Philox that is made of the key, 0 by default, or in place of those of a fb.Philox. They are in
-        0..2^32 - 1, or arrays of JAX, such as the counter of a loop. Out of range they are an error on the CPU, and
-        wrap around on CUDA.
+        Numbers of the fb.Philox that is made of the key, 0 by default. Where a fb.Philox is given, they replace its
+        own. They are in 0..2^32 - 1, or arrays of JAX, such as the counter of a loop. Out of range they are
+        an error on the CPU, and wrap around on CUDA.
 
     Returns
     -------
@@ -176,9 +176,9 @@ def tau_leap_step(
     input_dtype : dtype, optional
         The dtype of model_input.
     first_sample, call : integer, optional
-        As of the fb.Philox that is made of the key, 0 by default, or in place of those of a fb.Philox. They are in
-        0..2^32 - 1, or arrays of JAX, such as the counter of a loop. Out of range they are an error on the CPU, and
-        wrap around on CUDA.
+        Numbers of the fb.Philox that is made of the key, 0 by default. Where a fb.Philox is given, they replace its
+        own. They are in 0..2^32 - 1, or arrays of JAX, such as the counter of a loop. Out of range they are
+        an error on the CPU, and wrap around on CUDA.
 
     Returns
     -------

@@ -139,18 +139,18 @@ def bits_per_dim(
     (1 - p) is held at its value there. It is held in the tails, too. As p -> 1 this holds the rate y p / (1 - p), as p
     -> 0 the births y. If y itself were held, it would cost infinitely much as p -> 1; the rate would as p -> 0.
 
-    The discrete bound is that of `fb.sample(model, schedule, shape, steps, grid, sampler="tau-leap")`, which starts at
+    The discrete bound is for `fb.sample(model, schedule, shape, steps, grid, sampler="tau-leap")`, which starts at
     black: its first step counts as one from p = 0. The clamp of overshooting births only lowers the true value.
 
     What differs by head:
 
-    - A head that gives a law, such as "beta-binomial": the continuous bound is that of its mean, at any p. The discrete
-      bound is that of `fb.sample` with its only sampler. KL is an exact sum over the births that the head holds
+    - A head that gives a law, such as "beta-binomial": the continuous bound is for its mean, at any p. The discrete
+      bound is for `fb.sample` with its only sampler. KL is an exact sum over the births that the head holds
       possible, at births of the step that are drawn. The law of "categorical" knows no p, so y / (1 - p) is held for
       it as above.
     - "negative-binomial": the law of a step is closed. KL is an exact sum over its births, and nothing is drawn. All
       births beyond max_count - x_t count as that many, as `fb.sample` takes them.
-    - "implicit": it gives draws and no law. Both bounds are those of the mean of its draws. The discrete one is that of
+    - "implicit": it gives draws and no law. Both bounds are for the mean of its draws. The discrete one is for
       tau-leaping with this mean, which is not how `fb.sample` uses such a head.
 
     References

@@ -27,7 +27,7 @@ class NCSNpp(nn.Module):
     Parameters
     ----------
     in_channels : int, default 3
-        Channels of the input: those of the image, and of noise if the head wants it.
+        Channels of the input: of the image, and of noise if the head wants it.
     channels : int, default 128
         Channels of level 0, a multiple of 4.
     channel_mult : sequence of int, default (1, 2, 2, 2)

@@ -1,4 +1,4 @@
-"""Networks by name: those of the Blackout Diffusion paper, and one for small images on a CPU."""
+"""Networks by name: the networks of the Blackout Diffusion paper, and one for small images on a CPU."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

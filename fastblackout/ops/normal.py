@@ -53,7 +53,7 @@ def normal(
     Returns
     -------
     array
-        In the dtype of `mean` (float64 for a Python number), in C order. The product and the sum are those of float64.
+        In the dtype of `mean` (float64 for a Python number), in C order. The product and the sum are made in float64.
         The result is rounded once, to bfloat16 and float16 by way of float32. What is too large for its dtype becomes
         infinite.
 

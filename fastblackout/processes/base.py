@@ -189,7 +189,7 @@ class Process(Laws):
     ) -> ArrayT:
         """Draw x_t given x_0.
 
-        The draw is that of `fb.categorical`. Its law is within 0.5625 S 2^-48 total variation of P(t).
+        `fb.categorical` draws it. Its law is within 0.5625 S 2^-48 total variation of P(t).
 
         Parameters
         ----------
@@ -234,7 +234,7 @@ class Process(Laws):
     ) -> ArrayT:
         """Draw x_s given x_t and x_0, for 0 <= s <= t.
 
-        The draw is that of `fb.categorical_bridge`. Nothing larger than P is made.
+        `fb.categorical_bridge` draws it. Nothing larger than P is made.
 
         Parameters
         ----------

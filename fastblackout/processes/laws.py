@@ -239,7 +239,7 @@ class Laws(Generated):
         t : float or array
             A time, or one for each sample, (B,).
         states : int or array of int, optional
-            States i, of the shape of `x_t`. The ratio is then that of these states alone.
+            States i, of the shape of `x_t`. The ratio is then of these states alone.
 
         Returns
         -------

@@ -74,8 +74,8 @@ def sample(
         y = gain(k_t) softplus(model((x - center(k_t)) scale(k_t), k_t))      the expected births E[x_0 - x_t | x_t]
         x <- x + Binomial(N(y), (p_s - p_t) / (1 - p_t))                      for the times k_t > k_s of the grid
 
-    N(y) is y made an integer. The times are those of `schedule.grid(steps, grid, model.max_count)`. The equations are
-    those of head "mean" and sampler "bridge"; the notes say what other heads and samplers do.
+    N(y) is y made an integer. The times are `schedule.grid(steps, grid, model.max_count)`. The equations hold for
+    head "mean" and sampler "bridge"; the notes say what other heads and samplers do.
 
     Parameters
     ----------

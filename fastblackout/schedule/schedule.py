@@ -426,7 +426,7 @@ class Schedule:
             x_s = x_t + Binomial(N, beta) - Binomial(x_t, sigma')
             sigma' = min(sigma, 1, (1 - p_s) / p_t),    beta = (p_s - (1 - sigma') p_t) / (1 - p_t)
 
-        The marginals stay those of the schedule, and sigma' = 0 at k_s = 0.
+        The marginals of the schedule stay, and sigma' = 0 at k_s = 0.
 
         Parameters
         ----------

@@ -48,7 +48,7 @@ def train(
     out : str or os.PathLike
         The run's folder. It must not exist, or be empty, unless `resume`. No other training may use it meanwhile.
     config : TrainConfig, optional
-        The options. With `resume` they must be those of the run but for the fields in `config.RESUMABLE`.
+        The options. With `resume` they must be the options of the run but for the fields in `config.RESUMABLE`.
     resume : bool, default False
         Go on from the newest checkpoint in `out`. The training then ends in the weights of a run that was never
         interrupted, to the bit (on the CPU, with the same torch and as many threads).

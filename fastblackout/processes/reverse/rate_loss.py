@@ -41,7 +41,7 @@ def rate_loss(
 
         sum over a sample and over the jumps i of D(a_i || b_i),    D(a || b) = b - a + a log(a / b)
 
-    a are the true rates given x_0, those of `Process.reverse_rate`.
+    a are the true rates given x_0, as `Process.reverse_rate` gives them.
 
     Parameters
     ----------

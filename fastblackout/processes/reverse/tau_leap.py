@@ -63,7 +63,7 @@ def tau_leap_reverse(
     ordered : bool, default True
         True is for counts and levels, False for states of which none is between others (Campbell et al., 4.3).
     rng : Philox, optional
-        The key. The draws are those of fb.poisson(rates * duration).
+        The key. fb.poisson(rates * duration) makes the draws.
     generator : torch.Generator, optional
         Where the seed comes from if there is no key.
 

@@ -34,7 +34,7 @@ BEST = Recipe(
         "input": "normalized",  # [here] of unit variance at every time: what did well on Fashion-MNIST
         "schedule": "cosine",  # [here] ends at p = 0, so that black is the exact start
         "schedule_steps": 1000,  # [here]
-        "weight": "uniform",  # [here] that of a law
+        "weight": "uniform",  # [here] the weight of heads that give a law
         "times": "early",  # [here] what did well on digits and mnist
         "learning_rate": 2e-4,  # [score_sde]
         "warmup": 5000,  # [score_sde]

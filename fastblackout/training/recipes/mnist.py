@@ -16,7 +16,7 @@ _OPTIONS = {
     "input": "normalized",  # with unit and 1e-3 the distance was about twice as large after equal work
     "schedule": "cosine",  # ends at p = 0, so that black is the exact start
     "schedule_steps": 1000,
-    "weight": "uniform",  # that of a law
+    "weight": "uniform",  # the weight of heads that give a law
     "times": "early",  # the distance of 20 steps was two to four times that with uniform ones
     "learning_rate": 3e-3,  # after 2,000 steps the loss was lower than with 1e-3
     "warmup": 100,

@@ -34,7 +34,7 @@ BEST = Recipe(
         "input": "unit",  # [here]
         "schedule": "cosine",  # [here] ends at p = 0, so that black is the exact start
         "schedule_steps": 1000,  # [here]
-        "weight": "uniform",  # [here] that of a law
+        "weight": "uniform",  # [here] the weight of heads that give a law
         "times": "early",  # [here] what did well on digits and mnist
         "learning_rate": 5e-4,  # [here] the default of mnist
         "warmup": 100,  # [here]
