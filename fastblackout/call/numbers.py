@@ -128,7 +128,7 @@ class Kept(Argument):
     def canon(self, call: Call, value: Any) -> tuple[Any]:
         if call.through_torch:
             return (value,)
-        return (np.ascontiguousarray(value.numpy() if is_tensor(value) else value),)
+        return (np.require(value.numpy() if is_tensor(value) else value, requirements=("C", "A")),)
 
 
 class MaxCount(Numbers):

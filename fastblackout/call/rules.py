@@ -90,5 +90,5 @@ def _checked(op: str, argument: str, value: Any, samples: int, rule: Rule) -> ND
     if not right.all():
         rule.refuse(op, argument, float(array[~right].flat[0]))
     if rule.unit and array.shape and array.strides != (0,):
-        return np.ascontiguousarray(array, np.float64)
-    return array.astype(rule.dtype, copy=False)
+        return np.require(array, np.float64, ("C", "A"))  # NumPy knows arrays at addresses that no double may have
+    return np.require(array, rule.dtype, "A")

@@ -59,7 +59,7 @@ def index_on_host(op: str, index: Any, samples: int) -> np.ndarray:
         index = from_dlpack(op, "index", index)
     check_index(op, index, samples)
     if not is_tensor(index):
-        return np.ascontiguousarray(index)
+        return np.require(index, requirements=("C", "A"))
     if index.device.type != "cpu":
         raise ValueError(f"{op}: index: must be on the CPU, got a tensor on {index.device}")
     return np.ascontiguousarray(index.numpy())

@@ -12,6 +12,8 @@ import torch
 
 import fastblackout as fb
 from fastblackout.call.declared import DECLARED
+from fastblackout.call.rules import on_host, pair_on_host
+from fastblackout.call.states import index_on_host
 from support.arrays import DLPackOnly, Through, bits
 from support.op_table import OPS
 from support.right_calls import calls
@@ -151,3 +153,22 @@ def test_a_zero_keeps_its_sign(backend: str) -> None:
     for scale in (0.0, -0.0, 0.0):
         made = fb.thin(X, 0.5, rng=RNG, scale=scale, center=-1.0).model_input
         assert (np.signbit(made) == np.signbit(scale)).all()
+
+
+def unaligned(values: Any, dtype: str) -> np.ndarray:
+    """An array that begins one byte after where its dtype wants it."""
+    given = np.array(values, dtype)
+    array = np.ndarray(given.shape, dtype, np.empty(given.nbytes + 1, np.uint8), 1)
+    array[...] = given
+    return array
+
+
+def test_no_kernel_reads_at_an_address_that_a_number_may_not_have() -> None:
+    """Some processors end the program there; the sanitizers say where."""
+    p, weight = unaligned(NUMBERS, "float64"), unaligned(NUMBERS, "float32")
+    assert not p.flags.aligned
+    for array in (p, np.broadcast_to(p[:1], 2)):
+        assert all(side.flags.aligned for side in pair_on_host("thin", "alive", fb.Prob(array, 1 - array), 2))
+        assert pair_on_host("thin", "alive", array, 2)[0].flags.aligned
+    assert on_host("thin", "scale", weight, 2).flags.aligned
+    assert index_on_host("transition", unaligned([0, 1], "int64"), 2).flags.aligned
