@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from . import reference as reference
     from .backends.select import use_backend as use_backend
     from .backends.wrong_values import check_values as check_values
+    from .blackout import BlackoutModel as BlackoutModel
+    from .blackout import loss as loss
     from .likelihood.any_process import process_bits_per_dim as process_bits_per_dim
     from .likelihood.any_process import sampler_bits_per_dim as sampler_bits_per_dim
     from .likelihood.blackout import bits_per_dim as bits_per_dim
@@ -37,13 +39,16 @@ if TYPE_CHECKING:
     from .processes import RandomWalk as RandomWalk
     from .processes import Redraw as Redraw
     from .processes import Uniform as Uniform
+    from .sampling.impute import impute as impute
     from .sampling.sampler import sample as sample
     from .schedule.schedule import Schedule as Schedule
     from .training.run import train as train
+    from .training.trained_model import load_run as load_run
     from .tuning.tune import tune as tune
 
 _HOME = {
     "Absorbing": "processes",
+    "BlackoutModel": "blackout",
     "Ehrenfest": "processes",
     "ImmigrationDeath": "processes",
     "MarkovProcess": "processes",
@@ -57,7 +62,10 @@ _HOME = {
     "Uniform": "processes",
     "bits_per_dim": "likelihood",
     "check_values": "backends.wrong_values",
+    "impute": "sampling",
     "load_pretrained": "pretrained",
+    "load_run": "training.trained_model",
+    "loss": "blackout",
     "process_bits_per_dim": "likelihood",
     "sample": "sampling",
     "sampler_bits_per_dim": "likelihood",

@@ -122,7 +122,7 @@ def sample(device: torch.device, dry: bool) -> dict[str, Any]:
     shape = (2, 3, 8, 8) if dry else (128, 3, 32, 32)
     net = fb.models.small(shape[1:], channels=8) if dry else fb.models.cifar10()
     schedule = fb.Schedule.logit(20 if dry else 1000)
-    model = fb.models.BlackoutModel(net, schedule, input="unit").to(device)
+    model = fb.BlackoutModel(net, schedule, 255, input="unit").to(device)
     steps, drawn, result = 4 if dry else 20, [], {}
     for name, graph in (("loop", False), ("graph", True)):
         seconds = []

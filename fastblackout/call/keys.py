@@ -8,10 +8,10 @@ import os
 import secrets
 import sys
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ..arrays import same_in_every_slice
-from ..ground.values import is_tensor, settled
+from ..ground.values import check_integer, is_integer, is_tensor, settled
 from ..philox import SEED_END, WORD_END, WORD_MASK, FreshKey, Philox, Seed
 from ..reference.philox import philox4x32
 
@@ -62,9 +62,13 @@ def check_one(op: str, generator: torch.Generator | None) -> None:
         raise ValueError(f"{op}: rng: must not be given together with generator, got both")
 
 
-def resolve_rng(rng: Philox | torch.Tensor | None, generator: torch.Generator | None, op: str) -> Philox:
-    """`late_key` with its seed drawn at once: for where code of the user runs before the first draw."""
-    key = late_key(rng, generator, op)
+def resolve_rng(rng: Philox | torch.Tensor | int | None, generator: torch.Generator | None, op: str) -> Philox:
+    """`late_key` with its seed drawn at once: for where code of the user runs before the first draw. There an int
+    stands for the Philox with that seed."""
+    if is_integer(rng):
+        check_one(op, generator)
+        return Philox(check_integer(op, "rng", rng, 0, SEED_END - 1))
+    key = late_key(cast("Philox | torch.Tensor | None", rng), generator, op)
     return Philox(key.seed, key.first_sample, key.call) if isinstance(key, FreshKey) else key
 
 

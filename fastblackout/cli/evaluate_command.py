@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..blackout import BlackoutModel
 from ..data import Dataset
 from ..evaluation.inception import read_inception
 from ..evaluation.network_scores import features_lines
@@ -18,7 +19,6 @@ from ..evaluation.samples import compare, table
 from ..evaluation.tables import compare_tables, rows_table
 from ..ground.terminal import say, wrap
 from ..likelihood.blackout import BitsPerDim, bits_per_dim
-from ..models import BlackoutModel
 from ..philox import Philox
 from ..training.progress import Progress
 from ..training.ranks import current

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from ..typing import Weight
     from .head import Head
 
 
@@ -50,6 +51,12 @@ def head_named(name: str) -> Head:
         file, kind = HEADS[name].home.split(":")
         _MADE[name] = getattr(import_module(file, __name__), kind)(name)
     return _MADE[name]
+
+
+def weight_of(name: str) -> Weight:
+    """The weight of the loss of a head where none is named."""
+    weight: Weight = HEADS[name].options.get("weight", "likelihood")
+    return weight
 
 
 def head_of(model: Any) -> Head:

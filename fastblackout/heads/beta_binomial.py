@@ -1,6 +1,7 @@
 """The head "beta-binomial": two arrays."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -8,11 +9,21 @@ from torch.nn.functional import logsigmoid
 
 from ..ops import beta_binomial_log_prob
 from .law import FamilyLaw
+from .moments import logit_share, moments
 from .poisson_births import rows_of
 
 
 class BetaBinomial(FamilyLaw):
     """Of the room max_count - x_t a share is born that has a beta law. Source: Skellam 1948."""
+
+    def start(self, model: Any, x_0: Tensor, numbers: int) -> Tensor:
+        max_count = model.max_count
+        mean, variance = moments(x_0)
+        share = (mean / max_count).clamp(max=1 - 0.5 / max_count)
+        # variance = binomial (1 + (max_count - 1) / (size + 1)), where the data are wider than binomial
+        wider = (variance / (max_count * share * (1 - share)) - 1).clamp(min=1e-3)
+        size = ((max_count - 1) / wider - 1).clamp(min=0.1)
+        return torch.stack((logit_share(mean, max_count), (torch.log(size) - 1).clamp(-6, 6))).float()
 
     def log_law(self, arrays: Sequence[Tensor], room: Tensor, offset: Tensor, most: int) -> Tensor:
         n = torch.arange(most + 1, dtype=torch.float64, device=room.device)

@@ -1,6 +1,7 @@
 """The heads "categorical" and "bayes-categorical": a logit for every state x_0 = 0..max_count."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,6 +16,12 @@ class Categorical(FamilyLaw):
 
     def numbers_per_count(self, max_count: int) -> tuple[int, ...]:
         return (max_count + 1,)
+
+    def start(self, model: Any, x_0: Tensor, numbers: int) -> Tensor:
+        """The logarithm of how often each state was seen, all of them together once more."""
+        max_count = model.max_count
+        seen = torch.stack([(x_0 == state).sum(0) for state in range(max_count + 1)]).double() + 1 / (max_count + 1)
+        return torch.log(seen / seen.sum(0)).float()
 
     def arrays(self, outputs: Tensor, images: Tensor) -> Sequence[Tensor]:
         """One array, (*shape of the images, states), which is a view."""

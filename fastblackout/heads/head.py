@@ -77,6 +77,7 @@ class Head(ABC):
     # Outputs of fb.thin that its loss uses.
     thinned: ClassVar[tuple[ThinOutput, ...]] = ("x_t", "births", "model_input")
     largest_count: int = MAX_COUNT  # the most that max_count may be
+    unbounded: ClassVar[int | None] = None  # what stands for max_count where there is no bound; None: it needs one
     takes_noise: ClassVar[bool] = False  # whether noise comes in beside the image: other noise gives another draw
     gives_law: ClassVar[bool] = False  # whether it gives a law of each pixel; if not, then:
     gives: ClassVar[str] = "one number of births"
@@ -95,6 +96,11 @@ class Head(ABC):
     def number(self, model: Any, k: Any) -> Any:
         """The number of each time k that its ops take beside the outputs."""
         return model.offset(k)
+
+    def start(self, model: Any, x_0: Tensor, numbers: int) -> Tensor:
+        """Outputs (numbers, C, ...) with which the law at p = 0 has the moments of the data, for each feature on its
+        own. x_0: counts (N, C, ...); numbers: how many outputs a count has."""
+        return x_0.new_zeros((numbers, *x_0.shape[1:]), dtype=torch.float32)
 
     def last_step(self, shape: tuple[int, ...], max_count: int) -> LastStep:
         """The last step of a run that does not say which, of samples (C, H, W): see `fb.sample`."""

@@ -12,6 +12,7 @@ from torch.nn.functional import logsigmoid
 from ..ops import energy_loss
 from ..philox import SEED_END, Philox
 from .head import Head, Noised, Predicted, Query
+from .moments import logit_share, moments
 from .poisson_births import rows_of
 
 
@@ -33,6 +34,11 @@ class Implicit(Head):
         logits = model(many, noised.k.repeat(draws), None if labels is None else labels.repeat(draws), noise)
         how = {"offset": noised.number, "max_count": model.max_count}
         return energy_loss(logits.view(draws, *shape), noised.x_t, noised.births, noised.weight, **how)
+
+    def start(self, model: Any, x_0: Tensor, numbers: int) -> Tensor:
+        max_count = model.max_count
+        mean, _ = moments(x_0)
+        return (logit_share(mean, max_count) / 2).float()[None]
 
     def unit(self, weights: NDArray[Any], q: NDArray[Any], elements: int, max_count: int) -> float:
         """Norms go with sqrt((1 - p_k) elements)."""

@@ -8,6 +8,7 @@ from torch.nn.functional import logsigmoid, softplus
 
 from ..ops import birth_loss
 from .head import Head, Noised, Predicted, Query
+from .moments import moments, softplus_inverse
 from .poisson_births import held, rows_of
 
 
@@ -24,6 +25,10 @@ class Mean(Head):
     def loss(self, model: Any, noised: Noised) -> Tensor:
         logits = model(noised.model_input, noised.k, noised.labels)
         return birth_loss(logits, noised.births, noised.weight, gain=noised.number)
+
+    def start(self, model: Any, x_0: Tensor, numbers: int) -> Tensor:
+        mean, _ = moments(x_0)
+        return softplus_inverse(mean / model.gain(model.schedule.steps)).float()[None]
 
     def births(self, query: Query, x: Tensor, number: Any, key: Any) -> dict[str, Any]:
         if query.guidance is None:

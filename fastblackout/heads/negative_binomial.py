@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from ..philox import Philox
 from ..probability import Prob
 from .head import Predicted
 from .law import CELLS, FamilyLaw
+from .moments import moments
 from .poisson_births import StepProbs, rows_of
 
 MOST = 2.0**52  # the largest size and mean of a law that fb.negative_binomial_log_prob takes
@@ -19,6 +21,14 @@ ROUNDS = 100_000  # the most of the continued fraction, which takes about the sq
 
 class NegativeBinomial(FamilyLaw):
     """A law of counts without a bound (single cells, photons), cut at the room; that of a step's births is closed."""
+
+    unbounded: ClassVar[int | None] = (1 << 31) - 1  # the largest int32
+
+    def start(self, model: Any, x_0: Tensor, numbers: int) -> Tensor:
+        max_count = model.max_count
+        mean, variance = moments(x_0)
+        size = (mean**2 / (variance - mean).clamp(min=1e-3)).clamp(0.05, 50)
+        return torch.stack((torch.log(mean) - 0.5 * math.log(max_count), torch.log(size) - 1)).float()
 
     def log_law(self, arrays: Sequence[Tensor], room: Tensor, offset: Tensor, most: int) -> Tensor:
         n = torch.arange(most + 1, dtype=torch.float64, device=room.device)

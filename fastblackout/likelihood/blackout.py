@@ -19,15 +19,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 import numpy as np
 import torch
 
 from ..call.keys import resolve_rng
 from ..ground.values import check_integer, real_array
-from ..models.interface import check_schedule, model_and_head
-from ..models.labels import labels_on
+from ..models.interface import check_schedule, count_of_grids, model_and_head
+from ..models.labels import conditions_on, labels_on
 from ..ops import binomial_log_prob
 from ..philox import Philox
 from ..probability import Prob
@@ -43,6 +43,21 @@ if TYPE_CHECKING:
 
     from ..schedule.schedule import Schedule
     from ..typing import Grid
+
+    class Options(TypedDict, total=False):
+        """The keywords of `bits_per_dim`."""
+
+        rng: Philox | int | None
+        generator: torch.Generator | None
+        labels: Tensor | None
+        conditions: Tensor | None
+        steps: int | None
+        grid: Grid | Sequence[float]
+        draws: int
+        repeats: int
+        batch: int
+        noises: int
+        over: Callable[..., Iterable[Any]]
 
 
 class BitsPerDim(NamedTuple):
@@ -66,9 +81,10 @@ def bits_per_dim(
     schedule: Schedule,
     x_0: Tensor,
     *,
-    rng: Philox | None = None,
+    rng: Philox | int | None = None,
     generator: torch.Generator | None = None,
     labels: Tensor | None = None,
+    conditions: Tensor | None = None,
     steps: int | None = None,
     grid: Grid | Sequence[float] = "cosine",
     draws: int = 16,
@@ -94,12 +110,15 @@ def bits_per_dim(
         The schedule of the model.
     x_0 : torch.Tensor
         Integer counts (B, ...) in 0..max_count, on the model's device.
-    rng : Philox, optional
-        The key. Repeat r uses calls 2 r (continuous) and 2 r + 1 (discrete). The key's own call is not used.
+    rng : Philox or int, optional
+        The key, or the seed of one. Repeat r uses calls 2 r (continuous) and 2 r + 1 (discrete). The key's own call is
+        not used.
     generator : torch.Generator, optional
         Where the seed comes from if there is no key.
     labels : torch.Tensor, optional
         Integers (B,), for p(x_0 | label).
+    conditions : torch.Tensor, optional
+        Floats (B, D), which the network gets after the labels.
     steps : int, optional
         The steps of the sampler, as in `Schedule.grid`; 100 where nothing says how many.
     grid : {"cosine", "index", "early"} or sequence of float, default "cosine"
@@ -169,16 +188,21 @@ def bits_per_dim(
     check_schedule(op, schedule, net)
     check_images(op, x_0, net.max_count, draws, repeats, batch)
     labels = labels_on(op, labels, len(x_0), net, x_0.device)
+    conditions = conditions_on(op, conditions, len(x_0), x_0.device)
     key = resolve_rng(rng, generator, op)
     noises = check_integer(op, "noises", noises, 1, 256)  # draw_keys parts the seeds in so many
     line = Line(schedule, x_0.device, noises)
     steps = min(STEPS, schedule.steps) if steps is None and isinstance(grid, str) else steps
-    times = times_of(op, "grid", schedule.p, steps, grid, int(net.max_count))
+    times = times_of(op, "grid", schedule.p, steps, grid, count_of_grids(net))
     chain = Steps(schedule, times, x_0.device, noises)
     places: tuple[Line | Steps, ...] = (line, chain)
 
     def cost_of(place: Line | Steps) -> Cost:
-        return lambda u, which, this: place.cost(net, x_0[which], u, None if labels is None else labels[which], this)
+        def cost(u: Tensor, which: Tensor, this: Philox) -> Tensor:
+            asked = net if conditions is None else model_and_head(op, net, conditions[which])[0]
+            return place.cost(asked, x_0[which], u, None if labels is None else labels[which], this)
+
+        return cost
 
     with evaluating(net):
         bounds = [

@@ -1,6 +1,5 @@
-"""Networks and the wrapper that makes them Blackout Diffusion models. Needs torch; `import fastblackout` does not."""
+"""Networks, their descriptions and the moving average of weights. Needs torch; `import fastblackout` does not."""
 
-from .blackout import BlackoutModel
 from .config import NetworkConfig, register_network
 from .ema import ModelEMA, ema_decay, ema_of
 from .mlp import ResidualMLP
@@ -10,7 +9,6 @@ from .score_sde import load_score_sde
 
 __all__ = [
     "PRESETS",
-    "BlackoutModel",
     "ModelEMA",
     "NCSNpp",
     "NetworkConfig",

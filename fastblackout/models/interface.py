@@ -6,7 +6,7 @@ import numbers
 from typing import Any
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from ..heads import head_of
 from ..heads.head import Head
@@ -16,25 +16,34 @@ NEEDED = ("max_count", "center", "scale", "gain")
 
 
 class Wrapped:
-    """A model inside another module, DistributedDataParallel or AveragedModel: called as that, described by itself."""
+    """A model inside another module, DistributedDataParallel or AveragedModel: called as that, described by itself.
 
-    def __init__(self, outer: nn.Module, inner: Any, needed: tuple[str, ...]) -> None:
-        self._outer = outer
+    With conditions, each call hands them on.
+    """
+
+    def __init__(self, outer: Any, inner: Any, needed: tuple[str, ...], conditions: Tensor | None = None) -> None:
+        self._outer, self.described, self._conditions = outer, inner, conditions
         self.schedule, self.tuned = getattr(inner, "schedule", None), getattr(inner, "tuned", None)
         self.head, self.network = getattr(inner, "head", None), getattr(inner, "network", inner)
         for name in needed:
             setattr(self, name, getattr(inner, name))
 
-    def __call__(self, *arguments: Any) -> Any:
-        return self._outer(*arguments)
+    def __call__(self, model_input: Tensor, k: Any, labels: Any = None, *noise: Any) -> Any:
+        if self._conditions is None:
+            return self._outer(model_input, k, labels, *noise)
+        # Several draws of one batch come one after another.
+        conditions = self._conditions.repeat(len(model_input) // max(len(self._conditions), 1), 1)
+        return self._outer(model_input, k, labels, *(noise or (None,)), conditions)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._outer, name)  # parameters, training, train, eval
 
 
-def model_and_head(op: str, model: Any) -> tuple[Any, Head]:
-    """`model`, or a `Wrapped` where a module hides it, and its head; TypeError unless there is a BlackoutModel or its
-    like."""
+def model_and_head(op: str, model: Any, conditions: Tensor | None = None) -> tuple[Any, Head]:
+    """`model`, or a `Wrapped` where a module hides it or there are conditions, and its head; TypeError unless there is
+    a BlackoutModel or its like."""
+    if isinstance(model, Wrapped) and conditions is not None:
+        return Wrapped(model._outer, model.described, _asked(model)[1], conditions), head_of(model)
     inner = model
     head, needed, complete = _asked(inner)
     while not complete and isinstance(inside := getattr(inner, "module", None), nn.Module):
@@ -46,7 +55,18 @@ def model_and_head(op: str, model: Any) -> tuple[Any, Head]:
     count = inner.max_count
     if isinstance(count, bool) or not isinstance(count, numbers.Integral) or count < 1:
         raise TypeError(f"{op}: model: max_count must be an integer of at least 1, got {count!r}")
-    return model if inner is model else Wrapped(model, inner, needed), head
+    return model if inner is model and conditions is None else Wrapped(model, inner, needed, conditions), head
+
+
+def described_by(model: Any) -> Any:
+    """The model itself, where `model_and_head` returned a `Wrapped`."""
+    return model.described if isinstance(model, Wrapped) else model
+
+
+def count_of_grids(model: Any) -> int:
+    """What the grid and the times "early" take for the largest count: of a model without a bound what its data had."""
+    inner = described_by(model)
+    return int(getattr(inner, "typical_count", None) or inner.max_count)
 
 
 def _asked(model: Any) -> tuple[Head, tuple[str, ...], bool]:

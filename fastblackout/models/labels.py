@@ -1,4 +1,4 @@
-"""The class labels that samplers, losses and bounds hand to a model, checked before anything runs."""
+"""Labels and other conditions that samplers, losses and bounds hand to a model, checked before anything runs."""
 
 from __future__ import annotations
 
@@ -26,6 +26,23 @@ def labels_on(op: str, labels: Any, batch: int, model: Any, device: Any = None) 
     if hasattr(owner := _knows_classes(model), "num_classes"):
         check_classes(op, labels, owner.num_classes, "model")
     return labels if device is None else labels.to(device)
+
+
+def conditions_on(op: str, conditions: Any, batch: int, device: Any) -> Tensor | None:
+    """The conditions (batch, D) on the device; None for none. TypeError unless a tensor of floats, ValueError for
+    another shape, or on the CPU for numbers that are not finite."""
+    if conditions is None:
+        return None
+    if not isinstance(conditions, Tensor) or not conditions.is_floating_point():
+        got = conditions.dtype if isinstance(conditions, Tensor) else type(conditions).__name__
+        raise TypeError(f"{op}: conditions: must be a tensor of floats, got {got}")
+    if conditions.ndim != 2 or len(conditions) != batch:
+        raise ValueError(f"{op}: conditions: must have shape ({batch}, D), got {tuple(conditions.shape)}")
+    readable = conditions.device.type == "cpu" and not torch.compiler.is_compiling()
+    if readable and not conditions.isfinite().all():
+        row = int((~conditions.isfinite()).any(1).nonzero()[0, 0])
+        raise ValueError(f"{op}: conditions: must be finite, got {conditions[row].tolist()} in row {row}")
+    return conditions.to(device)
 
 
 def classes_of(model: Any) -> int:

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .config import register_network
+import torch
+
+from .config import NetworkConfig, register_network
 from .mlp import ResidualMLP
 from .ncsnpp import NCSNpp
 
@@ -150,3 +152,15 @@ register_network("ncsnpp", NCSNpp)
 register_network("mlp", ResidualMLP)
 for _name, _builder in PRESETS.items():
     register_network(_name, _builder)
+
+
+def bytes_of_weights(network: NetworkConfig) -> int:
+    """How many bytes the weights of a network of this package have; 0 for a registered one.
+
+    The network is built on torch's meta device, where tensors have no memory. So a damaged description cannot make a
+    program take more than the weights need. A network of the user's own may not be able to live there.
+    """
+    if network.name not in BUILT_IN:
+        return 0
+    with torch.device("meta"):
+        return sum(value.nbytes for value in network.build().state_dict().values())

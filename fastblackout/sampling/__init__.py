@@ -1,15 +1,16 @@
 """Sampling: the reverse process of blackout diffusion, driven by a model.
 
-Both functions load at first use: the command line reads the samplers' names from `rules`, without torch.
+The functions load at first use: the command line reads the samplers' names from `rules`, without torch.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .impute import impute
     from .sampler import sample, sample_in_batches
 
-__all__ = ["sample", "sample_in_batches"]
+__all__ = ["impute", "sample", "sample_in_batches"]
 
 
 if not TYPE_CHECKING:  # which would take any name for one that there is
@@ -17,4 +18,5 @@ if not TYPE_CHECKING:  # which would take any name for one that there is
     def __getattr__(name: str) -> Any:
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(import_module(".sampler", __name__), name)
+        home = ".impute" if name == "impute" else ".sampler"
+        return getattr(import_module(home, __name__), name)

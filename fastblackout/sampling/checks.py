@@ -80,18 +80,18 @@ def check_mask(known: Any, mask: Any) -> None:
         raise TypeError(f"sample: mask: must be a bool tensor, got {got}")
 
 
-def counts_like(value: Any, like: Tensor, max_count: int, argument: str) -> Tensor:
+def counts_like(value: Any, like: Tensor, max_count: int, argument: str, op: str = "sample") -> Tensor:
     """Counts in 0..max_count with the shape, dtype and device of `like`. TypeError or ValueError when they are not."""
     if not isinstance(value, Tensor) or value.is_floating_point() or value.is_complex() or value.dtype == torch.bool:
         got = value.dtype if isinstance(value, Tensor) else type(value).__name__
-        raise TypeError(f"sample: {argument}: must be a tensor of integer counts, got {got}")
+        raise TypeError(f"{op}: {argument}: must be a tensor of integer counts, got {got}")
     if value.numel() and (value.min() < 0 or value.max() > max_count):
         worst = value.min() if value.min() < 0 else value.max()
-        raise ValueError(f"sample: {argument}: counts must lie in 0..{max_count}, got {int(worst)}")
+        raise ValueError(f"{op}: {argument}: counts must lie in 0..{max_count}, got {int(worst)}")
     try:
         return value.to(like.device, like.dtype).expand(like.shape).contiguous()
     except RuntimeError:
-        raise ValueError(f"sample: {argument}: must broadcast to {like.shape}, got {tuple(value.shape)}") from None
+        raise ValueError(f"{op}: {argument}: must broadcast to {like.shape}, got {tuple(value.shape)}") from None
 
 
 def _check_number(argument: str, value: Any) -> None:

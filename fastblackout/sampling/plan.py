@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..ground.values import check_integer, check_name, real_array, shown
+from ..models.interface import count_of_grids
 from ..models.tuned import Tuned, tuned_at, usual_steps
 from ..schedule.grids import times_of
 from .rules import LAST_STEPS
@@ -55,7 +56,7 @@ def plan_of(op: str, model: Any, schedule: Schedule, asked: Asked, labels: bool,
     which it is tuned; else `usual`, without guidance.
     """
     steps, grid, guidance, last_step, sampler = asked
-    most = int(model.max_count)
+    most = count_of_grids(model)
     found: dict[int, Tuned] = getattr(model, "tuned", None) or {}
     how = None
     if grid is None and found and sampler == "bridge":

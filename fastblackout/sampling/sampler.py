@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, Unpack
 
 import torch
 
@@ -12,7 +12,7 @@ from ..call.keys import resolve_rng
 from ..data.dataset import count_dtype
 from ..ground.values import check_integer
 from ..models.interface import check_schedule, model_and_head
-from ..models.labels import labels_on
+from ..models.labels import conditions_on, labels_on
 from ..philox import Philox
 from .checks import check_callback, check_mask, counts_like, last_rule_of, rule_of, shape_of
 from .cuda_graph import run as run_from_table
@@ -26,11 +26,13 @@ if TYPE_CHECKING:
 
     from ..schedule.schedule import Schedule
     from ..typing import Grid, LastStep, Rounding, Sampler
+    from .rules.rule import Rule
 
-    class Options(TypedDict, total=False):
-        """The arguments of `sample` that parts of a batch share."""
+    class Checked(TypedDict, total=False):
+        """The keywords of `reverse_of`."""
 
-        steps: int | None
+        generator: torch.Generator | None
+        conditions: Tensor | None
         grid: Grid | Sequence[float] | None
         sampler: Sampler
         rounding: Rounding
@@ -39,9 +41,13 @@ if TYPE_CHECKING:
         known: Tensor | None
         mask: Tensor | None
         start: Tensor | None
+        last_step: LastStep | None
+
+    class Options(Checked, total=False):
+        """The keywords of `sample` that parts of a batch share."""
+
         callback: Callable[[int, int, Tensor], None] | None
         cuda_graph: bool
-        last_step: LastStep | None
 
 
 __all__ = ["SAMPLERS", "sample", "sample_in_batches"]
@@ -57,7 +63,7 @@ def sample(
     sampler: Sampler = "bridge",
     rounding: Rounding = "stochastic",
     attrition: float = 0.0,
-    rng: Philox | None = None,
+    rng: Philox | int | None = None,
     labels: Tensor | None = None,
     guidance: float | Sequence[float] | None = None,
     known: Tensor | None = None,
@@ -66,6 +72,8 @@ def sample(
     callback: Callable[[int, int, Tensor], None] | None = None,
     cuda_graph: bool = False,
     last_step: LastStep | None = None,
+    generator: torch.Generator | None = None,
+    conditions: Tensor | None = None,
 ) -> Tensor:
     """Draw counts by the reverse process, from x = 0 at the last time to a sample.
 
@@ -98,9 +106,9 @@ def sample(
         How y becomes an integer, as in `bridge_step`. The tau-leaping samplers do not take it.
     attrition : float, default 0.0
         The share of particles that a step kills, as in `bridge_step`. The tau-leaping samplers do not take it.
-    rng : Philox, optional
-        The key. The n-th step (n = 0 first) draws with rng.at(call=n). Row b is sample rng.first_sample + b of the
-        sequence that the seed stands for.
+    rng : Philox or int, optional
+        The key, or the seed of one. The n-th step (n = 0 first) draws with rng.at(call=n). Row b is sample
+        rng.first_sample + b of the sequence that the seed stands for.
     labels : torch.Tensor, optional
         Integers (B,) in 0..classes - 1 for a class-conditional model; `classes` itself stands for none.
     guidance : float or sequence of float, optional
@@ -124,6 +132,10 @@ def sample(
         head's law, rounded to the nearest number, whatever the sampler. Images then have less noise, most of all after
         few steps, whose last one is long. But they are no exact draws any more. An implicit head takes its draw for the
         mean.
+    generator : torch.Generator, optional
+        Where the seed comes from if there is no key.
+    conditions : torch.Tensor, optional
+        Floats (B, D), which the network gets after the labels, with guidance and without.
 
     Returns
     -------
@@ -171,19 +183,66 @@ def sample(
     >>> fb.sample(run.model, run.schedule, (2, *run.shape), steps=5, rng=fb.Philox(1)).shape
     torch.Size([2, 1, 8, 8])
     """
+    options: Checked = {
+        "generator": generator, "conditions": conditions, "grid": grid, "sampler": sampler, "rounding": rounding,
+        "attrition": attrition, "guidance": guidance, "known": known, "mask": mask, "start": start,
+        "last_step": last_step,
+    }  # fmt: skip
+    check_callback(callback, cuda_graph)
+    run = reverse_of(model, schedule, shape, steps, rng, labels, **options)
+    setting, key, final = run.setting, run.rng, len(run.times) - 2
+    with evaluating(setting.model), keeping_dropout(setting.model, run.rule.dropout) as dropout:
+        setting = setting._replace(dropout=dropout)
+        done = 0 if not cuda_graph else final if run.last_rule is not run.rule else final + 1
+        if done:
+            state = run_from_table(setting, run.x, run.times[: done + 1], run.guidance[:done], key)
+        else:
+            state = state_at(setting.model, run.x, run.times[0], key)
+        if callback is not None:
+            callback(0, run.times[0], run.x)
+        for n in range(done, final + 1):
+            if n == final:
+                setting = setting._replace(rule=run.last_rule)
+            numbers = numbers_of(setting, run.times[n], run.times[n + 1], run.guidance[n])
+            state = one_step(setting, numbers, state._replace(key=key.at(call=n)))
+            if callback is not None:
+                callback(n + 1, run.times[n + 1], state.x)
+    return state.x if setting.mask is None else torch.where(setting.mask, setting.known, state.x)
+
+
+class Reverse(NamedTuple):
+    """A run that may begin: all of it is checked. x: the counts at times[0]; last_rule: of the step to time 0."""
+
+    setting: Setting
+    x: Tensor
+    times: list[int]
+    guidance: list[float]
+    rule: Rule
+    last_rule: Rule
+    rng: Philox
+
+
+def reverse_of(
+    model: Callable[..., Any], schedule: Schedule, shape: tuple[int, ...], steps: int | None,
+    rng: Philox | int | None, labels: Tensor | None, *, generator: torch.Generator | None = None,
+    conditions: Tensor | None = None, grid: Grid | Sequence[float] | None = None, sampler: Sampler = "bridge",
+    rounding: Rounding = "stochastic", attrition: float = 0.0, guidance: float | Sequence[float] | None = None,
+    known: Tensor | None = None, mask: Tensor | None = None, start: Tensor | None = None,
+    last_step: LastStep | None = None,
+) -> Reverse:  # fmt: skip
+    """The arguments of `sample`, checked before anything is drawn."""
     (net, head), shape = model_and_head("sample", model), shape_of(shape)
     check_schedule("sample", schedule, net)
     rule = rule_of(sampler, rounding, attrition, head)
     check_mask(known, mask)
-    check_callback(callback, cuda_graph)
     device = next((p.device for p in _parameters(net)), torch.device("cpu"))
     labels = labels_on("sample", labels, shape[0], net, device)
+    if (conditions := conditions_on("sample", conditions, shape[0], device)) is not None:
+        net, _ = model_and_head("sample", net, conditions)
     asked = Asked(steps, grid, guidance, last_step, sampler)
     times, guided, last, _ = plan_of("sample", net, schedule, asked, labels is not None)
-    last_rule = last_rule_of(last, rule)
-    rng = resolve_rng(rng, None, "sample")
-    dtype = getattr(torch, count_dtype(net.max_count).__name__)
-    black = torch.zeros(shape, dtype=dtype, device=device)
+    key = resolve_rng(rng, generator, "sample")
+    black = torch.zeros(shape, dtype=getattr(torch, count_dtype(net.max_count).__name__), device=device)
     x = black if start is None else counts_like(start, black, net.max_count, "start")
     if mask is not None:
         known = counts_like(known, black, net.max_count, "known")
@@ -191,25 +250,8 @@ def sample(
             mask = mask.to(device).expand(shape)
         except RuntimeError:
             raise ValueError(f"sample: mask: must broadcast to {shape}, got {tuple(mask.shape)}") from None
-    with evaluating(net), keeping_dropout(net, rule.dropout) as dropout:
-        setting = Setting(net, schedule, rule, labels, any(guided), known, mask, dropout)
-        final = len(times) - 2
-        done = 0 if not cuda_graph else final if last_rule is not rule else final + 1
-        if done:
-            state = run_from_table(setting, x, times[: done + 1], guided[:done], rng)
-        else:
-            state = state_at(net, x, times[0], rng)
-        if callback is not None:
-            callback(0, times[0], x)
-        for n in range(done, final + 1):
-            if n == final:
-                setting = setting._replace(rule=last_rule)
-            numbers = numbers_of(setting, times[n], times[n + 1], guided[n])
-            state = one_step(setting, numbers, state._replace(key=rng.at(call=n)))
-            if callback is not None:
-                callback(n + 1, times[n + 1], state.x)
-    x = state.x
-    return x if known is None or mask is None else torch.where(mask, known, x)
+    setting = Setting(net, schedule, rule, labels, any(guided), known, mask)
+    return Reverse(setting, x, times, guided, rule, last_rule_of(last, rule), key)
 
 
 def sample_in_batches(
@@ -217,8 +259,9 @@ def sample_in_batches(
     schedule: Schedule,
     shape: tuple[int, ...],
     batch: int,
-    rng: Philox,
+    rng: Philox | int | None = None,
     labels: Tensor | None = None,
+    steps: int | None = None,
     **options: Unpack[Options],
 ) -> Iterator[Tensor]:
     """`sample` for the rows of `shape` in parts. Put together, they are what one call would draw.
@@ -233,10 +276,13 @@ def sample_in_batches(
         The shape (B, ...) of all counts.
     batch : int
         The most rows of a part.
-    rng : Philox
-        The key. The first row is sample rng.first_sample, so processes or machines may share a sequence.
+    rng : Philox or int, optional
+        The key, or the seed of one. The first row is sample rng.first_sample, so processes or machines may share a
+        sequence.
     labels : torch.Tensor, optional
         Integers (B,), as in `sample`.
+    steps : int, optional
+        How many steps, as in `sample`.
     **options : object
         Other arguments of `sample`.
 
@@ -252,13 +298,15 @@ def sample_in_batches(
         halves = [sample_in_batches(model, schedule, (25, 3, 32, 32), 10, fb.Philox(1, first)) for first in (0, 25)]
     """
     batch, shape = check_integer("sample", "batch", batch, 1, 1 << 62), shape_of(shape)
-    rng = resolve_rng(rng, None, "sample")
+    rng = resolve_rng(rng, options.pop("generator", None), "sample")
     labels = labels_on("sample", labels, shape[0], model_and_head("sample", model)[0])
+    conditions = options.pop("conditions", None)
     for first in range(0, shape[0], batch):
         count = min(batch, shape[0] - first)
-        part = None if labels is None else labels[first : first + count]
+        part, of_part = (None if each is None else each[first : first + count] for each in (labels, conditions))
         key = rng.at(first_sample=rng.first_sample + first)
-        yield sample(model, schedule, (count, *shape[1:]), rng=key, labels=part, **options)
+        here: Options = {**options, "conditions": of_part}
+        yield sample(model, schedule, (count, *shape[1:]), steps, rng=key, labels=part, **here)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+from torch.nn.functional import softplus
 
 from ..heads import head_of
 from ..heads.head import Head, Query
@@ -77,6 +78,22 @@ def state_at(model: Any, x: Tensor, k: int, key: Any) -> State:
 
 def one_step(setting: Setting, numbers: Numbers, state: State, in_place: bool = False) -> State:
     """The state at k_s, with the same key; `in_place`, counts and input are written where those of `state` are."""
+    x, arguments = _asked(setting, numbers, state)
+    made = setting.rule.step(x, numbers.rule, (state.x, state.model_input) if in_place else None, **arguments)
+    return State(made.x_s, made.model_input, state.key)
+
+
+def expected_end(setting: Setting, numbers: Numbers, state: State) -> Tensor:
+    """E[x_0 | x_t], float32: a step to time 0 whose births are not made whole numbers; where `mask` is, `known`."""
+    x, arguments = _asked(setting, numbers, state)
+    births = arguments["births"] if "births" in arguments else arguments["gain"] * softplus(arguments["logits"].float())
+    most = float(setting.model.max_count)
+    found = (x + births.double()).clamp(max=most).float()
+    return found if setting.mask is None else torch.where(setting.mask, setting.known.float(), found)
+
+
+def _asked(setting: Setting, numbers: Numbers, state: State) -> tuple[Tensor, dict[str, Any]]:
+    """The counts of a step, of which those that are known are drawn anew, and what the rule's op takes beside them."""
     model, (x, model_input, key) = setting.model, state
     if setting.dropout is not None:
         setting.dropout.begin(key)
@@ -89,9 +106,7 @@ def one_step(setting: Setting, numbers: Numbers, state: State, in_place: bool = 
     guidance = numbers.guidance if setting.guided else None
     query = Query(model, model_input, _times(numbers.time, model_input), setting.labels, guidance)
     births = setting.head.expected if setting.rule.expected else setting.head.births
-    arguments |= births(query, x, numbers.of_head, key)
-    made = setting.rule.step(x, numbers.rule, (state.x, state.model_input) if in_place else None, **arguments)
-    return State(made.x_s, made.model_input, key)
+    return x, arguments | births(query, x, numbers.of_head, key)
 
 
 def _input_of(model: Any, x: Tensor, center: Any, scale: Any, key: Any) -> Tensor:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..arrays import to_device
+from ..backends.tensor_words import stream_words
 from ..call.keys import late_key
 from ..ground.values import check_integer, is_tensor
-from ..philox import Philox
+from ..philox import WORD_MASK, Philox
 from ..reference.philox import Stream, philox4x32
+from .tables import EARLY_TIMES
 
 if TYPE_CHECKING:
     import torch
@@ -64,6 +67,29 @@ def indices(
     if early is not None:
         k = np.where(turn % 2 == 0, k, early[(2 * k - 1) * len(early) // (2 * steps)])
     return _follow(k, like)
+
+
+def indices_by_tensor(
+    steps: int, batch: int, key: torch.Tensor, total: int, early: Callable[[torch.Tensor], torch.Tensor] | None
+) -> torch.Tensor:
+    """What `indices` gives for a key that is int64 (3,) on any device, by operations of torch that look at nothing.
+
+    total: the global batch, at most 2^31. early: the times among which every other row is put, at an index of them.
+    """
+    import torch
+
+    seed, first, call = key.unbind()
+    words = stream_words((1, 2), torch.stack((seed, torch.zeros_like(first), call)), Stream.SCHEDULE_INDEX)
+    low, high = words[0].unbind()
+    # The 96 bits of U times the global batch: its whole part, and the two words of its fraction.
+    first_part = low * total
+    middle = high * total + (first_part >> 32)
+    rows = first + torch.arange(batch, device=key.device)
+    m, rest = ((middle >> 32) + rows) % total, (middle & WORD_MASK) * steps + ((first_part & WORD_MASK) * steps >> 32)
+    k = 1 + (m * steps + (rest >> 32)) // total
+    return (
+        k if early is None else torch.where((rows + call) % 2 == 0, k, early((2 * k - 1) * EARLY_TIMES // (2 * steps)))
+    )
 
 
 def fractions(

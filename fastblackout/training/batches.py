@@ -14,16 +14,16 @@ import numpy as np
 import torch
 
 from ..arrays import to_device
+from ..blackout.loss import Numbers, numbers_at
 from ..data import flip_rows
 from ..philox import Philox
-from .loss import Numbers, numbers_at
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from ..blackout import BlackoutModel
     from ..data import BatchOrder, Dataset
-    from ..models import BlackoutModel
     from .config import TrainConfig
 
 RESIDENT_SHARE = 0.25  # training counts that need no more of a GPU's free memory lie there as a whole

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from ..atomic_files import atomic_write, naming, read_plain, sync_directory
+from ..ground.json_files import read_json
 from ..ground.terminal import visible
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ TRIED = "compiled"
 SINCE_LOG = "since_log"  # what the next record of the log is made of; see since_log.py
 _STEP = re.compile(r"step-(\d{8,})")
 _TEMPORARY = ".unfinished-"
-_MOST_CONFIG = 1 << 24  # the most bytes of a config.json; a usual one has two thousand
 
 
 @dataclass(frozen=True)
@@ -224,7 +224,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         folder = complete[-1]
     file = folder / CONFIG
     try:
-        head = json.loads(read_plain(file, _MOST_CONFIG).decode(), parse_constant=_refuse, object_pairs_hook=_unique)
+        head = read_json(file)
     except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError) as error:
         raise ValueError(f"checkpoint: {file}: is missing or not JSON: {error}") from None
     if not isinstance(head, dict) or head.get("format") != FORMAT:
@@ -254,17 +254,6 @@ def digest_of(head: dict[str, Any]) -> str:
 def has_checkpoint(run: str | os.PathLike[str]) -> bool:
     """Whether a run's folder holds at least one complete checkpoint."""
     return bool(_step_folders(Path(run) / "checkpoints"))
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"JSON has no {constant}")
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("an object has a key twice")
-    return found
 
 
 def _step_folders(folder: Path) -> list[Path]:

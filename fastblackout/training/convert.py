@@ -18,8 +18,9 @@ from typing import Any
 import torch
 
 from ..atomic_files import read_plain
+from ..blackout import BlackoutModel
 from ..data import shaping_of
-from ..models import BlackoutModel, NCSNpp, load_score_sde
+from ..models import NCSNpp, load_score_sde
 from ..models.score_sde import architecture_of, bytes_of, misfits, misfits_in_order, plain_names
 from ..schedule.schedule import Schedule
 from ..typing import DataName, Weights

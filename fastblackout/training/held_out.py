@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from ..blackout.loss import blackout_loss
 from ..ops import thin
 from ..philox import Philox
-from .loss import blackout_loss
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..blackout import BlackoutModel
     from ..data import Dataset
-    from ..models import BlackoutModel
     from ..typing import Times, Weight
 
 MOST_SAMPLES, FEWEST_DRAWS = 2048, 2048

@@ -15,8 +15,8 @@ from ..philox import Philox
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..blackout import BlackoutModel
     from ..data import Dataset
-    from ..models import BlackoutModel
 
 MOST_SAMPLES, REPEATS = 64, 4
 # Draws of the time for each sample and repeat: with 64 samples 2,048 in all, as many as a held-out loss has.

@@ -11,11 +11,12 @@ import torch
 
 from ..backends.available import absent
 from ..backends.select import DEVICE_BACKENDS
+from ..blackout import BlackoutModel
 from ..data import SHAPING
 from ..data.dataset import MOST_CLASSES
 from ..heads import head_named
-from ..models import BlackoutModel, NetworkConfig
-from ..models.presets import BUILT_IN
+from ..models import NetworkConfig
+from ..models.presets import bytes_of_weights
 from ..schedule.schedule import Schedule
 from .checkpoint import EMA, NETWORK, Checkpoint, load_checkpoint
 from .config import MOST_SCHEDULE_STEPS, TrainConfig
@@ -78,7 +79,7 @@ def make_model(config: TrainConfig, dataset: Dataset) -> BlackoutModel:
     of_network = {"num_classes": classes, "dropout": config.dropout, "noise_channels": noise, "outputs": outputs}
     network = NetworkConfig(config.network, of_network | size).build()
     parameters = {"steps": config.schedule_steps, **({"t_end": config.t_end} if config.schedule == "logit" else {})}
-    return BlackoutModel(
+    model = BlackoutModel(
         network,
         getattr(Schedule, config.schedule)(**parameters),
         max_count=dataset.max_count,
@@ -88,7 +89,10 @@ def make_model(config: TrainConfig, dataset: Dataset) -> BlackoutModel:
         data_std=float(dataset.train.std(dtype="float64")),
         head=config.head,
         noise_channels=noise,
+        weight=config.weight,
+        times=config.times,
     )
+    return model.fit_input(dataset.train, outputs) if model.needs_fit else model
 
 
 def describe(config: TrainConfig, dataset: Dataset, model: BlackoutModel, source: dict[str, Any]) -> dict[str, Any]:
@@ -179,30 +183,22 @@ def load_run(path: str | os.PathLike[str], device: str = "auto", weights: Weight
         model = BlackoutModel.from_config(checkpoint.config["model"])
     except _DAMAGE as error:
         raise _damaged(checkpoint, error) from None
-    load_weights(model.network, checkpoint, file)
+    load_weights(model, checkpoint, file)
     return Run(model.to(pick_device(device)).eval(), model.schedule, checkpoint, config, dataset)
 
 
 def _check_size(checkpoint: Checkpoint, name: str) -> None:
-    """ValueError where the network that config.json describes is larger than the file of its weights.
-
-    So a damaged description cannot make the program take more memory than the weights need. The network is built on
-    torch's meta device, where tensors have no memory.
-    """
-    network = NetworkConfig.from_dict(checkpoint.config["model"]["network"])
-    if network.name not in BUILT_IN:  # a network of the user's own may not be able to live on the meta device
-        return
-    with torch.device("meta"):
-        state = network.build().state_dict()
-    needed, file = sum(value.nbytes for value in state.values()), checkpoint.path / name
+    """ValueError where the network that config.json describes is larger than the file of its weights."""
+    needed = bytes_of_weights(NetworkConfig.from_dict(checkpoint.config["model"]["network"]))
+    file = checkpoint.path / name
     if file.is_file() and (there := file.stat().st_size) < needed:
         raise ValueError(f"its network has {needed} bytes of weights, but {name} {there}")
 
 
-def load_weights(network: torch.nn.Module, checkpoint: Checkpoint, name: str) -> None:
-    """Fill a network with the tensors of one of the checkpoint's files. ValueError when they do not fit it."""
+def load_weights(model: BlackoutModel, checkpoint: Checkpoint, name: str) -> None:
+    """Fill a model with the tensors of one of the checkpoint's files. ValueError when they do not fit it."""
     try:
-        network.load_state_dict(checkpoint.tensors(name))
+        model.load_weights(checkpoint.tensors(name))
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"checkpoint: {checkpoint.path / name}: does not fit the network: {reason}") from None

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 
+from ..blackout import BlackoutModel
+from ..blackout.loss import Numbers, blackout_loss
 from ..data import BatchOrder, Dataset
-from ..models import BlackoutModel, ema_of
+from ..models import ema_of
 from ..philox import Philox
 from ..sampling.sampler import sample
 from ..tuning.even import NUMBER, PLACES, even_times
@@ -23,7 +25,6 @@ from .config import TrainConfig
 from .execution import execution_for
 from .held_out import HeldOut, images_allowed
 from .held_out_bits import HeldOutBits
-from .loss import Numbers, blackout_loss, loss_unit
 from .ranks import current
 from .ranks.batch import parts_of_share, share_of_batch
 from .since_log import SinceLog, check_finite
@@ -81,8 +82,7 @@ class Trainer:
         self.order = BatchOrder(len(dataset.train), config.batch, config.seed)
         self.batches = Batches(config, dataset, self.model, self.order, device, self.share)
         self.replica: torch.nn.Module = self.model  # what a step calls; `join` puts another in its place
-        elements = int(np.prod(dataset.shape))
-        self.unit = loss_unit(self.schedule, config.weight, dataset.max_count, elements, config.head)
+        self.unit = self.model.loss_unit(int(np.prod(dataset.shape)))
         # There is at most one evaluation an epoch, and one at the end: see looks.py.
         between = min(max(config.held_out_every, -(-len(dataset.train) // config.batch)), self.total)
         most = images_allowed(between, config.batch)
@@ -215,7 +215,7 @@ class Trainer:
         On rank 0 alone: others are told the run's folder."""
         if not self.ranks.first:
             return run
-        network, ema = self.model.network.state_dict(), self.averaged.network.state_dict()
+        network, ema = self.model.weights(), self.averaged.weights()
         tensors = {NETWORK: network, EMA: ema, OPTIMIZER: self._optimizer_tensors()}
         about = {**self.description, SINCE_LOG: self.since_log.state}
         self.writer.save(run, self.step, about, tensors, self.config.keep)
@@ -223,8 +223,8 @@ class Trainer:
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Take up the state a checkpoint holds. ValueError when it does not fit."""
-        load_weights(self.model.network, checkpoint, NETWORK)
-        load_weights(self.averaged.network, checkpoint, EMA)
+        load_weights(self.model, checkpoint, NETWORK)
+        load_weights(self.averaged, checkpoint, EMA)
         named = checkpoint.tensors(OPTIMIZER)
         state: dict[int, dict[str, Tensor]] = {}
         # Adam has no state before its first step.

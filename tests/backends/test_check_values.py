@@ -71,7 +71,7 @@ def test_steps_out_of_range_on_a_device(monkeypatch):
     """A CPU tensor in the part of one on a device, whose values may not be looked at; nothing waits for the flag."""
     monkeypatch.setattr(indices, "readable", lambda tensor: False)
     schedule = fb.Schedule.logit(10)
-    model = fb.models.BlackoutModel(torch.nn.Identity(), schedule)
+    model = fb.BlackoutModel(torch.nn.Identity(), schedule, 255)
     image = torch.zeros(2, 1)
     model.network.forward = lambda x, time: x + time[:, None]
     calls = {  # and the least k

@@ -16,7 +16,7 @@ from fastblackout.evaluation import charts
 from fastblackout.evaluation.pixel_laws import pixel_laws, spread_pixels
 from fastblackout.evaluation.plots import Frame
 from fastblackout.heads import head_named
-from fastblackout.models import BlackoutModel
+from fastblackout.blackout import BlackoutModel
 
 TINY = ["--steps=4", "--batch=8", "--channels=8", "--threads=1", "--sample-every=0", "--schedule-steps=60", "--quiet"]
 PLOT = ["plot", "--steps=5", "--threads=1", "--quiet"]

@@ -22,6 +22,7 @@ LAYERS = (
     ("models", "processes", "data", "distributions", "jax"),
     ("sampling",),
     ("likelihood", "evaluation"),
+    ("blackout",),
     ("training", "tuning"),
     ("pretrained",),
     ("cli",),

@@ -49,11 +49,11 @@ process.sample_forward(x, 0.5, backend="gpu")  # wrong
 fb.ImmigrationDeath(2.0, boundary="close")  # wrong
 fb.MarkovProcess(np.zeros((2, 2)), method="exp")  # wrong
 
-model = fb.models.BlackoutModel(fb.models.small((1, 8, 8)), schedule, max_count=16, head="beta-binomial")
+model = fb.BlackoutModel(fb.models.small((1, 8, 8)), schedule, max_count=16, head="beta-binomial")
 assert_type(model.center(3), float)
 assert_type(model.center(steps), Tensor)
-fb.models.BlackoutModel(fb.models.small((1, 8, 8)), schedule, head="beta_binomial")  # wrong
-fb.models.BlackoutModel(fb.models.small((1, 8, 8)), schedule, inputs="unit")  # wrong
+fb.BlackoutModel(fb.models.small((1, 8, 8)), schedule, 255, head="beta_binomial")  # wrong
+fb.BlackoutModel(fb.models.small((1, 8, 8)), schedule, 255, inputs="unit")  # wrong
 
 data = fb.data.load("digits")
 assert_type(data.held_out_labels, NDArray[np.int64] | None)
@@ -64,7 +64,7 @@ TrainConfig(weight="energie")  # wrong
 TrainConfig(learning_rte=1e-3)  # wrong
 run = load_run("runs/digits", weights="ema")
 assert_type(run.shape, tuple[int, int, int])
-assert_type(fb.load_pretrained("digits").model, fb.models.BlackoutModel)
+assert_type(fb.load_pretrained("digits").model, fb.BlackoutModel)
 fb.load_pretrained("cifar10")  # wrong
 
 assert_type(fb.sample(run.model, run.schedule, (2, *run.shape), steps=5, grid="early"), Tensor)

@@ -9,7 +9,8 @@ import torch
 from scipy.special import expit, logit
 
 from fastblackout.cli.command_line import main
-from fastblackout.models import BlackoutModel, NCSNpp
+from fastblackout.blackout import BlackoutModel
+from fastblackout.models import NCSNpp
 from fastblackout.philox import Philox
 from fastblackout.sampling.rules import lanl_2023, load_rule
 from fastblackout.sampling.sampler import sample, sample_in_batches

@@ -7,7 +7,7 @@ import torch
 import fastblackout as fb
 from fastblackout.call.head import FAMILIES
 from fastblackout.heads import head_named
-from fastblackout.models import BlackoutModel
+from fastblackout.blackout import BlackoutModel
 from fastblackout.sampling.sampler import sample
 from support.pixel_model import OPTIONS, SCHEDULE, PixelModel
 

@@ -251,7 +251,8 @@ def test_an_empty_batch():
         ({"start": torch.full((2, 1, 4, 4), 256)}, ValueError, "start: counts must lie in 0..255, got 256"),
         ({"start": torch.full((2, 1, 4, 4), -1)}, ValueError, "start: counts must lie in 0..255, got -1"),
         ({"start": np.zeros((2, 1, 4, 4), dtype=np.uint8)}, TypeError, "start: must be a tensor"),
-        ({"rng": 3}, TypeError, "rng"),
+        ({"rng": 1.5}, TypeError, "rng"),
+        ({"rng": -1}, ValueError, "rng"),
     ],
 )
 def test_wrong_arguments(options, error, words):

@@ -11,7 +11,7 @@ import fastblackout as fb
 from fastblackout.cli.command_line import main
 from fastblackout.data.dataset import make_dataset
 from fastblackout.evaluation.samples import frechet_distance
-from fastblackout.models import BlackoutModel
+from fastblackout.blackout import BlackoutModel
 from fastblackout.models.tuned import tuned_from
 from fastblackout.training.checkpoint import load_checkpoint
 from fastblackout.tuning.closeness import ByEnergy, closeness_for

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 import fastblackout as fb
-from fastblackout.models import BlackoutModel, NetworkConfig
+from fastblackout.blackout import BlackoutModel
+from fastblackout.models import NetworkConfig
 from fastblackout.models.tuned import Tuned, moves_of, to_json, tuned_at, tuned_from, usual_steps
 from fastblackout.sampling.sampler import sample
 from support.pixel_model import SCHEDULE, PixelModel
@@ -45,7 +46,7 @@ def test_guidance_may_differ_from_step_to_step(head):
             shift = 0 if labels is None else labels.view(-1, 1, 1, 1) / 4 + 0.5
             return torch.cat([x[:, :1] * 0.01 + shift] * (2 if head == "beta-binomial" else 1), dim=1)
 
-    model = BlackoutModel(Counted(), SCHEDULE, head=head, noise_channels=int(head == "implicit"))
+    model = BlackoutModel(Counted(), SCHEDULE, 255, head=head, noise_channels=int(head == "implicit"))
 
     def path(guidance):
         states = []
@@ -66,7 +67,7 @@ def test_json_and_back():
     values = json.loads(json.dumps(to_json(TunedModel.tuned)))
     assert tuned_from(values, SCHEDULE) == TunedModel.tuned
     network = NetworkConfig("mlp", {"shape": [3, 1, 1], "channels": 8, "blocks": 1}).build()
-    model = BlackoutModel(network, SCHEDULE)
+    model = BlackoutModel(network, SCHEDULE, 255)
     assert model.tuned == {}
     model.tuned = {**TunedModel.tuned, 2: TWO._replace(distance=None)}
     assert BlackoutModel.from_config(json.loads(json.dumps(model.to_config()))).tuned == model.tuned

@@ -11,9 +11,10 @@ import torch
 from torch.optim.swa_utils import AveragedModel
 
 import fastblackout as fb
-from fastblackout.models import BlackoutModel, NetworkConfig, ema_of
+from fastblackout.blackout import BlackoutModel
+from fastblackout.models import NetworkConfig, ema_of
 from fastblackout.sampling.sampler import sample_in_batches
-from fastblackout.training.loss import blackout_loss
+from fastblackout.blackout.loss import blackout_loss
 from support.helpers import assert_named, by_day
 
 SCHEDULE = fb.Schedule.logit(20, 8.0)
@@ -80,7 +81,7 @@ TABLE = [
     *((op, "schedule", *one) for op in ALL for one in SCHEDULES),
     *((op, "labels", *one) for op in ALL for one in LABELS),
     *((op, "shape", *one) for op in SAMPLE for one in SHAPES),
-    *((op, "rng", value, TypeError) for op in ALL[:3] for value in (1, "seed")),
+    *((op, "rng", value, TypeError) for op in ALL[:3] for value in (1.5, "seed")),
     ("sample", "sampler", ["bridge"], ValueError),
     ("sample", "sampler", None, ValueError),
     ("sample", "rounding", "up", ValueError),
@@ -114,7 +115,9 @@ def test_a_named_error_before_anything_runs(op, argument, value, error):
 def test_more_named_errors():
     mask = [True] * 16
     assert_named(lambda: call("sample", known=X_0, mask=mask), TypeError, "sample: mask: must be a bool tensor", "list")
-    assert_named(lambda: BlackoutModel(NO_GAIN, "logit"), TypeError, "BlackoutModel: schedule: must be a Sch", "str")
+    assert_named(
+        lambda: BlackoutModel(NO_GAIN, "logit", 255), TypeError, "BlackoutModel: schedule: must be a Sch", "str"
+    )
     data = fb.data.load("digits")
     assert_named(lambda: call("train", dataset=data, config={"steps": 3}), TypeError, "train: config: ", "dict")
 

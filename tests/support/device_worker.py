@@ -20,7 +20,7 @@ from fastblackout.call import torch_registry  # noqa: F401  so that `start` find
 from fastblackout.data import load
 from fastblackout.sampling import cuda_graph
 from fastblackout.training.config import TrainConfig
-from fastblackout.training.loss import blackout_loss
+from fastblackout.blackout.loss import blackout_loss
 from fastblackout.training.trainer import Trainer
 from support import device_training, gpu_checks, pretend_cuda, process_calls, product, spread_calls
 from support.device_training import raises
@@ -76,7 +76,7 @@ def what_outlives_a_call_is_noticed():
 def first_calls_keep_nothing_of_the_callers_memory_and_wait_for_nothing():
     """The memory that a CUDA graph owns while it is warmed up is the calling thread's."""
     schedule = fb.Schedule.logit(20)
-    model = fb.models.BlackoutModel(torch.nn.Identity(), schedule)
+    model = fb.BlackoutModel(torch.nn.Identity(), schedule, 255)
     k, x = torch.tensor([3, 4], device=CUDA), torch.zeros(5, 7, dtype=torch.uint8, device=CUDA)
     calls = {
         "numbers": lambda: fb.thin(x, 0.25, rng=fb.Philox(1), scale=2.0),
@@ -229,7 +229,7 @@ def losses_and_their_gradients():
     torch.manual_seed(1)
     x, labels = torch.randint(0, 256, SHAPE, dtype=torch.uint8), torch.tensor([0, 1, 2])
     for options in ({}, {"input": "normalized", "data_mean": 90.0, "data_std": 60.0, "parametrization": "paper"}):
-        model = fb.models.BlackoutModel(Network(), schedule, **options)
+        model = fb.BlackoutModel(Network(), schedule, 255, **options)
         for weight in ("likelihood", "finite-time", "instantaneous"):
             results = []
             for device in ("cpu", CUDA):

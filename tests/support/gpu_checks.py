@@ -156,7 +156,7 @@ class Times(nn.Module):
 def check_sample(options: dict[str, Any], backend: str, device: torch.device) -> None:
     """fb.sample as a captured loop, as a loop, and on the CPU."""
     schedule = fb.Schedule.logit(100)
-    model = fb.models.BlackoutModel(Times(), schedule, options.get("max_count", 255))
+    model = fb.BlackoutModel(Times(), schedule, options.get("max_count", 255))
     given: dict[str, Any] = {"steps": 12, "rng": fb.Philox(2**63, 3)}
     given |= {name: value for name, value in options.items() if name != "max_count"}
     expected = fb.sample(model, schedule, (6, 2, 5, 7), **given)

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import fastblackout as fb
 from fastblackout.backends import wrong_values
 from fastblackout.call import tensors
-from fastblackout.training.loss import blackout_loss
+from fastblackout.blackout.loss import blackout_loss
 from support.gpu_checks import Times
 from support.op_table import OPS, PLAIN, draws_of
 from support.product import arguments, called, moved, named, public, same
@@ -117,7 +117,7 @@ def check_losses(backend: str, device: torch.device) -> None:
 
     for mode in (None, "default", "reduce-overhead"):
         forget()
-        model = fb.models.BlackoutModel(Times(), schedule)
+        model = fb.BlackoutModel(Times(), schedule, 255)
         wanted, rng = [], fb.Philox(3)
         for call in range(4):
             k = schedule.draw(8, rng.at(call=call))

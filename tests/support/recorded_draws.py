@@ -2,9 +2,9 @@
 
 from contextlib import contextmanager
 
-import fastblackout.training.loss as loss
+import fastblackout.blackout.loss as loss
 import fastblackout.training.trainer as trainer
-from fastblackout.models import BlackoutModel
+from fastblackout.blackout import BlackoutModel
 
 
 @contextmanager

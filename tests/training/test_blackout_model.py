@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from fastblackout.models import BlackoutModel, NCSNpp, NetworkConfig, ema_decay, ema_of, register_network, small
+from fastblackout.blackout import BlackoutModel
+from fastblackout.models import NCSNpp, NetworkConfig, ema_decay, ema_of, register_network, small
 from fastblackout.schedule.schedule import Schedule
 
 torch.set_num_threads(1)
@@ -21,7 +22,7 @@ def wrapped(**kwargs):
     with torch.no_grad():
         for parameter in network.parameters():  # the last convolution begins at zero and would hide the rest
             parameter += 0.1 * torch.randn_like(parameter)
-    return BlackoutModel(network, SCHEDULE, **kwargs)
+    return BlackoutModel(network, SCHEDULE, **{"max_count": 255, **kwargs})
 
 
 @pytest.mark.parametrize("kind", ["reference", "unit", "normalized"])
@@ -113,8 +114,10 @@ def test_config_rebuilds_the_model():
         NetworkConfig.from_dict({"name": "small"})
     with pytest.raises(ValueError, match="name: must be new"):
         register_network("small", NCSNpp)
-    with pytest.raises(ValueError, match="NetworkConfig"):
-        BlackoutModel(torch.nn.Identity(), SCHEDULE).to_config()
+    nameless = BlackoutModel(torch.nn.Identity(), SCHEDULE, 255).to_config()
+    assert nameless["network"] is None
+    with pytest.raises(ValueError, match="from_config: network: must be given, as config describes none, got None"):
+        BlackoutModel.from_config(nameless)
 
 
 @pytest.mark.parametrize(
@@ -123,6 +126,14 @@ def test_config_rebuilds_the_model():
         ({"network": 3}, TypeError, "network"),
         ({"max_count": 0}, ValueError, "max_count"),
         ({"max_count": 2.5}, ValueError, "max_count"),
+        (
+            {"max_count": None},
+            ValueError,
+            "max_count: must be an integer .* for head 'mean' .None is for head negative",
+        ),
+        ({"max_count": None, "head": "negative-binomial"}, ValueError, "input: must be normalized or log1p where"),
+        ({"weight": "early"}, ValueError, "weight: must be one of likelihood, "),
+        ({"times": "late"}, ValueError, "times: must be one of uniform, early, got 'late'"),
         ({"input": "raw"}, ValueError, "input"),
         ({"parametrization": "log"}, ValueError, "parametrization"),
         ({"input": "normalized", "data_mean": 3.0}, ValueError, "data_std: must be given"),
@@ -132,7 +143,7 @@ def test_config_rebuilds_the_model():
 )
 def test_bad_wrapper_arguments_are_named(arguments, error, message):
     with pytest.raises(error, match=f"BlackoutModel: {message}"):
-        BlackoutModel(**{"network": torch.nn.Identity(), "schedule": SCHEDULE, **arguments})
+        BlackoutModel(**{"network": torch.nn.Identity(), "schedule": SCHEDULE, "max_count": 255, **arguments})
 
 
 def test_network_must_return_logits_of_the_inputs_shape():
@@ -141,7 +152,7 @@ def test_network_must_return_logits_of_the_inputs_shape():
             return x.flatten(1)
 
     with pytest.raises(ValueError, match="network: must return logits"):
-        BlackoutModel(Flat(), SCHEDULE)(torch.zeros(2, 1, 4, 4), 3)
+        BlackoutModel(Flat(), SCHEDULE, 255)(torch.zeros(2, 1, 4, 4), 3)
 
 
 # --- the moving average

@@ -7,7 +7,8 @@ from torch._dynamo.testing import CompileCounterWithBackend
 
 from fastblackout.cli import command_line as cli
 from fastblackout.data import load
-from fastblackout.models import BlackoutModel, NetworkConfig
+from fastblackout.blackout import BlackoutModel
+from fastblackout.models import NetworkConfig
 from fastblackout.models.resample import FIR
 from fastblackout.training.checkpoint import EMA, NETWORK, load_checkpoint
 from fastblackout.training.config import TrainConfig

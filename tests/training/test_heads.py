@@ -8,11 +8,12 @@ import fastblackout as fb
 from fastblackout.cli.command_line import main
 from fastblackout.heads import HEADS, head_named
 from fastblackout.heads.head import Predicted
-from fastblackout.models import BlackoutModel, small
+from fastblackout.blackout import BlackoutModel
+from fastblackout.models import small
 from fastblackout.sampling.sampler import sample_in_batches
 from fastblackout.training.checkpoint import EMA, NETWORK, OPTIMIZER, load_checkpoint
 from fastblackout.training.config import TrainConfig, preset
-from fastblackout.training.loss import blackout_loss, loss_unit
+from fastblackout.blackout.loss import blackout_loss, loss_unit
 from fastblackout.training.trained_model import load_run
 from support.squares import squares
 
@@ -219,7 +220,7 @@ def test_more_noises_give_a_lower_bound():
 )
 def test_a_wrong_head_is_refused(given, message):
     with pytest.raises(ValueError, match=f"^BlackoutModel: {message}"):
-        BlackoutModel(Pixels(), SCHEDULE, **given)
+        BlackoutModel(Pixels(), SCHEDULE, 255, **given)
 
 
 def test_wrong_noise_is_refused():
@@ -227,7 +228,7 @@ def test_wrong_noise_is_refused():
     for model, given, got in (
         (implicit(), None, "got None"),
         (implicit(), noise[:, :1], r"got \(5, 1, 4, 4\)"),
-        (BlackoutModel(Pixels(), SCHEDULE), noise, "must be None for head 'mean'"),
+        (BlackoutModel(Pixels(), SCHEDULE, 255), noise, "must be None for head 'mean'"),
     ):
         with pytest.raises(ValueError, match=f"^BlackoutModel: noise: .*{got}"):
             model(x, 3, noise=given)

@@ -8,13 +8,14 @@ from scipy.special import betaln, gammaln, logsumexp
 
 import fastblackout as fb
 from fastblackout.cli.command_line import main
-from fastblackout.models import BlackoutModel, small
+from fastblackout.blackout import BlackoutModel
+from fastblackout.models import small
 from fastblackout.sampling.sampler import sample_in_batches
 from fastblackout.training import trainer
 from fastblackout.training.checkpoint import EMA, NETWORK, OPTIMIZER, load_checkpoint
 from fastblackout.training.config import preset
 from fastblackout.training.held_out import HeldOut
-from fastblackout.training.loss import blackout_loss, loss_unit
+from fastblackout.blackout.loss import blackout_loss, loss_unit
 from fastblackout.training.trained_model import load_run
 from fastblackout.tuning.even import Errors
 from support.helpers import by_day, chi_square_counts
@@ -234,7 +235,7 @@ def test_wrong_networks_and_noise_are_refused():
     with pytest.raises(ValueError, match="noise: must be None for head 'beta-binomial'"):
         law_model()(torch.zeros(SHAPE), 3, noise=torch.zeros(SHAPE))
     with pytest.raises(ValueError, match="noise_channels: must be 0 for head 'beta-binomial', got 2"):
-        BlackoutModel(Two(), SCHEDULE, head="beta-binomial", noise_channels=2)
+        BlackoutModel(Two(), SCHEDULE, 255, head="beta-binomial", noise_channels=2)
 
 
 def test_networks_keep_their_descriptions():

@@ -18,7 +18,7 @@ from fastblackout.philox import Philox
 from fastblackout.training.checkpoint import EMA, NETWORK, OPTIMIZER, load_checkpoint
 from fastblackout.training.config import TrainConfig, preset
 from fastblackout.training.held_out import images_allowed
-from fastblackout.training.loss import blackout_loss, loss_unit
+from fastblackout.blackout.loss import blackout_loss, loss_unit
 from fastblackout.training.trained_model import load_run, make_model
 from fastblackout.training.trainer import Trainer
 from support.forks import MAIN, Fork

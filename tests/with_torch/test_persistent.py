@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import fastblackout as fb
 from fastblackout.ground.persistent import persistent
 from fastblackout.schedule import indices
-from fastblackout.training.loss import blackout_loss
+from fastblackout.blackout.loss import blackout_loss
 from support.arrays import bits
 
 CPU = torch.device("cpu")
@@ -31,7 +31,7 @@ class Scaled(torch.nn.Module):
 
 def modelled():
     options = {"input": "normalized", "data_mean": 90.0, "data_std": 60.0}
-    return fb.models.BlackoutModel(Scaled(), fb.Schedule.logit(20), **options)
+    return fb.BlackoutModel(Scaled(), fb.Schedule.logit(20), 255, **options)
 
 
 def numbers(model, k):

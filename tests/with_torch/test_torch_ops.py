@@ -7,7 +7,7 @@ import torch
 from torch._dynamo.testing import CompileCounterWithBackend
 
 import fastblackout as fb
-from fastblackout.training.loss import blackout_loss
+from fastblackout.blackout.loss import blackout_loss
 from support.arrays import bits, same
 from support.torch_ops import CALLS, KEYS, WARNINGS, bridge, composed, inputs, registered, thin
 
@@ -64,7 +64,7 @@ def test_ops_made_of_others_compile_once():
 def test_a_training_loss_is_one_graph():
     """Schedule and wrapper included, for all keys and times; times out of range are clamped there, not looked at."""
     schedule = fb.Schedule.logit(steps=50)
-    model = fb.models.BlackoutModel(torch.nn.Identity(), schedule)
+    model = fb.BlackoutModel(torch.nn.Identity(), schedule, 255)
     model.network.forward = lambda model_input, time: model_input * 0.1
     counter = CompileCounterWithBackend("aot_eager")
 

@@ -1,0 +1,795 @@
+"""The object that makes a network a Blackout Diffusion model: it owns max_count, centre, scale, gain and loss."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack, get_args, overload
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..ground.persistent import Table
+from ..ground.values import check_integer, check_name
+from ..heads import HEADS, head_named, weight_of
+from ..likelihood.blackout import BitsPerDim, bits_per_dim
+from ..models.config import NetworkConfig, check_keys
+from ..models.tuned import Tuned, to_json, tuned_from
+from ..ops import normal
+from ..sampling.impute import impute
+from ..sampling.sampler import sample
+from ..schedule.indices import as_index, is_plain
+from ..schedule.schedule import TIMES, WEIGHTS, Schedule
+from ..schedule.tables import early_times
+from ..typing import Input, Parametrization
+from . import saved
+from .fitted import LOG1P, Fitted, empty, fit
+from .loss import loss, loss_unit
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..likelihood.blackout import Options as BitsOptions
+    from ..philox import Philox
+    from ..sampling.impute import Options as ImputeOptions
+    from ..sampling.sampler import Options
+    from ..typing import HeadName, Scalar, Times, Weight
+
+
+INPUTS = get_args(Input)
+PARAMETRIZATIONS = get_args(Parametrization)
+# In counts^2. Near p = 0 almost all counts are 0 and the variance vanishes; the floor keeps one count at 10 or less.
+VARIANCE_FLOOR = 0.01
+_LEAST_Q = 1e-300  # at k = 0 no birth remains, and the logarithm of 0 is none
+_FITTED = "blackout.fitted."  # before the names of what `fit_input` found, among the network's own
+_LEVELS = 255  # what stands for the largest count in grids before `fit_input` has seen one
+
+
+class BlackoutModel(nn.Module):
+    """A Blackout Diffusion model: any network, and all that training, sampling and bounds need to know beside it.
+
+    ::
+
+        network input: (x_t - center(k)) * scale(k), with the time index k - 1 in 0..steps - 1
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        It is called as network(input, time), network(input, time, labels) or, with conditions, network(input, time,
+        labels, conditions). The input is float32 (B, C + noise_channels, ...), the time int64 (B,). The output is (B,
+        n C, ...): n numbers of each count, one after another along the channels. Where it is an object with an
+        attribute `sample`, as networks of diffusers return, that attribute is taken.
+    schedule : Schedule
+        The observation times.
+    max_count : int or None
+        The largest count, at least 1, and at most what the head can take. None is for counts without a bound, with head
+        "negative-binomial"; see the notes.
+    input : {"reference", "unit", "normalized", "log1p"}, default "reference"
+        How counts are centred and scaled; see the notes.
+    parametrization : {"likelihood", "paper"}, default "likelihood"
+        The gain of head "mean": (1 - p_k) * max_count / 4, so that y vanishes with the births as p_k -> 1, or 1.
+    data_mean : float, optional
+        The mean of all training counts, for "normalized" with the same numbers for every feature.
+    data_std : float, optional
+        The standard deviation of all training counts.
+    head : str, default "mean"
+        What the outputs say of the births: "mean", "implicit", "beta-binomial", "bayes-logistic", "negative-binomial",
+        "categorical" or "bayes-categorical". Each head is described by its class in `fastblackout.heads` and in
+        docs/heads.md. The attribute `head_object` is an object of that class.
+    noise_channels : int, default 0
+        The channels of noise beside the input: at least 1 for head "implicit", 0 for the others.
+    weight : str, optional
+        How the loss weighs the times; see `Schedule.weight`. By default "likelihood" for head "mean", "energy" for
+        "implicit", and "uniform" for the others.
+    times : {"early", "uniform"}, default "early"
+        Which times a training sees, as in `Schedule.draw`.
+
+    Attributes
+    ----------
+    tuned : dict of int to Tuned
+        How the model is best sampled in few steps, by their number. It is {} at first. The end of its training or
+        `fb.tune` fills it, and `fb.sample` takes it where it is given no grid.
+
+    Raises
+    ------
+    TypeError
+        If an argument has a wrong type.
+    ValueError
+        If an argument is out of range.
+
+    Notes
+    -----
+    The inputs are:
+
+    - "reference": centre max_count / 2 * p_k, scale 1. It is Blackout Diffusion's own; inputs reach +-max_count / 2.
+    - "unit": the same centre, scale 2 / max_count.
+    - "normalized": centre data_mean * p_k, scale 1 / sqrt(max(v, 0.01)). v = p_k^2 data_std^2 + p_k (1 - p_k) data_mean
+      is the variance of x_t over the data and the thinning. With `fit_input` each feature has its own numbers.
+    - "log1p": log(1 + x_t), with mean 0 and deviation 1 in each feature. It needs `fit_input`.
+
+    Where there is no bound (max_count=None), four things take something in its place. Ops get the largest int32, so
+    nothing is cut off. Counts are int32. The head begins at the moments of each feature, which `fit_input` finds, and
+    so must be called. The grid and the times "early" take the largest count that `fit_input` saw.
+
+    References
+    ----------
+    Santos et al. 2023, arXiv 2305.11089.
+
+    Examples
+    --------
+    >>> network = fb.models.small((1, 8, 8), outputs=2)
+    >>> model = fb.BlackoutModel(network, fb.Schedule.cosine(100), max_count=16, input="unit", head="beta-binomial")
+    >>> x_0 = torch.randint(17, (4, 1, 8, 8))
+    >>> model.loss(x_0, rng=fb.Philox(1)).mean().backward()
+    >>> model.sample((2, 1, 8, 8), steps=5, rng=3).shape
+    torch.Size([2, 1, 8, 8])
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        schedule: Schedule,
+        max_count: int | None,
+        input: Input = "reference",
+        parametrization: Parametrization = "likelihood",
+        data_mean: float | None = None,
+        data_std: float | None = None,
+        head: HeadName = "mean",
+        noise_channels: int = 0,
+        weight: Weight | None = None,
+        times: Times = "early",
+    ) -> None:
+        super().__init__()
+        op = "BlackoutModel"
+        if not isinstance(network, nn.Module):
+            raise TypeError(f"{op}: network: must be an nn.Module, got {type(network).__name__}")
+        if not isinstance(schedule, Schedule):
+            raise TypeError(f"{op}: schedule: must be a Schedule, got {type(schedule).__name__}")
+        check_name(op, "input", input, INPUTS)
+        check_name(op, "parametrization", parametrization, PARAMETRIZATIONS)
+        check_name(op, "head", head, tuple(HEADS))
+        check_name(op, "times", times, TIMES)
+        check_name(op, "weight", weight := weight_of(head) if weight is None else weight, WEIGHTS)
+        self.head_object = head_named(head)
+        self.bounded, most = max_count is not None, self.head_object.largest_count
+        if max_count is None:
+            self._check_unbounded(head, input)
+            max_count = self.head_object.unbounded
+        if isinstance(max_count, bool) or not isinstance(max_count, int) or max_count < 1:
+            raise ValueError(f"{op}: max_count: must be an integer of at least 1, got {max_count!r}")
+        if max_count > most:
+            raise ValueError(f"{op}: max_count: must be at most {most} for head {head!r}, got {max_count}")
+        noisy = self.head_object.takes_noise
+        whole = isinstance(noise_channels, int) and not isinstance(noise_channels, bool)
+        if not (whole and (noise_channels >= 1 if noisy else noise_channels == 0)):
+            rule = "must be an integer of at least 1" if noisy else "must be 0"
+            raise ValueError(f"{op}: noise_channels: {rule} for head {head!r}, got {noise_channels!r}")
+        for name, value, other in (("data_mean", data_mean, data_std), ("data_std", data_std, data_mean)):
+            if value is None and other is not None and input == "normalized":
+                raise ValueError(f"{op}: {name}: must be given with the other of data_mean and data_std, got None")
+            if value is not None and not (math.isfinite(value) and 0 <= value <= max_count):
+                raise ValueError(f"{op}: {name}: must be in 0..max_count = {max_count}, got {value!r}")
+        self.network, self.schedule, self.max_count = network, schedule, max_count
+        self.input, self.parametrization = input, parametrization
+        self.head, self.noise_channels = head, noise_channels
+        self.weight, self.times = weight, times
+        self.tuned: dict[int, Tuned] = {}
+        self.data_mean = None if data_mean is None else float(data_mean)
+        self.data_std = None if data_std is None else float(data_std)
+        self.fitted: Fitted | None = None
+        self.largest_seen: int | None = None
+        self._make_tables()
+
+    @staticmethod
+    def _check_unbounded(head: HeadName, input: Input) -> None:
+        able = [name for name in HEADS if head_named(name).unbounded is not None]
+        if head not in able:
+            rule = f"must be an integer of at least 1 for head {head!r} (None is for head {' or '.join(able)})"
+            raise ValueError(f"BlackoutModel: max_count: {rule}, got None")
+        if input not in ("normalized", LOG1P):
+            rule = "must be normalized or log1p where max_count is None"
+            raise ValueError(f"BlackoutModel: input: {rule}, got {input!r}")
+
+    @property
+    def needs_fit(self) -> bool:
+        """Whether the model cannot be used before `fit_input`."""
+        return self.input == LOG1P or not self.bounded or (self.input == "normalized" and self.data_mean is None)
+
+    @property
+    def typical_count(self) -> int:
+        """What the grid and the times "early" take for the largest count: max_count where there is one."""
+        return self.max_count if self.bounded else self.largest_seen or _LEVELS
+
+    def fit_input(self, x_0: Tensor | NDArray[Any], outputs: int | None = None) -> BlackoutModel:
+        """Find centre and scale of the input, and where the head begins, of each feature on its own.
+
+        A network whose last layer begins at zero then starts from each feature's own law: with the mean of its counts,
+        and the variance where the head has a number for it.
+
+        Parameters
+        ----------
+        x_0 : array
+            Integer counts (N, C, ...) of the training data, in 0..max_count. NumPy or torch.
+        outputs : int, optional
+            How many outputs the network has for a count, where the head leaves a choice: 2, 5 or 8 of
+            "bayes-logistic". The least by default.
+
+        Returns
+        -------
+        BlackoutModel
+            The model itself.
+
+        Raises
+        ------
+        TypeError
+            If `x_0` holds no integers.
+        ValueError
+            If `input` is not "normalized" or "log1p", or counts or shape are wrong.
+
+        Notes
+        -----
+        All is kept in buffers, so in `state_dict`, in `save_pretrained` and in moving averages that are made after it.
+        Moments of log(1 + x_t) are taken of the data, of up to four million counts, thinned at 51 times. They are
+        linear in k between these.
+        """
+        op = "BlackoutModel.fit_input"
+        if self.input not in ("normalized", LOG1P):
+            raise ValueError(f"{op}: input: must be normalized or log1p, got {self.input!r}")
+        counts = torch.as_tensor(x_0)
+        if counts.is_floating_point() or counts.is_complex() or counts.dtype == torch.bool:
+            raise TypeError(f"{op}: x_0: must be integer counts, got {counts.dtype}")
+        if counts.ndim < 2 or not counts.numel():
+            raise ValueError(f"{op}: x_0: must have shape (N, C, ...) without a zero, got {tuple(counts.shape)}")
+        low, high = int(counts.min()), int(counts.max())
+        if low < 0 or high > self.max_count:
+            raise ValueError(f"{op}: x_0: must lie in 0..{self.max_count}, got {low if low < 0 else high}")
+        allowed = self.head_object.numbers_per_count(self.max_count)
+        if (numbers := allowed[0] if outputs is None else outputs) not in allowed:
+            raise ValueError(f"{op}: outputs: must be one of {', '.join(map(str, allowed))}, got {outputs!r}")
+        counts = counts.to(next((each.device for each in self.parameters()), counts.device))
+        start = self.head_object.start(self, counts, numbers).flatten(0, 1)
+        self.largest_seen = max(high, 1)
+        self.fitted = fit(self.schedule, counts, self.input == LOG1P, start).to(counts.device)
+        self._make_tables()
+        return self
+
+    def loss_unit(self, elements: int) -> float:
+        """What losses are multiplied by, so that they are of order 1 whatever size, schedule and weight.
+
+        Parameters
+        ----------
+        elements : int
+            How many counts a sample has.
+
+        Returns
+        -------
+        float
+            The factor.
+        """
+        return loss_unit(self.schedule, self.weight, self.max_count, elements, self.head)
+
+    # What torch.compiler.assume_constant_result sets: where torch traces, this runs at once.
+    loss_unit._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+    def loss(self, x_0: Tensor, labels: Tensor | None = None, **options: Any) -> Tensor:
+        """The training loss (B,) of counts: `fb.loss` of this model.
+
+        Parameters
+        ----------
+        x_0 : torch.Tensor
+            Integer counts (B, C, ...).
+        labels : torch.Tensor, optional
+            Integers (B,).
+        **options : object
+            The keywords of `fb.loss`: rng, generator, k, global_batch, draws.
+
+        Returns
+        -------
+        torch.Tensor
+            float32 (B,).
+
+        Notes
+        -----
+        A wrapped or compiled model has to be given to `fb.loss` itself, or what wraps it takes no part.
+        """
+        return loss(self, x_0, labels, **options)
+
+    def sample(
+        self, shape: tuple[int, ...], steps: int | None = None, schedule: Schedule | None = None,
+        rng: Philox | int | None = None, labels: Tensor | None = None, **options: Unpack[Options],
+    ) -> Tensor:  # fmt: skip
+        """Draw counts by the reverse process: `fb.sample` of this model.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            The shape (B, C, ...) of the counts.
+        steps : int, optional
+            How many steps, 100 by default.
+        schedule : Schedule, optional
+            Another object of the same times. The model's own by default.
+        rng : Philox or int, optional
+            The key, or the seed of one.
+        labels : torch.Tensor, optional
+            Integers (B,).
+        **options : object
+            The other keywords of `fb.sample`, such as grid, guidance, last_step and generator.
+
+        Returns
+        -------
+        torch.Tensor
+            Counts of `shape`.
+        """
+        return sample(self, schedule or self.schedule, shape, steps, rng=rng, labels=labels, **options)
+
+    def bits_per_dim(self, x_0: Tensor, schedule: Schedule | None = None, **options: Unpack[BitsOptions]) -> BitsPerDim:
+        """Two upper bounds of -log2 p(x_0) per dimension: `fb.bits_per_dim` of this model.
+
+        Parameters
+        ----------
+        x_0 : torch.Tensor
+            Integer counts (B, C, ...).
+        schedule : Schedule, optional
+            The model's own by default.
+        **options : object
+            The keywords of `fb.bits_per_dim`.
+
+        Returns
+        -------
+        BitsPerDim
+            The two bounds, each with its errors.
+        """
+        return bits_per_dim(self, schedule or self.schedule, x_0, **options)
+
+    def impute(
+        self,
+        x: Tensor,
+        observed: Tensor,
+        draws: int | None = None,
+        schedule: Schedule | None = None,
+        rng: Philox | int | None = None,
+        labels: Tensor | None = None,
+        runs: int = 16,
+        steps: int | None = None,
+        batch: int = 256,
+        **options: Unpack[ImputeOptions],
+    ) -> Tensor:
+        """Fill in the counts that were not observed: `fb.impute` of this model.
+
+        Parameters
+        ----------
+        x : torch.Tensor
+            Integer counts (B, C, ...); what was not observed may be anything in range.
+        observed : torch.Tensor
+            Bools that broadcast to x: True where a count is known.
+        draws : int, optional
+            None for the mean, a number for so many draws.
+        schedule : Schedule, optional
+            The model's own by default.
+        rng : Philox or int, optional
+            The key, or the seed of one.
+        labels : torch.Tensor, optional
+            Integers (B,).
+        runs : int, default 16
+            How many runs the mean is averaged over.
+        steps : int, optional
+            How many steps a run has, 100 by default.
+        batch : int, default 256
+            The most samples in one call of the network.
+        **options : object
+            The other keywords of `fb.impute`.
+
+        Returns
+        -------
+        torch.Tensor
+            The mean, float32 like x; or draws, (draws, *x.shape).
+        """
+        how = {"runs": runs, "steps": steps, "rng": rng, "labels": labels, "batch": batch}
+        return impute(self, schedule or self.schedule, x, observed, draws, **how, **options)  # type: ignore[arg-type]
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> Path:
+        """Write the model to a folder: config.json and model.safetensors.
+
+        Parameters
+        ----------
+        folder : str or os.PathLike
+            The folder, which is made where there is none. What it holds of an earlier model is replaced.
+
+        Returns
+        -------
+        pathlib.Path
+            The folder.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written.
+
+        Notes
+        -----
+        A network of the package, and one that names itself by `NetworkConfig`, is described in config.json too. Another
+        one has to be given to `from_pretrained`. The files hold nothing that is run when they are read.
+
+        Examples
+        --------
+        Write the moving average of a training, and read it anew::
+
+            average.model.save_pretrained("my-model")
+            model = fb.BlackoutModel.from_pretrained("my-model")
+        """
+        return saved.write(Path(folder), self.to_config(), self.weights())
+
+    @classmethod
+    def from_pretrained(cls, folder: str | os.PathLike[str], network: nn.Module | None = None) -> BlackoutModel:
+        """Read a model that `save_pretrained` wrote.
+
+        Parameters
+        ----------
+        folder : str or os.PathLike
+            The folder; or "owner/name" of a repository of the Hugging Face Hub, where there is no such folder and
+            huggingface_hub is installed.
+        network : torch.nn.Module, optional
+            The network, whose weights are then filled in. It is needed where config.json describes none.
+
+        Returns
+        -------
+        BlackoutModel
+            The model, in eval mode, on the CPU or on the device of `network`.
+
+        Raises
+        ------
+        ValueError
+            If a file is missing, damaged or foreign, or does not fit the network.
+        """
+        config, tensors = saved.read(folder)
+        try:
+            if network is None:
+                saved.check_size(config, tensors)
+            model = cls.from_config(config, network)
+            model.load_weights(tensors)
+        except saved.DAMAGE as error:
+            raise saved.unfit(folder, error) from None
+        return model.eval()
+
+    def weights(self) -> dict[str, Tensor]:
+        """What `load_weights` takes: the network's tensors, and what `fit_input` found.
+
+        Returns
+        -------
+        dict of str to torch.Tensor
+            The tensors by name.
+        """
+        fitted = {} if self.fitted is None else self.fitted.state_dict()
+        return {**self.network.state_dict(), **{_FITTED + name: value for name, value in fitted.items()}}
+
+    def load_weights(self, tensors: Mapping[str, Tensor]) -> None:
+        """Fill the network, and what `fit_input` found.
+
+        Parameters
+        ----------
+        tensors : mapping of str to torch.Tensor
+            What `weights` returned.
+
+        Raises
+        ------
+        RuntimeError
+            If they do not fit.
+        """
+        found = {name.removeprefix(_FITTED): value for name, value in tensors.items() if name.startswith(_FITTED)}
+        if found:
+            shapes = {name: tuple(found[name].shape) for name in ("center", "start") if name in found}
+            if len(shapes) < 2 or not shapes["start"]:
+                raise RuntimeError(f"{_FITTED}: must be center, deviation and start, got {', '.join(found)}")
+            fitted = empty(self.schedule.steps, self.input == LOG1P, shapes["center"], shapes["start"])
+            fitted.load_state_dict(found)
+            self.fitted = fitted.to(next((each.device for each in self.network.parameters()), None))
+            self._make_tables()
+        self.network.load_state_dict({name: tensors[name] for name in tensors if not name.startswith(_FITTED)})
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Write the model to a repository of the Hugging Face Hub, which is made where there is none.
+
+        Parameters
+        ----------
+        repo_id : str
+            "owner/name".
+        **options : object
+            Of `huggingface_hub.create_repo`: private, token and more.
+
+        Returns
+        -------
+        str
+            The address of the repository.
+
+        Raises
+        ------
+        ModuleNotFoundError
+            If huggingface_hub is not installed.
+        """
+        return saved.push(repo_id, self.save_pretrained, options)
+
+    def draw_noise(self, like: Tensor, rng: Philox | Tensor) -> Tensor:
+        """Standard normal noise for the implicit head, beside images.
+
+        Parameters
+        ----------
+        like : torch.Tensor
+            Images (B, C, ...).
+        rng : Philox or torch.Tensor
+            The key. Equal keys give equal noise. It depends on the key and on a sample's place in the whole batch, not
+            on how the batch is split.
+
+        Returns
+        -------
+        torch.Tensor
+            float32 (B, noise_channels, ...).
+        """
+        zeros = like.new_zeros((len(like), self.noise_channels, *like.shape[2:]), dtype=torch.float32)
+        return normal(zeros, 1.0, rng=rng)
+
+    def forward(
+        self,
+        model_input: Tensor,
+        k: int | Tensor,
+        labels: Tensor | None = None,
+        noise: Tensor | None = None,
+        conditions: Tensor | None = None,
+    ) -> Tensor:
+        """The network's outputs at steps k.
+
+        Parameters
+        ----------
+        model_input : torch.Tensor
+            The centred and scaled counts (B, C, ...): (x_t - center(k)) * scale(k).
+        k : int or torch.Tensor
+            The step, in 1..steps: an int for all samples, or integers (B,).
+        labels : torch.Tensor, optional
+            Integers (B,) for a class-conditional network.
+        noise : torch.Tensor, optional
+            What `draw_noise` returned. The implicit head needs it.
+        conditions : torch.Tensor, optional
+            Floats (B, D), which the network gets after the labels.
+
+        Returns
+        -------
+        torch.Tensor
+            The outputs (B, n C, ...).
+
+        Raises
+        ------
+        TypeError
+            If `k` is not an integer.
+        ValueError
+            If a shape or range is wrong. Ranges of values are checked on the CPU only.
+        """
+        if not torch.compiler.is_compiling():
+            k = as_index("BlackoutModel", "k", k, 1, self.schedule.steps)
+        k = torch.as_tensor(k, device=model_input.device)
+        batch = model_input.shape[0]
+        if k.shape not in ((), (batch,)):
+            raise ValueError(f"BlackoutModel: k: must be an int or have shape ({batch},), got {tuple(k.shape)}")
+        k = k.expand(batch)
+        given = model_input if self.fitted is None else self.fitted(model_input, k)
+        if self.fitted is None and self.needs_fit:
+            rule = f"needs fit_input for input {self.input!r}" + ("" if self.bounded else " and max_count=None")
+            raise ValueError(f"BlackoutModel: input: {rule}, got a model that has not seen data")
+        if self.noise_channels or noise is not None:
+            wanted = (batch, self.noise_channels, *model_input.shape[2:])
+            if noise is None or noise.shape != wanted or not self.noise_channels:
+                got = "None" if noise is None else str(tuple(noise.shape))
+                rule = f"must have shape {wanted}" if self.noise_channels else f"must be None for head {self.head!r}"
+                raise ValueError(f"BlackoutModel: noise: {rule}, got {got}")
+            given = torch.cat((given, noise.to(given.dtype)), dim=1)
+        time = k - 1
+        known = () if labels is None else (labels,)
+        result = self.network(given, time, *(known if conditions is None else (labels, conditions)))
+        logits: Tensor = result if isinstance(result, Tensor) else getattr(result, "sample", result)
+        if not isinstance(logits, Tensor):
+            rule = "must return a tensor, or an object that has one as attribute sample"
+            raise TypeError(f"BlackoutModel: network: {rule}, got {type(result).__name__}")
+        logits = logits.contiguous()  # a compiled network may give them with the channels last
+        each, channels, *rest = model_input.shape
+        numbers = self.head_object.numbers_per_count(self.max_count)
+        allowed = [(each, channels * number, *rest) for number in numbers]
+        if tuple(logits.shape) not in allowed:
+            shapes = " or ".join(map(str, allowed))
+            of_input = "logits of the input's shape" if numbers == (1,) else f"shape {shapes}"
+            rule = f"{of_input} for head {self.head!r}"
+            got = f"{tuple(logits.shape)} for an input of shape {tuple(model_input.shape)}"
+            raise ValueError(f"BlackoutModel: network: must return {rule}, got {got}")
+        return logits if self.fitted is None else logits + self.fitted.start
+
+    def to_config(self) -> dict[str, Any]:
+        """All but the weights, ready for JSON.
+
+        Returns
+        -------
+        dict
+            What `BlackoutModel.from_config` takes.
+
+        Notes
+        -----
+        A network whose attribute `config` is no `NetworkConfig` is described by None.
+        """
+        config = getattr(self.network, "config", None)
+        return {
+            "network": config.to_dict() if isinstance(config, NetworkConfig) else None,
+            "schedule": self.schedule.to_dict(),
+            "max_count": self.max_count if self.bounded else None,
+            "input": self.input,
+            "parametrization": self.parametrization,
+            "data_mean": self.data_mean,
+            "data_std": self.data_std,
+            "weight": self.weight,
+            "times": self.times,
+            # Head "mean" is meant where none is named.
+            **({} if self.head == "mean" else {"head": self.head, "noise_channels": self.noise_channels}),
+            **({"tuned": to_json(self.tuned)} if self.tuned else {}),
+            **({} if self.largest_seen is None else {"largest_seen": self.largest_seen}),
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], network: nn.Module | None = None) -> BlackoutModel:
+        """The model that `to_config` described, with fresh weights.
+
+        Parameters
+        ----------
+        config : mapping
+            What `to_config` returned.
+        network : torch.nn.Module, optional
+            The network, where `config` describes none, or in its place.
+
+        Returns
+        -------
+        BlackoutModel
+            The model.
+
+        Raises
+        ------
+        ValueError
+            If a key is missing or unknown, or there is no network.
+        """
+        op = "BlackoutModel.from_config"
+        names = {"network", "schedule", "max_count", "input", "parametrization", "data_mean", "data_std"}
+        names |= {"head", "noise_channels", "weight", "times"} & set(config)
+        later = {"tuned", "largest_seen"} & set(config)
+        check_keys(op, config, names | later)
+        if network is None:
+            if config["network"] is None:
+                raise ValueError(f"{op}: network: must be given, as config describes none, got None")
+            network = NetworkConfig.from_dict(config["network"]).build()
+        schedule = Schedule.from_dict(config["schedule"])
+        model = cls(network, schedule, **{name: config[name] for name in names - {"network", "schedule"}})
+        model.tuned = tuned_from(config.get("tuned", {}), schedule)
+        if "largest_seen" in later:
+            model.largest_seen = check_integer(op, "largest_seen", config["largest_seen"], 1, model.max_count)
+        return model
+
+    def _make_tables(self) -> None:
+        arrays = self._arrays()
+        self._tables = {name: Table(partial(arrays.__getitem__, name)) for name in arrays}
+        self._early = Table(partial(_early_table, self.schedule, self.typical_count))
+
+    def early_times(self, index: Tensor) -> Tensor:
+        """Entries of the table of the times "early", which `fb.loss` draws of where it may not look at its key."""
+        entries: Tensor = self._early.at("BlackoutModel.early_times", index)
+        return entries.long()
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        p, q = self.schedule.p, self.schedule.q
+        center = self.max_count / 2 * p
+        scale = np.full_like(p, 1.0 if self.input == "reference" else 2.0 / self.max_count)
+        if self.fitted is not None or self.needs_fit:  # counts go in as they are: see `Fitted`
+            center, scale = np.zeros_like(p), np.ones_like(p)
+        elif self.input == "normalized":
+            assert self.data_mean is not None and self.data_std is not None  # else it needs a fit
+            center = self.data_mean * p
+            variance = p * p * self.data_std**2 + p * q * self.data_mean
+            scale = 1.0 / np.sqrt(np.maximum(variance, VARIANCE_FLOOR))
+        gain = q * (self.max_count / 4) if self.parametrization == "likelihood" else np.ones_like(p)
+        return {"center": center, "scale": scale, "gain": gain, "offset": np.log(np.maximum(q, _LEAST_Q))}
+
+    @overload
+    def center(self, k: Scalar) -> float: ...
+    @overload
+    def center(self, k: NDArray[Any]) -> NDArray[np.float64]: ...
+    @overload
+    def center(self, k: Tensor) -> Tensor: ...
+    def center(self, k: Any) -> float | NDArray[np.float64] | Tensor:
+        """The number that is taken from the input at step k.
+
+        Parameters
+        ----------
+        k : int or array of int
+            The step, in 0..steps.
+
+        Returns
+        -------
+        float or array
+            A float for an int, else float64 like `k` (NumPy or torch).
+        """
+        number: float | NDArray[np.float64] | Tensor = self._at("center", k)
+        return number
+
+    @overload
+    def scale(self, k: Scalar) -> float: ...
+    @overload
+    def scale(self, k: NDArray[Any]) -> NDArray[np.float64]: ...
+    @overload
+    def scale(self, k: Tensor) -> Tensor: ...
+    def scale(self, k: Any) -> float | NDArray[np.float64] | Tensor:
+        """The factor of the centred input at step k.
+
+        Parameters
+        ----------
+        k : int or array of int
+            The step, in 0..steps.
+
+        Returns
+        -------
+        float or array
+            A float for an int, else float64 like `k` (NumPy or torch).
+        """
+        number: float | NDArray[np.float64] | Tensor = self._at("scale", k)
+        return number
+
+    @overload
+    def gain(self, k: Scalar) -> float: ...
+    @overload
+    def gain(self, k: NDArray[Any]) -> NDArray[np.float64]: ...
+    @overload
+    def gain(self, k: Tensor) -> Tensor: ...
+    def gain(self, k: Any) -> float | NDArray[np.float64] | Tensor:
+        """The factor of softplus(logits) of head "mean" at step k.
+
+        Parameters
+        ----------
+        k : int or array of int
+            The step, in 0..steps.
+
+        Returns
+        -------
+        float or array
+            A float for an int, else float64 like `k` (NumPy or torch).
+        """
+        number: float | NDArray[np.float64] | Tensor = self._at("gain", k)
+        return number
+
+    @overload
+    def offset(self, k: Scalar) -> float: ...
+    @overload
+    def offset(self, k: NDArray[Any]) -> NDArray[np.float64]: ...
+    @overload
+    def offset(self, k: Tensor) -> Tensor: ...
+    def offset(self, k: Any) -> float | NDArray[np.float64] | Tensor:
+        """The `offset` of the ops of heads other than "mean" at step k.
+
+        ::
+
+            log(1 - p_k), and log(1e-300) at k = 0, where p is 1
+
+        Parameters
+        ----------
+        k : int or array of int
+            The step, in 0..steps.
+
+        Returns
+        -------
+        float or array
+            A float for an int, else float64 like `k` (NumPy or torch).
+        """
+        number: float | NDArray[np.float64] | Tensor = self._at("offset", k)
+        return number
+
+    def _at(self, name: str, k: Any) -> Any:
+        op = f"BlackoutModel.{name}"
+        value = self._tables[name].at(op, as_index(op, "k", k, 0, self.schedule.steps))
+        return float(value) if is_plain(k) else value
+
+
+def _early_table(schedule: Schedule, most: int) -> NDArray[np.float64]:
+    return early_times(schedule.p, most).astype(np.float64)

@@ -1,0 +1,96 @@
+"""A model as a folder: config.json and model.safetensors, read as files that may be damaged or foreign."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..atomic_files import atomic_write, read_plain
+from ..ground.json_files import read_json
+from ..models.config import NetworkConfig
+from ..models.presets import bytes_of_weights
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FORMAT, FORMAT_VERSION = "fastblackout-model", 1
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+# The errors that a damaged description may cause when a model is built from it.
+DAMAGE = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError)
+_HUB = "pip install huggingface_hub"
+
+
+def write(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Path:
+    """The weights first, so that a description never stands beside weights that are not whole."""
+    import safetensors.torch
+
+    folder.mkdir(parents=True, exist_ok=True)
+    content = safetensors.torch.save({name: value.detach().cpu().contiguous() for name, value in tensors.items()})
+    head = {"format": FORMAT, "format_version": FORMAT_VERSION, "model": config}
+    atomic_write(folder / WEIGHTS, content)
+    atomic_write(folder / CONFIG, (json.dumps(head, indent=1) + "\n").encode())
+    return folder
+
+
+def read(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The description of a model and its tensors; ValueError where a file is missing, damaged or foreign."""
+    import safetensors
+    import safetensors.torch
+
+    place = Path(folder)
+    if not place.is_dir():
+        place = _from_hub(str(folder))
+    try:
+        head = read_json(place / CONFIG)
+        content = read_plain(place / WEIGHTS)
+        tensors = safetensors.torch.load(content)
+    except (OSError, ValueError, RecursionError, safetensors.SafetensorError) as error:
+        raise unfit(folder, error) from None
+    if not isinstance(head, dict) or head.get("format") != FORMAT or not isinstance(head.get("model"), dict):
+        raise unfit(folder, f"{CONFIG} has no format {FORMAT!r} (fb.load_run reads the runs of a training)")
+    if head.get("format_version") != FORMAT_VERSION:
+        raise unfit(folder, f"format version must be {FORMAT_VERSION}, got {head.get('format_version')!r}")
+    return head["model"], tensors
+
+
+def check_size(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """ValueError where the network that is described is larger than the weights."""
+    if config["network"] is not None:
+        needed = bytes_of_weights(NetworkConfig.from_dict(config["network"]))
+        if needed > (there := sum(value.nbytes for value in tensors.values())):
+            raise ValueError(f"its network has {needed} bytes of weights, but {WEIGHTS} {there}")
+
+
+def unfit(folder: str | os.PathLike[str], error: Exception | str) -> ValueError:
+    reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+    return ValueError(f"from_pretrained: folder: must hold a model, got {folder}: {' '.join(reason.split())[:500]}")
+
+
+def push(repo_id: str, save: Callable[[Path], Path], options: Mapping[str, Any]) -> str:
+    """The address of the repository that holds the model."""
+    try:
+        import huggingface_hub
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError(f"push_to_hub: needs huggingface_hub; {_HUB}") from None
+    api = huggingface_hub.HfApi(token=options.get("token"))
+    address = api.create_repo(repo_id, exist_ok=True, **options)
+    with tempfile.TemporaryDirectory() as folder:
+        api.upload_folder(repo_id=repo_id, folder_path=save(Path(folder)))
+    return str(address)
+
+
+def _from_hub(name: str) -> Path:
+    if name.count("/") != 1 or name.startswith((".", "/")):
+        raise unfit(name, "there is no such folder")
+    try:
+        import huggingface_hub
+    except ModuleNotFoundError:
+        raise unfit(name, f"there is no such folder (to read it from the Hugging Face Hub: {_HUB})") from None
+    try:
+        return Path(huggingface_hub.snapshot_download(name, allow_patterns=[CONFIG, WEIGHTS]))
+    except Exception as error:  # of its many kinds, all that keep the files from being there
+        raise unfit(name, error) from None

@@ -1,0 +1,448 @@
+"""The one object for a network of one's own: its loss, what it learns of the data, saving, samples and imputation."""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import fastblackout as fb
+from fastblackout.blackout.loss import blackout_loss, loss_unit
+from fastblackout.heads import HEADS, head_named
+from fastblackout.heads.head import Predicted
+from fastblackout.models.interface import model_and_head
+from fastblackout.schedule.stratified import indices_by_tensor
+from fastblackout.schedule.tables import early_times
+from support import ROOT
+from support.helpers import by_day
+
+torch.set_num_threads(1)
+SCHEDULE = fb.Schedule.cosine(100)
+LAWS = [name for name in HEADS if head_named(name).gives_law]
+X = torch.from_numpy(np.random.default_rng(0).negative_binomial(2, 0.2, (300, 2, 3, 1))).clamp(max=40)
+
+
+class Flat(nn.Module):
+    """Linear, of counts, time, and conditions where there are any; its last layer begins at zero."""
+
+    def __init__(self, outputs: int, shape: tuple[int, ...] = (2, 3, 1), conditions: int = 0) -> None:
+        super().__init__()
+        size = int(np.prod(shape))
+        self.first, self.last = nn.Linear(size + 1 + conditions, 16), nn.Linear(16, outputs * size)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
+
+    def forward(self, x, time, labels=None, conditions=None):
+        given = [x.flatten(1), time[:, None] / 100, *([] if conditions is None else [conditions])]
+        return self.last(torch.tanh(self.first(torch.cat(given, 1)))).view(len(x), -1, *x.shape[2:])
+
+
+def made(head="beta-binomial", network=None, seed=0, **how):
+    torch.manual_seed(seed)
+    outputs = head_named(head).numbers_per_count(how.get("max_count", 40) or 40)[0]
+    noise = {"noise_channels": 1} if head == "implicit" else {}
+    given = {"max_count": 40, "input": "normalized", **noise, **how}
+    network = network or Flat(outputs)
+    return fb.BlackoutModel(network, SCHEDULE, head=head, **given)
+
+
+def trained(model):
+    """With weights that say something."""
+    with torch.no_grad():
+        for parameter in model.network.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    return model
+
+
+# --- the loss
+
+
+@pytest.mark.parametrize("head", [name for name in HEADS if name != "implicit"])
+def test_the_loss_is_that_of_the_head_in_its_unit(head):
+    model, key = trained(made(head).fit_input(X)), fb.Philox(5, first_sample=3, call=2)
+    k = SCHEDULE.draw(4, rng=fb.Philox(5, 0, 2), times="early", max_count=40)
+    expected = blackout_loss(model, SCHEDULE, X[:4], k, key, model.weight) * loss_unit(
+        SCHEDULE, model.weight, 40, 6, head
+    )
+    assert torch.equal(fb.loss(model, X[:4], k=k, rng=key), expected)
+    again = {name: fb.loss(model, X[:4], rng=rng) for name, rng in (("int", 7), ("key", fb.Philox(7)))}
+    again["tensor"], again["method"] = fb.loss(model, X[:4], rng=fb.Philox(7).tensor("cpu")), model.loss(X[:4], rng=7)
+    assert all(torch.equal(each, again["int"]) for each in again.values())
+    generator = torch.Generator().manual_seed(1)
+    one, other = (fb.loss(model, X[:4], generator=generator) for _ in range(2))
+    assert not torch.equal(one, other)
+
+
+@pytest.mark.parametrize("batch,total,first", [(1, 1, 0), (7, 7, 0), (5, 64, 11), (3, 1 << 31, (1 << 31) - 3)])
+@pytest.mark.parametrize("steps", [1, 100, 5_000])
+def test_times_by_operations_of_torch_are_those_of_the_host(batch, total, first, steps):
+    schedule = fb.Schedule.logit(steps)
+    table = torch.from_numpy(early_times(schedule.p, 300))
+    for seed in (0, 1, 2**64 - 1, 0x1234_5678_9ABC_DEF0):
+        key = fb.Philox(seed, first, call=seed % 5)
+        how = {"rng": key, "global_batch": total}
+        tensor = key.tensor("cpu")
+        assert torch.equal(indices_by_tensor(steps, batch, tensor, total, None), schedule.draw(batch, **how))
+        early = schedule.draw(batch, times="early", max_count=300, **how)
+        assert torch.equal(indices_by_tensor(steps, batch, tensor, total, table.__getitem__), early)
+
+
+@pytest.mark.parametrize("head", by_day(["mean", "implicit", "beta-binomial"], "beta-binomial"))
+def test_a_step_compiles_to_one_graph_for_all_steps(head):
+    model = trained(made(head, Cut() if head == "implicit" else None, input="unit"))
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph
+
+    torch._dynamo.reset()
+    step = torch.compile(lambda x, key: fb.loss(model, x, rng=key), backend=backend, fullgraph=True)
+    wrapped = torch.compile(model, backend=backend)
+    for call in range(100):
+        key = fb.Philox(3, call=call)
+        expected = fb.loss(model, X[:4], rng=key)
+        torch.testing.assert_close(step(X[:4], key.tensor("cpu")), expected, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(fb.loss(wrapped, X[:4], rng=key), expected, rtol=1e-5, atol=1e-6)
+    assert len(graphs) == 2
+    torch._dynamo.reset()
+
+
+class Cut(nn.Module):
+    """The sum of the image and its noise, times a number."""
+
+    def __init__(self, scale=1.0):
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(scale))
+
+    def forward(self, x, time):
+        return self.scale * (x[:, :2] + x[:, 2:])
+
+
+RANK = """
+import sys, torch, fastblackout as fb
+sys.path.insert(0, {tests!r})
+from training.test_one_object import X, made, trained
+rank, store = int(sys.argv[1]), sys.argv[2]
+torch.distributed.init_process_group("gloo", init_method=f"file://{{store}}", rank=rank, world_size=2)
+model = trained(made().fit_input(X))
+replica = torch.nn.parallel.DistributedDataParallel(model)
+part = X[:8][4 * rank : 4 * rank + 4]
+fb.loss(replica, part, rng=fb.Philox(9, first_sample=4 * rank), global_batch=8).mean().backward()
+if rank == 0:
+    torch.save([p.grad for p in model.parameters()], store + ".grads")
+torch.distributed.destroy_process_group()
+"""
+
+
+def test_two_processes_have_the_gradients_of_one(tmp_path):
+    store, code = str(tmp_path / "store"), RANK.format(tests=str(ROOT / "tests"))
+    ranks = [subprocess.Popen([sys.executable, "-c", code, str(rank), store]) for rank in range(2)]
+    assert [rank.wait(timeout=300) for rank in ranks] == [0, 0]
+    model = trained(made().fit_input(X))
+    fb.loss(model, X[:8], rng=fb.Philox(9)).mean().backward()
+    for parameter, got in zip(model.parameters(), torch.load(store + ".grads", weights_only=True), strict=True):
+        torch.testing.assert_close(got, parameter.grad, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        ({"x_0": [[1.0]]}, TypeError, "x_0: must be a tensor of counts .B, C, ...., got list"),
+        ({"x_0": X[:0]}, TypeError, r"x_0: must be a tensor of counts .B, C, ...., got shape \(0, 2, 3, 1\)"),
+        ({"model": nn.Identity()}, TypeError, "model: must be a BlackoutModel, or have max_count"),
+        ({"rng": "3"}, TypeError, "rng: must be a fastblackout.Philox, got str"),
+        ({"rng": -3}, ValueError, r"rng: must be in 0..18446744073709551615, got -3"),
+        ({"rng": 3, "generator": torch.Generator()}, ValueError, "rng: must not be given together with generator"),
+        ({"conditions": torch.ones(4)}, ValueError, r"conditions: must have shape \(4, D\), got \(4,\)"),
+        (
+            {"conditions": torch.full((4, 1), torch.nan)},
+            ValueError,
+            r"conditions: must be finite, got \[nan\] in row 0",
+        ),
+        ({"conditions": torch.ones(4, 1, dtype=torch.int64)}, TypeError, "conditions: must be a tensor of floats"),
+    ],
+)
+def test_wrong_arguments_of_the_loss_are_named(given, error, message):
+    with pytest.raises(error, match=f"^loss: {message}"):
+        fb.loss(**{"model": made().fit_input(X), "x_0": X[:4], **given})
+
+
+# --- what it learns of the data
+
+
+@pytest.mark.parametrize("kind", ["normalized", "log1p"])
+def test_the_input_of_every_feature_has_mean_0_and_deviation_1(kind):
+    model, seen = made(input=kind).fit_input(X), []
+    model.network.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
+    many = X.repeat(40, 1, 1, 1)
+    for k in (1, 2, 35, 37, 60):  # at places and between them
+        x_t = fb.thin(many, SCHEDULE.survival(k), max_count=40, rng=fb.Philox(1, call=k)).x_t
+        model(x_t.float(), k)
+        deviation, mean = torch.std_mean(seen[-1], 0)
+        if k < 60:
+            torch.testing.assert_close(mean, torch.zeros_like(mean), atol=0.03, rtol=0)
+        torch.testing.assert_close(deviation, torch.ones_like(deviation), atol=0.05, rtol=0)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_a_model_begins_at_the_mean_of_every_feature(head):
+    network = Cut(0.0) if head == "implicit" else None
+    model = made(head, network).fit_input(X)
+    black = torch.zeros(1, 2, 3, 1)
+    noise = (torch.zeros(1, 1, 3, 1),) if head == "implicit" else ()
+    outputs = model(black, 100, None, *noise).double()
+    number = torch.tensor([head_named(head).number(model, 100)], dtype=torch.float64)
+    at = Predicted(black.double(), torch.full_like(black, 40).double(), outputs[None] if noise else outputs, number, 40)
+    mean = head_named(head).log_mean(at).exp()[0]
+    limit = 0.1 if head == "bayes-logistic" else 0.02 if "categorical" in head else 1e-5
+    torch.testing.assert_close(mean, X.double().mean(0), rtol=limit, atol=0)
+
+
+@pytest.mark.parametrize("head", ["beta-binomial", "negative-binomial", "bayes-logistic"])
+def test_a_law_begins_with_the_variance_of_every_feature(head):
+    wide = {"max_count": 1000} if head == "negative-binomial" else {}  # not cut off
+    model, black = made(head, **wide).fit_input(X), torch.zeros(1, 2, 3, 1, dtype=torch.float64)
+    law, most = head_named(head), model.max_count
+    arrays = [array.reshape(-1, 1).double() for array in law.arrays(model(black.float(), 100), black)]
+    offset = torch.full((6, 1), model.offset(100), dtype=torch.float64)
+    p = law.log_law(arrays, torch.full((6, 1), float(most), dtype=torch.float64), offset, most).exp()
+    n = torch.arange(most + 1, dtype=torch.float64)
+    variance = p @ n**2 - (p @ n) ** 2
+    limit = 0.25 if head == "bayes-logistic" else 0.001  # a symmetric law, cut at 0, is not that of these counts
+    torch.testing.assert_close(variance, X.double().var(0, correction=0).flatten(), rtol=limit, atol=0)
+
+
+def test_counts_without_a_bound():
+    model = made("negative-binomial", max_count=None, input="log1p")
+    with pytest.raises(ValueError, match="input: needs fit_input for input 'log1p' and max_count=None"):
+        model(X[:2].float(), 3)
+    large = X * 1000 + 1
+    assert model.fit_input(large.numpy()).typical_count == int(large.max())
+    drawn = model.sample((200, 2, 3, 1), steps=5, rng=1)
+    assert drawn.dtype == torch.int32 and drawn.max() > 32_000
+    torch.testing.assert_close(drawn.double().mean(0), large.double().mean(0), rtol=0.4, atol=0)  # 4 sigma
+    assert model.loss(large[:4], rng=1).isfinite().all()
+    bits = model.bits_per_dim(large[:4], rng=1, draws=4, repeats=2)
+    assert 5 < bits.discrete.bits < 50
+    grid = fb.sampling.plan.plan_of  # the grid early goes by the largest count of the data
+    asked = fb.sampling.plan.Asked(4, "early", None, None, "bridge")
+    assert grid("sample", model, SCHEDULE, asked, False).times == SCHEDULE.grid(4, "early", int(large.max())).tolist()
+
+
+@pytest.mark.parametrize(
+    ("model", "given", "error", "message"),
+    [
+        ({"input": "unit"}, {}, ValueError, "input: must be normalized or log1p, got 'unit'"),
+        ({}, {"x_0": X.float()}, TypeError, "x_0: must be integer counts, got torch.float32"),
+        ({}, {"x_0": X + 40}, ValueError, "x_0: must lie in 0..40, got 80"),
+        ({}, {"x_0": X[:0]}, ValueError, r"x_0: must have shape \(N, C, ...\) without a zero"),
+        ({}, {"outputs": 3}, ValueError, "outputs: must be one of 2, got 3"),
+    ],
+)
+def test_wrong_data_are_named(model, given, error, message):
+    with pytest.raises(error, match=f"^BlackoutModel.fit_input: {message}"):
+        made(**model).fit_input(**{"x_0": X, **given})
+
+
+# --- saved and read
+
+
+def test_a_folder_holds_all_of_a_model(tmp_path):
+    model = trained(made(input="log1p").fit_input(X))
+    average = fb.models.ModelEMA(model)
+    assert average.model.save_pretrained(tmp_path / "model") == tmp_path / "model"
+    with pytest.raises(ValueError, match="from_pretrained: folder: must hold a model, got .*network: must be given"):
+        fb.BlackoutModel.from_pretrained(tmp_path / "model")
+    again = fb.BlackoutModel.from_pretrained(tmp_path / "model", network=Flat(2))
+    assert not again.training and again.to_config() == model.to_config()
+    assert torch.equal(again.sample((4, 2, 3, 1), steps=4, rng=1), model.sample((4, 2, 3, 1), steps=4, rng=1))
+    own = fb.BlackoutModel(fb.models.small((1, 8, 8), channels=8), SCHEDULE, 16)
+    again = fb.BlackoutModel.from_pretrained(own.save_pretrained(tmp_path / "own"))
+    assert all(torch.equal(*pair) for pair in zip(own.parameters(), again.parameters(), strict=True))
+
+
+def broken(folder, how):
+    config, weights = folder / "config.json", folder / "model.safetensors"
+    head = json.loads(config.read_text())
+    if how == "gone":
+        weights.unlink()
+    elif how == "cut":
+        weights.write_bytes(weights.read_bytes()[:-3])
+    elif how == "foreign":
+        head["format"] = "other"
+    elif how == "newer":
+        head["format_version"] = 2
+    elif how == "large":
+        head["model"]["network"]["kwargs"]["channels"] = 1 << 12
+    elif how == "other network":
+        head["model"]["network"]["kwargs"]["channels"] = 4
+    elif how == "no schedule":
+        del head["model"]["schedule"]
+    config.write_text("{" if how == "no JSON" else json.dumps(head))
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("gone", "No such file"),
+        ("cut", "incomplete|safetensors|header"),
+        ("foreign", "no format 'fastblackout-model'"),
+        ("newer", "format version must be 1, got 2"),
+        ("large", "bytes of weights, but model.safetensors"),
+        ("other network", "size mismatch|Missing key|bytes of weights"),
+        ("no schedule", "must have exactly the keys"),
+        ("no JSON", "Expecting"),
+    ],
+)
+def test_a_damaged_folder_is_named(tmp_path, how, said):
+    folder = fb.BlackoutModel(fb.models.small((1, 8, 8), channels=8), SCHEDULE, 16).save_pretrained(tmp_path / "m")
+    broken(folder, how)
+    with pytest.raises(ValueError, match=f"^from_pretrained: folder: must hold a model, got {folder}: .*({said})"):
+        fb.BlackoutModel.from_pretrained(folder)
+
+
+def test_the_hub_gets_and_gives_the_two_files(tmp_path, monkeypatch):
+    """By a stand-in for huggingface_hub, which keeps what it is given."""
+    kept = {}
+
+    class HfApi:
+        def __init__(self, token=None):
+            self.token = token
+
+        def create_repo(self, repo_id, exist_ok, **options):
+            assert exist_ok and options == {"private": True}
+            return f"https://hub/{repo_id}"
+
+        def upload_folder(self, repo_id, folder_path):
+            kept[repo_id] = {path.name: path.read_bytes() for path in folder_path.iterdir()}
+
+    def snapshot_download(repo_id, allow_patterns):
+        assert sorted(allow_patterns) == sorted(kept[repo_id])
+        for name, content in kept[repo_id].items():
+            (tmp_path / name).write_bytes(content)
+        return str(tmp_path)
+
+    model = fb.BlackoutModel(fb.models.small((1, 8, 8), channels=8), SCHEDULE, 16)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(ModuleNotFoundError, match="push_to_hub: needs huggingface_hub; pip install"):
+        model.push_to_hub("me/model")
+    with pytest.raises(ValueError, match="got me/model: there is no such folder .to read it from .*pip install"):
+        fb.BlackoutModel.from_pretrained("me/model")
+    stand_in = SimpleNamespace(HfApi=HfApi, snapshot_download=snapshot_download)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", stand_in)
+    assert model.push_to_hub("me/model", private=True) == "https://hub/me/model"
+    again = fb.BlackoutModel.from_pretrained("me/model")
+    assert all(torch.equal(*pair) for pair in zip(model.parameters(), again.parameters(), strict=True))
+    with pytest.raises(ValueError, match="got you/nothing: no 'you/nothing'"):
+        fb.BlackoutModel.from_pretrained("you/nothing")
+
+
+# --- samples, bounds and imputation
+
+
+def test_methods_are_the_functions():
+    model = trained(made().fit_input(X)).eval()
+    x_0, shape = X[:4], (4, 2, 3, 1)
+    drawn = fb.sample(model, SCHEDULE, shape, 4, rng=fb.Philox(3), grid="early")
+    assert torch.equal(model.sample(shape, 4, rng=3, grid="early"), drawn)
+    how = {"rng": fb.Philox(3), "draws": 2, "repeats": 2}
+    bits, again = fb.bits_per_dim(model, SCHEDULE, x_0, **how), model.bits_per_dim(x_0, **{**how, "rng": 3})
+    assert bits.discrete.bits == again.discrete.bits
+    one, other = (model.sample(shape, 4, generator=torch.Generator().manual_seed(5)) for _ in range(2))
+    assert torch.equal(one, other)
+
+
+def test_outputs_of_diffusers_are_unwrapped():
+    class Output(nn.Module):
+        def forward(self, x, time):
+            return SimpleNamespace(sample=x.repeat(1, 2, 1, 1))
+
+    class Nothing(nn.Module):
+        def forward(self, x, time):
+            return None
+
+    plain = made(network=Output(), data_mean=8.0, data_std=7.0)
+    assert plain(torch.ones(1, 2, 3, 1), 3).shape == (1, 4, 3, 1)
+    with pytest.raises(TypeError, match="network: must return a tensor, or an object .* got NoneType"):
+        made(network=Nothing(), data_mean=8.0, data_std=7.0)(torch.ones(1, 2, 3, 1), 3)
+
+
+class Conditioned(Flat):
+    num_classes = 3
+
+    def __init__(self):
+        super().__init__(2, conditions=2)
+
+    def forward(self, x, time, labels=None, conditions=None):
+        self.seen = labels, conditions
+        shift = 0 if labels is None else labels.view(-1, 1, 1, 1)
+        return super().forward(x, time, labels, conditions) + shift
+
+
+def test_conditions_reach_the_network_with_labels_and_without():
+    model = trained(made(network=Conditioned()).fit_input(X)).eval()
+    labels, numbers = torch.tensor([0, 1, 2, 0]), torch.arange(8.0).view(4, 2)
+    how = {"labels": labels, "conditions": numbers, "guidance": 0.5}
+    whole = model.sample((4, 2, 3, 1), 3, rng=1, **how)
+    assert model.network.seen[0] is None and torch.equal(model.network.seen[1], numbers)  # the guided part of a step
+    parts = list(fb.sampling.sample_in_batches(model, SCHEDULE, (4, 2, 3, 1), 3, 1, steps=3, **how))
+    assert torch.equal(torch.cat(parts), whole)
+    assert not torch.equal(model.sample((4, 2, 3, 1), 3, rng=1, labels=labels, conditions=numbers + 5), whole)
+    bits = [model.bits_per_dim(X[:4], rng=1, draws=2, repeats=2, batch=n, conditions=numbers) for n in (2, 256)]
+    assert bits[0].discrete.bits == pytest.approx(bits[1].discrete.bits, rel=1e-6)
+    wrapped = model_and_head("loss", nn.DataParallel(model))[0]
+    for each in (model, nn.DataParallel(model), wrapped):
+        fb.loss(each, X[:4], labels, conditions=numbers, rng=1)
+        assert torch.equal(model.network.seen[0], labels) and torch.equal(model.network.seen[1], numbers)
+
+
+def test_what_was_not_observed_has_the_mean_of_its_law():
+    """By a model that knows no more than each feature's own law, whose mean the mean of the data is."""
+    model = made("negative-binomial", max_count=1000).fit_input(X)
+    observed = torch.tensor([True, False]).view(2, 1, 1)
+    x = X[:40]
+    mean = model.impute(x, observed, runs=8, steps=4, rng=1)
+    assert mean.dtype == torch.float32 and torch.equal(mean[:, 0], x[:, 0].float())
+    draws = model.impute(x, observed, draws=8, steps=4, rng=1)
+    assert draws.shape == (8, 40, 2, 3, 1) and draws.dtype == torch.int16
+    assert torch.equal(draws[:, :, 0], x[:, 0].expand(8, -1, -1, -1).to(draws.dtype))
+    wanted, error = X[:, 1].double().mean(0), X[:, 1].double().std(0) / (8 * 40) ** 0.5
+    for found in (mean[:, 1].double().mean(0), draws[:, :, 1].double().mean((0, 1))):
+        assert ((found - wanted).abs() < 5 * error).all()  # a false alarm in 1e6 for each of 6 numbers
+    at_once = model.impute(x, observed, runs=1, steps=1, rng=1)[:, 1].double()  # nothing is drawn
+    torch.testing.assert_close(at_once, wanted.expand(40, -1, -1), rtol=1e-4, atol=0)
+    assert torch.equal(model.impute(x, observed, draws=8, steps=4, rng=1, batch=7), draws)
+    key = fb.Philox(1, first_sample=3 * 40)
+    again = model.sample(tuple(x.shape), 4, rng=key, known=x, mask=observed)
+    assert torch.equal(again, draws[3])
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        ({"x": X.float()}, TypeError, "x: must be a tensor of integer counts, got torch.float32"),
+        ({"x": X + 40}, ValueError, "x: counts must lie in 0..40, got 80"),
+        ({"observed": torch.ones(2)}, TypeError, "observed: must be a bool tensor, got torch.float32"),
+        ({"observed": torch.ones(5, dtype=torch.bool)}, ValueError, r"observed: must broadcast to \(300, 2, 3, 1\)"),
+        ({"draws": 0}, ValueError, "draws: must be in 1..1048576, got 0"),
+        ({"runs": 0}, ValueError, "runs: must be in 1..1048576, got 0"),
+    ],
+)
+def test_wrong_arguments_of_impute_are_named(given, error, message):
+    observed = torch.ones(1, dtype=torch.bool)
+    with pytest.raises(error, match=f"^impute: {message}"):
+        made().fit_input(X).impute(**{"x": X, "observed": observed, **given})
+
+
+def test_a_copy_draws_alike():
+    model = trained(made(input="log1p").fit_input(X)).eval()
+    again = copy.deepcopy(model)
+    assert torch.equal(again.sample((2, 2, 3, 1), 3, rng=1), model.sample((2, 2, 3, 1), 3, rng=1))
