@@ -102,6 +102,7 @@ Input: TypeAlias = Literal["reference", "unit", "normalized", "log1p"]
 ScheduleName: TypeAlias = Literal["logit", "cosine", "linear"]
 Compile: TypeAlias = Literal["auto", "on", "off"]
 Precision: TypeAlias = Literal["auto", "fp32", "bf16", "tf32"]
+StopBy: TypeAlias = Literal["loss", "bits"]
 Weights: TypeAlias = Literal["ema", "network"]
 DataName: TypeAlias = Literal[
     "digits", "mnist", "fashion-mnist", "mnist-binary", "cifar10", "celeba64", "folder", "array"

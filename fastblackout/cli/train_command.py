@@ -30,7 +30,8 @@ _GROUPS = {
     ),
     "speed": ("device", "threads", "compile", "precision", "cuda_graph", "accumulate"),
     "output": (
-        "log_every", "held_out_every", "bits_every", "sample_every", "checkpoint_every", "keep", "tensorboard",
+        "log_every", "held_out_every", "bits_every", "patience", "stop_by", "sample_every", "checkpoint_every", "keep",
+        "tensorboard",
     ),
 }  # fmt: skip
 _MOST_USED = ("data", "download", "conditional", "head", "recipe", "steps", "batch", "resume", "device", "out", "json")

@@ -103,12 +103,12 @@ class Batches:
         labels = self._labels(index, step)
         schedule = self.model.schedule
         rng = Philox(config.seed, share.start, call=step)
-        most = self.model.max_count
+        most = self.model.typical_count
         k = schedule.draw(
-            len(index), rng=rng, like=index, global_batch=config.batch, times=config.times, max_count=most
+            len(index), rng=rng, like=index, global_batch=config.batch, times=self.model.times, max_count=most
         )
         integers = torch.from_numpy(np.stack((index, mirrored, labels, k)))
-        rows = np.stack(numbers_at(self.model, schedule, config.weight, k))
+        rows = np.stack(numbers_at(self.model, schedule, self.model.weight, k))
         doubles, singles = torch.from_numpy(rows[:3]), torch.from_numpy(rows[3:].astype(np.float32))
         images = None
         if self._resident is None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 FORMAT = "fastblackout-checkpoint"
 FORMAT_VERSION = 1
 NETWORK, EMA, OPTIMIZER = "network.safetensors", "ema.safetensors", "state/optimizer.safetensors"
-CONFIG = "config.json"
+CONFIG, BEST = "config.json", "best"
 # Keys of a description. A trial has found compiled steps to be faster on the machine of the training.
 TRIED = "compiled"
 SINCE_LOG = "since_log"  # what the next record of the log is made of; see since_log.py
@@ -150,6 +150,13 @@ def export_checkpoint(run: str | os.PathLike[str], folder: str | os.PathLike[str
         raise ValueError(f"export: folder: must be a new one, in a folder that there is, got {folder} ({problem})")
     about = {name: value for name, value in checkpoint.config.items() if name not in ("run", TRIED, SINCE_LOG)}
     return _write_folder(folder, checkpoint.step, about, {EMA: checkpoint.tensors(EMA)})
+
+
+def save_best(
+    run: str | os.PathLike[str], step: int, config: Mapping[str, Any], tensors: Mapping[str, Mapping[str, Tensor]]
+) -> Path:
+    """Write RUN/best, in place of an earlier one: a checkpoint without what only a resumed training needs."""
+    return _write_folder(Path(run) / BEST, step, config, tensors)
 
 
 def describe_anew(checkpoint: Checkpoint, config: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from ..data.sets import SETS
 from ..heads import HEADS
-from ..typing import Compile, Input, Network, Parametrization, Precision, ScheduleName, Times, Weight
+from ..typing import Compile, Input, Network, Parametrization, Precision, ScheduleName, StopBy, Times, Weight
 from .options import POSITIVE, SHARE, below, documented, least, option, require, typed, whole, within
 
 if TYPE_CHECKING:
@@ -21,11 +21,12 @@ SCHEDULES = get_args(ScheduleName)
 NETWORKS = get_args(Network)
 COMPILE = get_args(Compile)
 PRECISIONS = get_args(Precision)
+STOP_BY = get_args(StopBy)
 MOST_SCHEDULE_STEPS = 1_000_000  # a thousand times the paper's
 MOST_THREADS = 4096  # OpenMP ends the process where the system cannot start as many threads as it asks for.
 RESUMABLE = frozenset(
     {"steps", "epochs", "device", "threads", "log_every", "held_out_every", "sample_every", "checkpoint_every", "keep"}
-    | {"bits_every", "tensorboard", "compile", "precision", "cuda_graph", "accumulate"}
+    | {"bits_every", "tensorboard", "compile", "precision", "cuda_graph", "accumulate", "patience", "stop_by"}
 )
 
 
@@ -107,6 +108,10 @@ class TrainConfig:
         "Take bits per dimension of 64 held-out samples at ends of epochs, N steps apart or more; 0: never.",
         *whole(0),
     )
+    patience: int = option(
+        0, "Stop when the held-out number of --stop-by has not fallen N times in a row; 0: never.", *whole(0)
+    )
+    stop_by: StopBy = option("loss", "Which held-out number --patience goes by; its best is kept.", choices=STOP_BY)
     sample_every: int = option(5000, "Write a picture of samples every N steps; 0: never.", *whole(0))
     checkpoint_every: int = option(1000, "Write a checkpoint every N steps.", *whole(1))
     keep: int = option(2, "Keep the newest N checkpoints.", *whole(1))
@@ -126,6 +131,9 @@ class TrainConfig:
                 require(each.name, value in choices, f"must be one of {', '.join(choices)}", repr(value))
         rule = f"must be in 1..{self.batch}, the batch"
         require("accumulate", 1 <= self.accumulate <= self.batch, rule, self.accumulate)
+        every = "held_out_every" if self.stop_by == "loss" else "bits_every"
+        rule = f"needs {every} above 0 for stop_by {self.stop_by}"
+        require("patience", not self.patience or getattr(self, every) > 0, rule, self.patience)
         others = {name: head for name, head in HEADS.items() if name != self.head}
         if own := HEADS[self.head].weights:
             require("weight", self.weight in own, f"of head {self.head} must be {' or '.join(own)}", self.weight)
@@ -227,7 +235,10 @@ class TrainConfig:
 
 _OF_HEADS = {"head", "noise_channels", "draws"}
 # Options that runs of earlier versions lack. They lack `times`, too: their times were uniform.
-_LATER = ("components", "bits_every", "tensorboard", "compile", "precision", "cuda_graph", "accumulate")
+_LATER = frozenset(
+    {"components", "bits_every", "tensorboard", "compile", "precision", "cuda_graph", "accumulate"}
+    | {"patience", "stop_by"}
+)
 
 PRESETS: dict[str, dict[str, Any]] = {name: known.preset for name, known in SETS.items()}
 # Options of a table of counts where they are not given. On rows of ten columns with long tails, a beta-binomial head

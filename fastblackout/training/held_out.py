@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from ..blackout import BlackoutModel
     from ..data import Dataset
-    from ..typing import Times, Weight
 
 MOST_SAMPLES, FEWEST_DRAWS = 2048, 2048
 _KEY = Philox(seed=297)  # the same noise at every epoch and in every run, so that the numbers compare
@@ -36,7 +35,7 @@ def images_allowed(steps_between: int, batch: int) -> int:
 class HeldOut:
     """Held-out samples, thinned once and for all: loss in the training's unit, for a model and for the constant.
 
-    The times are drawn as the training draws them (TrainConfig.times), so that its loss is comparable.
+    The times are drawn as the training draws them (BlackoutModel.times), so that its loss is comparable.
 
     The loss of an implicit head is the energy score of two draws. What the constant is, `Head.constant_loss` says.
 
@@ -50,22 +49,22 @@ class HeldOut:
         self,
         dataset: Dataset,
         model: BlackoutModel,
-        weight: Weight,
         unit: float,
         device: torch.device,
         most: int,
-        times: Times = "uniform",
     ) -> None:
         available = min(len(dataset.held_out), MOST_SAMPLES)
         self.count = count = min(available, most)
         chosen = np.arange(count) * available // count
         self.draws = repeats = max(1, min(-(-FEWEST_DRAWS // count), most // count))
-        self.schedule, self.head, self.weight, self.unit = model.schedule, model.head_object, weight, unit
+        self.schedule, self.head, self.weight, self.unit = model.schedule, model.head_object, model.weight, unit
         self.x_0 = torch.from_numpy(np.tile(dataset.held_out[chosen], (repeats, 1, 1, 1))).to(device)
         self.labels = None
         if dataset.held_out_labels is not None:
             self.labels = torch.from_numpy(np.tile(dataset.held_out_labels[chosen], repeats)).to(device)
-        self.k = self.schedule.draw(len(self.x_0), rng=_KEY, like=self.x_0, times=times, max_count=dataset.max_count)
+        self.k = self.schedule.draw(
+            len(self.x_0), rng=_KEY, like=self.x_0, times=model.times, max_count=model.typical_count
+        )
         self.of = len(dataset.train)
         mean = np.maximum(dataset.train.mean(axis=0, dtype=np.float64), 0.5 / self.of)
         self.constant_loss = self._constant_loss(torch.from_numpy(mean).to(device), dataset.max_count)

@@ -31,9 +31,6 @@ def look(trainer: Trainer, run: Path, journal: Journal, stop: Stop) -> None:
     if stop or step == 0 or not trainer.ranks.first:
         return
 
-    def due(every: int) -> bool:
-        return every > 0 and (last or _epoch_to_judge(order, step, every))
-
     def tick_of(part: Progress) -> Callable[[int], None]:
         def tick(pieces: int) -> None:
             part.update(pieces)
@@ -43,7 +40,7 @@ def look(trainer: Trainer, run: Path, journal: Journal, stop: Stop) -> None:
         return tick
 
     with suppress(_CutShort):
-        if due(config.held_out_every) and not journal.knows("held_out_loss", step):
+        if due(trainer, config.held_out_every) and not journal.knows("held_out_loss", step):
             held_out = trainer.held_out
             with journal.part("held-out loss", len(held_out.x_0), "images") as part:
                 loss = trainer.held_out_loss(tick_of(part))
@@ -57,7 +54,7 @@ def look(trainer: Trainer, run: Path, journal: Journal, stop: Stop) -> None:
                 held_out_images=held_out.count,
                 held_out_draws=len(held_out.x_0),
             )
-        if due(config.bits_every) and not journal.knows("bits_per_dim", step):
+        if due(trainer, config.bits_every) and not journal.knows("bits_per_dim", step):
             with journal.part("bits per dimension", trainer.bits.total, "draws") as part:
                 bound = trainer.held_out_bits(tick_of(part))
             journal.judged(
@@ -81,6 +78,12 @@ def look(trainer: Trainer, run: Path, journal: Journal, stop: Stop) -> None:
                     sample_grid(trainer.samples(tick_of(part)), trainer.dataset.max_count, own(picture), classes)
             if not there or step > journal.begun_at:
                 journal.picture(step, picture)
+
+
+def due(trainer: Trainer, every: int) -> bool:
+    """Whether a held-out number is taken at this step."""
+    step = trainer.step
+    return every > 0 and step > 0 and (step == trainer.total or _epoch_to_judge(trainer.order, step, every))
 
 
 def _epoch_to_judge(order: BatchOrder, step: int, every: int) -> bool:

@@ -17,7 +17,8 @@ from ..evaluation.charts import loss_curve
 from .board import check_installed
 from .checkpoint import TRIED, Checkpoint, has_checkpoint, load_checkpoint
 from .config import TrainConfig
-from .looks import look
+from .looks import due, look
+from .patience import is_over
 from .progress_log import Journal, NoJournal
 from .ranks import current, together
 from .ranks.checkpoints import as_first_has_it
@@ -137,7 +138,7 @@ def train_in_held_folder(
         with trainer.execution.settings(), trainer.writer:
             if not ranks.first:
                 with NoJournal(trainer.step, total) as journal:
-                    return _loop(trainer, run, total, journal, stop, run)
+                    return _loop(trainer, run, journal, stop, run)
             if root is not None:
                 remember(run, identity, dataset.name, root)
             with Journal(run, trainer.step, total, progress, config.tensorboard) as journal:
@@ -151,15 +152,17 @@ def train_in_held_folder(
                 shown = {"loss": 1, "held out": config.held_out_every, "bits/dim": config.bits_every}
                 names = ", ".join(name for name, every in shown.items() if every)
                 journal.say(f"{names}: lower is better; img/s: samples trained on in a second")
-                return _loop(trainer, run, total, journal, stop, saved)
+                return _loop(trainer, run, journal, stop, saved)
 
 
-def _loop(trainer: Trainer, run: Path, total: int, journal: Journal, stop: Stop, saved: Path) -> Path:
+def _loop(trainer: Trainer, run: Path, journal: Journal, stop: Stop, saved: Path) -> Path:
     config, ranks, saved_at, since_log = trainer.config, trainer.ranks, trainer.step, trainer.since_log
     begun_at, steps, seconds = trainer.step, 0, 0.0  # steps and seconds count since the last record
     # A run that was stopped at this very step may have left its evaluation or pictures undone.
     look(trainer, run, journal, stop)
-    while not ranks.agree(stop) and trainer.step < total:
+    if _is_over(trainer, run, journal):
+        trainer.total = trainer.step
+    while not ranks.agree(stop) and trainer.step < trainer.total:
         began = time.perf_counter()
         if trainer.execution.compiled and trainer.step == begun_at:
             stop.at_once = f"stopped after step {trainer.step}; go on with --resume"
@@ -167,7 +170,7 @@ def _loop(trainer: Trainer, run: Path, total: int, journal: Journal, stop: Stop,
         stop.at_once = None
         since_log.add(loss, trainer.gradient_norm)
         step = trainer.step
-        last = step == total
+        last = step == trainer.total
         logging, saving = (step % every == 0 or last for every in (config.log_every, config.checkpoint_every))
         if logging or saving:  # not at every step, for it waits for a GPU
             since_log.read(step)
@@ -182,6 +185,11 @@ def _loop(trainer: Trainer, run: Path, total: int, journal: Journal, stop: Stop,
             saved, saved_at = trainer.save(run), step
         trainer.writer.check()
         look(trainer, run, journal, stop)
+        if not last and _is_over(trainer, run, journal):
+            trainer.total = step
+            trainer.find_times()
+            saved, saved_at = trainer.save(run), step
+            look(trainer, run, journal, stop)  # what the last step has
     if ranks.agree(stop):
         since_log.read(trainer.step)
         if saved_at != trainer.step:
@@ -192,6 +200,15 @@ def _loop(trainer: Trainer, run: Path, total: int, journal: Journal, stop: Stop,
         ranks.agree(stop)  # the others leave once rank 0 has written all
         raise stop.error(f"stopped after step {trainer.step}; go on with --resume")
     return ranks.from_first(lambda: saved)
+
+
+def _is_over(trainer: Trainer, run: Path, journal: Journal) -> bool:
+    """Whether all ranks end here: rank 0 knows the held-out numbers."""
+    config = trainer.config
+    every = config.held_out_every if config.stop_by == "loss" else config.bits_every
+    if not config.patience or not due(trainer, every):
+        return False
+    return trainer.ranks.from_first(lambda: is_over(trainer, run, journal))
 
 
 def _log(trainer: Trainer, journal: Journal, speed: float) -> None:

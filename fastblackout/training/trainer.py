@@ -86,7 +86,7 @@ class Trainer:
         # There is at most one evaluation an epoch, and one at the end: see looks.py.
         between = min(max(config.held_out_every, -(-len(dataset.train) // config.batch)), self.total)
         most = images_allowed(between, config.batch)
-        self.held_out = HeldOut(dataset, self.model, config.weight, self.unit, device, most, config.times)
+        self.held_out = HeldOut(dataset, self.model, self.unit, device, most)
         self.bits = HeldOutBits(dataset, self.model, config.conditional, device)
 
     def batch(self) -> Batch:
@@ -143,7 +143,7 @@ class Trainer:
         """
         x_0, labels, k, numbers = batch
         key = rng.at(first_sample=rng.first_sample + after) if isinstance(rng, Philox) else rng
-        weight, draws = self.config.weight, self.config.draws
+        weight, draws = self.model.weight, self.config.draws
         share = len(k) / self.config.batch
         with self.execution.autocast():
             losses = blackout_loss(self.replica, self.schedule, x_0, k, key, weight, labels, draws, numbers)

@@ -5,13 +5,13 @@ import pytest
 import torch
 
 import fastblackout as fb
+from fastblackout.blackout import BlackoutModel
+from fastblackout.blackout.loss import blackout_loss
 from fastblackout.data import load
 from fastblackout.heads import head_named
 from fastblackout.heads.head import Predicted
-from fastblackout.blackout import BlackoutModel
 from fastblackout.models import presets
 from fastblackout.training.config import preset
-from fastblackout.blackout.loss import blackout_loss
 from fastblackout.training.trained_model import load_run
 from support import state_law
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch._dynamo.testing import CompileCounterWithBackend
 
+from fastblackout.blackout import BlackoutModel
 from fastblackout.cli import command_line as cli
 from fastblackout.data import load
-from fastblackout.blackout import BlackoutModel
 from fastblackout.models import NetworkConfig
 from fastblackout.models.resample import FIR
 from fastblackout.training.checkpoint import EMA, NETWORK, load_checkpoint

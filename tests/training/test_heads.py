@@ -5,15 +5,15 @@ import pytest
 import torch
 
 import fastblackout as fb
+from fastblackout.blackout import BlackoutModel
+from fastblackout.blackout.loss import blackout_loss, loss_unit
 from fastblackout.cli.command_line import main
 from fastblackout.heads import HEADS, head_named
 from fastblackout.heads.head import Predicted
-from fastblackout.blackout import BlackoutModel
 from fastblackout.models import small
 from fastblackout.sampling.sampler import sample_in_batches
 from fastblackout.training.checkpoint import EMA, NETWORK, OPTIMIZER, load_checkpoint
 from fastblackout.training.config import TrainConfig, preset
-from fastblackout.blackout.loss import blackout_loss, loss_unit
 from fastblackout.training.trained_model import load_run
 from support.squares import squares
 

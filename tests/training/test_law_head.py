@@ -7,15 +7,15 @@ import torch
 from scipy.special import betaln, gammaln, logsumexp
 
 import fastblackout as fb
-from fastblackout.cli.command_line import main
 from fastblackout.blackout import BlackoutModel
+from fastblackout.blackout.loss import blackout_loss, loss_unit
+from fastblackout.cli.command_line import main
 from fastblackout.models import small
 from fastblackout.sampling.sampler import sample_in_batches
 from fastblackout.training import trainer
 from fastblackout.training.checkpoint import EMA, NETWORK, OPTIMIZER, load_checkpoint
 from fastblackout.training.config import preset
 from fastblackout.training.held_out import HeldOut
-from fastblackout.blackout.loss import blackout_loss, loss_unit
 from fastblackout.training.trained_model import load_run
 from fastblackout.tuning.even import Errors
 from support.helpers import by_day, chi_square_counts
@@ -194,7 +194,7 @@ def test_a_training_ends_with_times_of_few_steps(data, tmp_path, monkeypatch, he
 
 def test_the_held_out_constant_is_a_binomial_for_each_pixel(data):
     model = law_model(small((1, 4, 4), channels=8, outputs=2))
-    held = HeldOut(data, model, "uniform", 1.0, torch.device("cpu"), 64)
+    held = HeldOut(data, model, 1.0, torch.device("cpu"), 64)
     most, count = data.max_count, len(data.train)
     share = np.clip(np.maximum(data.train.mean(0), 0.5 / count) / most, 0, 1 - 0.5 / (most * count))
     alive = SCHEDULE.survival(held.k)

@@ -8,14 +8,14 @@ import torch
 from scipy import stats
 
 import fastblackout as fb
+from fastblackout.blackout import BlackoutModel
+from fastblackout.blackout.loss import blackout_loss
 from fastblackout.cli.command_line import main
 from fastblackout.heads import head_named
 from fastblackout.heads.head import Predicted
 from fastblackout.heads.negative_binomial import log_mass, size_and_mean
 from fastblackout.heads.poisson_births import StepProbs
-from fastblackout.blackout import BlackoutModel
 from fastblackout.training.config import preset
-from fastblackout.blackout.loss import blackout_loss
 from fastblackout.training.trained_model import load_run
 from support.helpers import chi_square_counts
 from support.negative_binomial_law import losses, numbers_of

@@ -10,8 +10,8 @@ from scipy import stats
 
 import fastblackout as fb
 from fastblackout import heads
-from fastblackout.cli.command_line import build_parser, main
 from fastblackout.blackout import BlackoutModel
+from fastblackout.cli.command_line import build_parser, main
 from fastblackout.training.config import TrainConfig, preset
 from support.squares import squares
 

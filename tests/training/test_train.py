@@ -12,13 +12,13 @@ import torch
 
 import fastblackout
 import fastblackout.training.run as training
+from fastblackout.blackout.loss import blackout_loss, loss_unit
 from fastblackout.data import load
 from fastblackout.data.dataset import make_dataset
 from fastblackout.philox import Philox
 from fastblackout.training.checkpoint import EMA, NETWORK, OPTIMIZER, load_checkpoint
 from fastblackout.training.config import TrainConfig, preset
 from fastblackout.training.held_out import images_allowed
-from fastblackout.blackout.loss import blackout_loss, loss_unit
 from fastblackout.training.trained_model import load_run, make_model
 from fastblackout.training.trainer import Trainer
 from support.forks import MAIN, Fork
