@@ -1,10 +1,16 @@
 """The short examples with a loop before and after: what both draw has the same law, and ends where it must."""
 
+import ast
+import re
+
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
-from support.helpers import load_example
+import fastblackout as fb
+from support import ROOT
+from support.helpers import chi_square_counts, load_example
 
 
 def means_agree(one, other, sigmas=5):
@@ -52,14 +58,25 @@ def test_token_loop(monkeypatch):
         assert np.mean(masked) == pytest.approx(0.393, abs=0.05)
 
 
-def test_bridge_loop(monkeypatch):
+def test_bridge_loop():
+    """The law is x_t = x_0 + sign(x_1 - x_0) Binomial(|x_1 - x_0|, w), here for all x_0, x_1 <= 5 and every x_t. A part
+    of a part has the law of the product. Right laws would fail with fewer than one seed in a million."""
     example = load_example("bridge_loop")
     assert all(torch.equal(loop()[1], example.X_0) for loop in (example.before, example.after))
-    x_0, x_1 = (x[:1, :60].expand(3000, 60) for x in (example.X_0, example.X_1))
-    monkeypatch.setattr(torch, "rand", lambda *shape: torch.full(shape, 0.3))
+    states, draws = np.arange(6), 5000
+    x_0, x_1 = (x.ravel() for x in np.meshgrid(states, states))
+    moved = np.where((states - x_0[:, None]) * np.sign(x_1 - x_0)[:, None] >= 0, abs(states - x_0[:, None]), -1)
+    whole = [torch.from_numpy(x).float().expand(draws, -1) for x in (x_0, x_1)]
     torch.manual_seed(0)
-    moves = [((loop(x_0, x_1)[0] - x_0) * (x_1 - x_0).sign()).numpy() for loop in (example.before, example.after)]
-    assert means_agree(*moves) and all(move.min() >= 0 and (move <= (x_1 - x_0).abs().numpy()).all() for move in moves)
+    after = lambda x_0, x_1, w: example.between_after(x_0, x_1, w, fb.Philox(int(1e6 * w[-1])))  # noqa: E731
+    for between in (example.between_before, after):
+        for first, second in ((0.3, 1.0), (0.9, 0.4), (1.0, 0.0)):
+            w, again = torch.full((draws, 1), first), torch.full((draws, 1), second)
+            x_t = between(whole[0], between(*whole, w), again).numpy()
+            expected = draws * stats.binom.pmf(moved, abs(x_1 - x_0)[:, None], first * second)
+            seen = (x_t[:, :, None] == states).sum(0)
+            assert seen.sum() == x_t.size and not seen[expected == 0].any()
+            assert chi_square_counts(seen.ravel(), expected.ravel()) > 1e-6
 
 
 def test_photon_split():
@@ -73,3 +90,19 @@ def test_photon_split():
     denoised = example.denoised(photons)
     assert denoised.mean() == pytest.approx(photons.mean(), rel=1e-3)
     assert np.mean((denoised - example.CLEAN) ** 2) < 0.15 * np.mean((photons - example.CLEAN) ** 2)
+
+
+def lines_of(name, when):
+    """How many lines the functions before or after have, but for empty lines: those of a loop, or of a library."""
+    path = ROOT / "examples" / f"{name}.py"
+    path, ending = (path, when) if path.exists() else (path.with_name("library_splits.py"), f"{name}_{when}")
+    text = path.read_text()
+    functions = [node for node in ast.parse(text).body if getattr(node, "name", "").endswith(ending)]
+    return sum(map(bool, "".join(ast.get_source_segment(text, node) + "\n" for node in functions).splitlines()))
+
+
+def test_the_page_says_how_many_lines_there_are_before_and_after():
+    page = (ROOT / "docs/drop-in.md").read_text()
+    rows = re.findall(r"^\| \[?`(\w+?)(?:\.py|_after)`.* \| (\d+), (\d+) \|", page, re.MULTILINE)
+    assert len(rows) == 8 and all(lines_of(name, "before") == int(before) for name, before, _ in rows)
+    assert all(lines_of(name, "after") == int(after) for name, _, after in rows)
