@@ -63,7 +63,7 @@ def test_scvi_edges(function):
     for wrong in (torch.tensor([[float("nan")]]), torch.tensor([[1.5]]), -0.1):
         with pytest.raises(ValueError):
             function(x[:1], wrong)
-    assert function(torch.tensor([[3, 4]]), 1.0)[0].tolist() == [[3, 4]]
+    assert function(torch.tensor([[3, 4]]), torch.ones(1, 1))[0].tolist() == [[3, 4]]
     assert EXAMPLE.scvi_after(torch.tensor([[3, 4]]), 0.5)[0].dtype == torch.int64  # the original gives floats
     x.requires_grad_()
     assert function(torch.empty(0, 6), 0.5)[0].shape == (0, 6) and not function(x, 0.5)[0].requires_grad
