@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from .processes import RandomWalk as RandomWalk
     from .processes import Redraw as Redraw
     from .processes import Uniform as Uniform
-    from .sampling.impute import impute as impute
+    from .sampling.imputation import impute as impute
     from .sampling.sampler import sample as sample
     from .schedule.schedule import Schedule as Schedule
     from .training.run import train as train

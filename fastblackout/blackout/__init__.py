@@ -1,6 +1,6 @@
 """Blackout Diffusion's one object: a network with all that a training, a sampler and a bound ask of it."""
 
-from .loss import loss
+from .losses import loss
 from .model import BlackoutModel
 
 __all__ = ["BlackoutModel", "loss"]

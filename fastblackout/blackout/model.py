@@ -5,51 +5,42 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack, get_args, overload
+from typing import TYPE_CHECKING, Any, Unpack, get_args
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..ground.persistent import Table
 from ..ground.values import check_integer, check_name
 from ..heads import HEADS, head_named, weight_of
 from ..likelihood.blackout import BitsPerDim, bits_per_dim
 from ..models.config import NetworkConfig, check_keys
 from ..models.tuned import Tuned, to_json, tuned_from
 from ..ops import normal
-from ..sampling.impute import impute
+from ..sampling.imputation import impute
 from ..sampling.sampler import sample
-from ..schedule.indices import as_index, is_plain
+from ..schedule.indices import as_index
 from ..schedule.schedule import TIMES, WEIGHTS, Schedule
-from ..schedule.tables import early_times
 from ..typing import Input, Parametrization
 from . import saved
-from .fitted import LOG1P, Fitted, empty, fit
-from .loss import loss, loss_unit
+from .fitted import LOG1P, empty
+from .losses import loss, loss_unit
+from .parametrization import Parametrized
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from ..likelihood.blackout import Options as BitsOptions
     from ..philox import Philox
-    from ..sampling.impute import Options as ImputeOptions
+    from ..sampling.imputation import Options as ImputeOptions
     from ..sampling.sampler import Options
-    from ..typing import HeadName, Scalar, Times, Weight
+    from ..typing import HeadName, Times, Weight
 
 
 INPUTS = get_args(Input)
 PARAMETRIZATIONS = get_args(Parametrization)
-# In counts^2. Near p = 0 almost all counts are 0 and the variance vanishes; the floor keeps one count at 10 or less.
-VARIANCE_FLOOR = 0.01
-_LEAST_Q = 1e-300  # at k = 0 no birth remains, and the logarithm of 0 is none
 _FITTED = "blackout.fitted."  # before the names of what `fit_input` found, among the network's own
-_LEVELS = 255  # what stands for the largest count in grids before `fit_input` has seen one
 
 
-class BlackoutModel(nn.Module):
+class BlackoutModel(Parametrized):
     """A Blackout Diffusion model: any network, and all that training, sampling and bounds need to know beside it.
 
     ::
@@ -180,8 +171,7 @@ class BlackoutModel(nn.Module):
         self.tuned: dict[int, Tuned] = {}
         self.data_mean = None if data_mean is None else float(data_mean)
         self.data_std = None if data_std is None else float(data_std)
-        self.fitted: Fitted | None = None
-        self.largest_seen: int | None = None
+        self.fitted, self.largest_seen = None, None
         self._make_tables()
 
     @staticmethod
@@ -193,69 +183,6 @@ class BlackoutModel(nn.Module):
         if input not in ("normalized", LOG1P):
             rule = "must be normalized or log1p where max_count is None"
             raise ValueError(f"BlackoutModel: input: {rule}, got {input!r}")
-
-    @property
-    def needs_fit(self) -> bool:
-        """Whether the model cannot be used before `fit_input`."""
-        return self.input == LOG1P or not self.bounded or (self.input == "normalized" and self.data_mean is None)
-
-    @property
-    def typical_count(self) -> int:
-        """What the grid and the times "early" take for the largest count: max_count where there is one."""
-        return self.max_count if self.bounded else self.largest_seen or _LEVELS
-
-    def fit_input(self, x_0: Tensor | NDArray[Any], outputs: int | None = None) -> BlackoutModel:
-        """Find centre and scale of the input, and where the head begins, of each feature on its own.
-
-        A network whose last layer begins at zero then starts from each feature's own law: with the mean of its counts,
-        and the variance where the head has a number for it.
-
-        Parameters
-        ----------
-        x_0 : array
-            Integer counts (N, C, ...) of the training data, in 0..max_count. NumPy or torch.
-        outputs : int, optional
-            How many outputs the network has for a count, where the head leaves a choice: 2, 5 or 8 of
-            "bayes-logistic". The least by default.
-
-        Returns
-        -------
-        BlackoutModel
-            The model itself.
-
-        Raises
-        ------
-        TypeError
-            If `x_0` holds no integers.
-        ValueError
-            If `input` is not "normalized" or "log1p", or counts or shape are wrong.
-
-        Notes
-        -----
-        All is kept in buffers, so in `state_dict`, in `save_pretrained` and in moving averages that are made after it.
-        Moments of log(1 + x_t) are taken of the data, of up to four million counts, thinned at 51 times. They are
-        linear in k between these.
-        """
-        op = "BlackoutModel.fit_input"
-        if self.input not in ("normalized", LOG1P):
-            raise ValueError(f"{op}: input: must be normalized or log1p, got {self.input!r}")
-        counts = torch.as_tensor(x_0)
-        if counts.is_floating_point() or counts.is_complex() or counts.dtype == torch.bool:
-            raise TypeError(f"{op}: x_0: must be integer counts, got {counts.dtype}")
-        if counts.ndim < 2 or not counts.numel():
-            raise ValueError(f"{op}: x_0: must have shape (N, C, ...) without a zero, got {tuple(counts.shape)}")
-        low, high = int(counts.min()), int(counts.max())
-        if low < 0 or high > self.max_count:
-            raise ValueError(f"{op}: x_0: must lie in 0..{self.max_count}, got {low if low < 0 else high}")
-        allowed = self.head_object.numbers_per_count(self.max_count)
-        if (numbers := allowed[0] if outputs is None else outputs) not in allowed:
-            raise ValueError(f"{op}: outputs: must be one of {', '.join(map(str, allowed))}, got {outputs!r}")
-        counts = counts.to(next((each.device for each in self.parameters()), counts.device))
-        start = self.head_object.start(self, counts, numbers).flatten(0, 1)
-        self.largest_seen = max(high, 1)
-        self.fitted = fit(self.schedule, counts, self.input == LOG1P, start).to(counts.device)
-        self._make_tables()
-        return self
 
     def loss_unit(self, elements: int) -> float:
         """What losses are multiplied by, so that they are of order 1 whatever size, schedule and weight.
@@ -352,10 +279,6 @@ class BlackoutModel(nn.Module):
         draws: int | None = None,
         schedule: Schedule | None = None,
         rng: Philox | int | None = None,
-        labels: Tensor | None = None,
-        runs: int = 16,
-        steps: int | None = None,
-        batch: int = 256,
         **options: Unpack[ImputeOptions],
     ) -> Tensor:
         """Fill in the counts that were not observed: `fb.impute` of this model.
@@ -363,7 +286,7 @@ class BlackoutModel(nn.Module):
         Parameters
         ----------
         x : torch.Tensor
-            Integer counts (B, C, ...); what was not observed may be anything in range.
+            Integer counts (B, C, ...). What was not observed may be anything in range.
         observed : torch.Tensor
             Bools that broadcast to x: True where a count is known.
         draws : int, optional
@@ -372,24 +295,15 @@ class BlackoutModel(nn.Module):
             The model's own by default.
         rng : Philox or int, optional
             The key, or the seed of one.
-        labels : torch.Tensor, optional
-            Integers (B,).
-        runs : int, default 16
-            How many runs the mean is averaged over.
-        steps : int, optional
-            How many steps a run has, 100 by default.
-        batch : int, default 256
-            The most samples in one call of the network.
         **options : object
-            The other keywords of `fb.impute`.
+            The other keywords of `fb.impute`, such as runs, steps, labels and batch.
 
         Returns
         -------
         torch.Tensor
             The mean, float32 like x; or draws, (draws, *x.shape).
         """
-        how = {"runs": runs, "steps": steps, "rng": rng, "labels": labels, "batch": batch}
-        return impute(self, schedule or self.schedule, x, observed, draws, **how, **options)  # type: ignore[arg-type]
+        return impute(self, schedule or self.schedule, x, observed, draws, rng=rng, **options)
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> Path:
         """Write the model to a folder: config.json and model.safetensors.
@@ -668,128 +582,3 @@ class BlackoutModel(nn.Module):
         if "largest_seen" in later:
             model.largest_seen = check_integer(op, "largest_seen", config["largest_seen"], 1, model.max_count)
         return model
-
-    def _make_tables(self) -> None:
-        arrays = self._arrays()
-        self._tables = {name: Table(partial(arrays.__getitem__, name)) for name in arrays}
-        self._early = Table(partial(_early_table, self.schedule, self.typical_count))
-
-    def early_times(self, index: Tensor) -> Tensor:
-        """Entries of the table of the times "early", which `fb.loss` draws of where it may not look at its key."""
-        entries: Tensor = self._early.at("BlackoutModel.early_times", index)
-        return entries.long()
-
-    def _arrays(self) -> dict[str, np.ndarray]:
-        p, q = self.schedule.p, self.schedule.q
-        center = self.max_count / 2 * p
-        scale = np.full_like(p, 1.0 if self.input == "reference" else 2.0 / self.max_count)
-        if self.fitted is not None or self.needs_fit:  # counts go in as they are: see `Fitted`
-            center, scale = np.zeros_like(p), np.ones_like(p)
-        elif self.input == "normalized":
-            assert self.data_mean is not None and self.data_std is not None  # else it needs a fit
-            center = self.data_mean * p
-            variance = p * p * self.data_std**2 + p * q * self.data_mean
-            scale = 1.0 / np.sqrt(np.maximum(variance, VARIANCE_FLOOR))
-        gain = q * (self.max_count / 4) if self.parametrization == "likelihood" else np.ones_like(p)
-        return {"center": center, "scale": scale, "gain": gain, "offset": np.log(np.maximum(q, _LEAST_Q))}
-
-    @overload
-    def center(self, k: Scalar) -> float: ...
-    @overload
-    def center(self, k: NDArray[Any]) -> NDArray[np.float64]: ...
-    @overload
-    def center(self, k: Tensor) -> Tensor: ...
-    def center(self, k: Any) -> float | NDArray[np.float64] | Tensor:
-        """The number that is taken from the input at step k.
-
-        Parameters
-        ----------
-        k : int or array of int
-            The step, in 0..steps.
-
-        Returns
-        -------
-        float or array
-            A float for an int, else float64 like `k` (NumPy or torch).
-        """
-        number: float | NDArray[np.float64] | Tensor = self._at("center", k)
-        return number
-
-    @overload
-    def scale(self, k: Scalar) -> float: ...
-    @overload
-    def scale(self, k: NDArray[Any]) -> NDArray[np.float64]: ...
-    @overload
-    def scale(self, k: Tensor) -> Tensor: ...
-    def scale(self, k: Any) -> float | NDArray[np.float64] | Tensor:
-        """The factor of the centred input at step k.
-
-        Parameters
-        ----------
-        k : int or array of int
-            The step, in 0..steps.
-
-        Returns
-        -------
-        float or array
-            A float for an int, else float64 like `k` (NumPy or torch).
-        """
-        number: float | NDArray[np.float64] | Tensor = self._at("scale", k)
-        return number
-
-    @overload
-    def gain(self, k: Scalar) -> float: ...
-    @overload
-    def gain(self, k: NDArray[Any]) -> NDArray[np.float64]: ...
-    @overload
-    def gain(self, k: Tensor) -> Tensor: ...
-    def gain(self, k: Any) -> float | NDArray[np.float64] | Tensor:
-        """The factor of softplus(logits) of head "mean" at step k.
-
-        Parameters
-        ----------
-        k : int or array of int
-            The step, in 0..steps.
-
-        Returns
-        -------
-        float or array
-            A float for an int, else float64 like `k` (NumPy or torch).
-        """
-        number: float | NDArray[np.float64] | Tensor = self._at("gain", k)
-        return number
-
-    @overload
-    def offset(self, k: Scalar) -> float: ...
-    @overload
-    def offset(self, k: NDArray[Any]) -> NDArray[np.float64]: ...
-    @overload
-    def offset(self, k: Tensor) -> Tensor: ...
-    def offset(self, k: Any) -> float | NDArray[np.float64] | Tensor:
-        """The `offset` of the ops of heads other than "mean" at step k.
-
-        ::
-
-            log(1 - p_k), and log(1e-300) at k = 0, where p is 1
-
-        Parameters
-        ----------
-        k : int or array of int
-            The step, in 0..steps.
-
-        Returns
-        -------
-        float or array
-            A float for an int, else float64 like `k` (NumPy or torch).
-        """
-        number: float | NDArray[np.float64] | Tensor = self._at("offset", k)
-        return number
-
-    def _at(self, name: str, k: Any) -> Any:
-        op = f"BlackoutModel.{name}"
-        value = self._tables[name].at(op, as_index(op, "k", k, 0, self.schedule.steps))
-        return float(value) if is_plain(k) else value
-
-
-def _early_table(schedule: Schedule, most: int) -> NDArray[np.float64]:
-    return early_times(schedule.p, most).astype(np.float64)

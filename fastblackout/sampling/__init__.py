@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .impute import impute
+    from .imputation import impute
     from .sampler import sample, sample_in_batches
 
 __all__ = ["impute", "sample", "sample_in_batches"]
@@ -18,5 +18,5 @@ if not TYPE_CHECKING:  # which would take any name for one that there is
     def __getattr__(name: str) -> Any:
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        home = ".impute" if name == "impute" else ".sampler"
+        home = ".imputation" if name == "impute" else ".sampler"
         return getattr(import_module(home, __name__), name)

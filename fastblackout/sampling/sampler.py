@@ -222,26 +222,35 @@ class Reverse(NamedTuple):
     rng: Philox
 
 
+_USUAL: Checked = {
+    "generator": None, "conditions": None, "grid": None, "sampler": "bridge", "rounding": "stochastic",
+    "attrition": 0.0, "guidance": None, "known": None, "mask": None, "start": None, "last_step": None,
+}  # fmt: skip
+
+
 def reverse_of(
-    model: Callable[..., Any], schedule: Schedule, shape: tuple[int, ...], steps: int | None,
-    rng: Philox | int | None, labels: Tensor | None, *, generator: torch.Generator | None = None,
-    conditions: Tensor | None = None, grid: Grid | Sequence[float] | None = None, sampler: Sampler = "bridge",
-    rounding: Rounding = "stochastic", attrition: float = 0.0, guidance: float | Sequence[float] | None = None,
-    known: Tensor | None = None, mask: Tensor | None = None, start: Tensor | None = None,
-    last_step: LastStep | None = None,
-) -> Reverse:  # fmt: skip
+    model: Callable[..., Any],
+    schedule: Schedule,
+    shape: tuple[int, ...],
+    steps: int | None,
+    rng: Philox | int | None,
+    labels: Tensor | None,
+    **options: Unpack[Checked],
+) -> Reverse:
     """The arguments of `sample`, checked before anything is drawn."""
+    given: Checked = {**_USUAL, **options}
     (net, head), shape = model_and_head("sample", model), shape_of(shape)
     check_schedule("sample", schedule, net)
-    rule = rule_of(sampler, rounding, attrition, head)
+    rule = rule_of(given["sampler"], given["rounding"], given["attrition"], head)
+    known, mask, start = given["known"], given["mask"], given["start"]
     check_mask(known, mask)
     device = next((p.device for p in _parameters(net)), torch.device("cpu"))
     labels = labels_on("sample", labels, shape[0], net, device)
-    if (conditions := conditions_on("sample", conditions, shape[0], device)) is not None:
+    if (conditions := conditions_on("sample", given["conditions"], shape[0], device)) is not None:
         net, _ = model_and_head("sample", net, conditions)
-    asked = Asked(steps, grid, guidance, last_step, sampler)
+    asked = Asked(steps, given["grid"], given["guidance"], given["last_step"], given["sampler"])
     times, guided, last, _ = plan_of("sample", net, schedule, asked, labels is not None)
-    key = resolve_rng(rng, generator, "sample")
+    key = resolve_rng(rng, given["generator"], "sample")
     black = torch.zeros(shape, dtype=getattr(torch, count_dtype(net.max_count).__name__), device=device)
     x = black if start is None else counts_like(start, black, net.max_count, "start")
     if mask is not None:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from ..arrays import to_device
-from ..blackout.loss import Numbers, numbers_at
+from ..blackout.losses import Numbers, numbers_at
 from ..data import flip_rows
 from ..philox import Philox
 

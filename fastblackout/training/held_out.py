@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ..blackout.loss import blackout_loss
+from ..blackout.losses import blackout_loss
 from ..ops import thin
 from ..philox import Philox
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ..blackout import BlackoutModel
-from ..blackout.loss import Numbers, blackout_loss
+from ..blackout.losses import Numbers, blackout_loss
 from ..data import BatchOrder, Dataset
 from ..models import ema_of
 from ..philox import Philox

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 import fastblackout as fb
+from fastblackout.blackout.losses import Numbers, blackout_loss, numbers_at
 from fastblackout.data.dataset import make_dataset
 from fastblackout.training.config import preset
-from fastblackout.blackout.loss import Numbers, blackout_loss, numbers_at
 from fastblackout.training.trainer import Trainer
 from support import short_way
 from support.short_way import SPREAD, WEIGHT, B, same

@@ -10,13 +10,13 @@ import torch
 from PIL import Image
 
 import fastblackout as fb
+from fastblackout.blackout import BlackoutModel
 from fastblackout.call.head import FAMILIES
 from fastblackout.cli import main
 from fastblackout.evaluation import charts
 from fastblackout.evaluation.pixel_laws import pixel_laws, spread_pixels
 from fastblackout.evaluation.plots import Frame
 from fastblackout.heads import head_named
-from fastblackout.blackout import BlackoutModel
 
 TINY = ["--steps=4", "--batch=8", "--channels=8", "--threads=1", "--sample-every=0", "--schedule-steps=60", "--quiet"]
 PLOT = ["plot", "--steps=5", "--threads=1", "--quiet"]

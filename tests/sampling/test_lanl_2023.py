@@ -8,8 +8,8 @@ import pytest
 import torch
 from scipy.special import expit, logit
 
-from fastblackout.cli.command_line import main
 from fastblackout.blackout import BlackoutModel
+from fastblackout.cli.command_line import main
 from fastblackout.models import NCSNpp
 from fastblackout.philox import Philox
 from fastblackout.sampling.rules import lanl_2023, load_rule

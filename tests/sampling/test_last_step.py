@@ -5,9 +5,9 @@ import pytest
 import torch
 
 import fastblackout as fb
+from fastblackout.blackout import BlackoutModel
 from fastblackout.call.head import FAMILIES
 from fastblackout.heads import head_named
-from fastblackout.blackout import BlackoutModel
 from fastblackout.sampling.sampler import sample
 from support.pixel_model import OPTIONS, SCHEDULE, PixelModel
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 import fastblackout as fb
+from fastblackout.blackout import BlackoutModel
 from fastblackout.cli.command_line import main
 from fastblackout.data.dataset import make_dataset
 from fastblackout.evaluation.samples import frechet_distance
-from fastblackout.blackout import BlackoutModel
 from fastblackout.models.tuned import tuned_from
 from fastblackout.training.checkpoint import load_checkpoint
 from fastblackout.tuning.closeness import ByEnergy, closeness_for

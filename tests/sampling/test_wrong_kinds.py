@@ -12,9 +12,9 @@ from torch.optim.swa_utils import AveragedModel
 
 import fastblackout as fb
 from fastblackout.blackout import BlackoutModel
+from fastblackout.blackout.losses import blackout_loss
 from fastblackout.models import NetworkConfig, ema_of
 from fastblackout.sampling.sampler import sample_in_batches
-from fastblackout.blackout.loss import blackout_loss
 from support.helpers import assert_named, by_day
 
 SCHEDULE = fb.Schedule.logit(20, 8.0)

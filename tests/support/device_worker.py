@@ -16,11 +16,11 @@ import numpy as np
 import torch
 
 import fastblackout as fb
+from fastblackout.blackout.losses import blackout_loss
 from fastblackout.call import torch_registry  # noqa: F401  so that `start` finds it
 from fastblackout.data import load
 from fastblackout.sampling import cuda_graph
 from fastblackout.training.config import TrainConfig
-from fastblackout.blackout.loss import blackout_loss
 from fastblackout.training.trainer import Trainer
 from support import device_training, gpu_checks, pretend_cuda, process_calls, product, spread_calls
 from support.device_training import raises

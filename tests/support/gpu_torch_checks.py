@@ -14,8 +14,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import fastblackout as fb
 from fastblackout.backends import wrong_values
+from fastblackout.blackout.losses import blackout_loss
 from fastblackout.call import tensors
-from fastblackout.blackout.loss import blackout_loss
 from support.gpu_checks import Times
 from support.op_table import OPS, PLAIN, draws_of
 from support.product import arguments, called, moved, named, public, same

@@ -2,7 +2,7 @@
 
 from contextlib import contextmanager
 
-import fastblackout.blackout.loss as loss
+import fastblackout.blackout.losses as loss
 import fastblackout.training.trainer as trainer
 from fastblackout.blackout import BlackoutModel
 

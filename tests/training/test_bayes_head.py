@@ -6,7 +6,7 @@ import torch
 
 import fastblackout as fb
 from fastblackout.blackout import BlackoutModel
-from fastblackout.blackout.loss import blackout_loss
+from fastblackout.blackout.losses import blackout_loss
 from fastblackout.cli.command_line import main
 from fastblackout.heads import head_named
 from fastblackout.heads.head import Predicted

@@ -8,7 +8,7 @@ from scipy.special import betaln, gammaln, logsumexp
 
 import fastblackout as fb
 from fastblackout.blackout import BlackoutModel
-from fastblackout.blackout.loss import blackout_loss, loss_unit
+from fastblackout.blackout.losses import blackout_loss, loss_unit
 from fastblackout.cli.command_line import main
 from fastblackout.models import small
 from fastblackout.sampling.sampler import sample_in_batches

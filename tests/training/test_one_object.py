@@ -3,62 +3,25 @@
 from __future__ import annotations
 
 import copy
-import json
 import subprocess
 import sys
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import fastblackout as fb
-from fastblackout.blackout.loss import blackout_loss, loss_unit
-from fastblackout.heads import HEADS, head_named
-from fastblackout.heads.head import Predicted
+from fastblackout.blackout.losses import blackout_loss, loss_unit
+from fastblackout.heads import HEADS
 from fastblackout.models.interface import model_and_head
 from fastblackout.schedule.stratified import indices_by_tensor
 from fastblackout.schedule.tables import early_times
 from support import ROOT
 from support.helpers import by_day
+from support.own_models import SCHEDULE, Cut, Flat, X, made, trained
 
 torch.set_num_threads(1)
-SCHEDULE = fb.Schedule.cosine(100)
-LAWS = [name for name in HEADS if head_named(name).gives_law]
-X = torch.from_numpy(np.random.default_rng(0).negative_binomial(2, 0.2, (300, 2, 3, 1))).clamp(max=40)
-
-
-class Flat(nn.Module):
-    """Linear, of counts, time, and conditions where there are any; its last layer begins at zero."""
-
-    def __init__(self, outputs: int, shape: tuple[int, ...] = (2, 3, 1), conditions: int = 0) -> None:
-        super().__init__()
-        size = int(np.prod(shape))
-        self.first, self.last = nn.Linear(size + 1 + conditions, 16), nn.Linear(16, outputs * size)
-        nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(self.last.bias)
-
-    def forward(self, x, time, labels=None, conditions=None):
-        given = [x.flatten(1), time[:, None] / 100, *([] if conditions is None else [conditions])]
-        return self.last(torch.tanh(self.first(torch.cat(given, 1)))).view(len(x), -1, *x.shape[2:])
-
-
-def made(head="beta-binomial", network=None, seed=0, **how):
-    torch.manual_seed(seed)
-    outputs = head_named(head).numbers_per_count(how.get("max_count", 40) or 40)[0]
-    noise = {"noise_channels": 1} if head == "implicit" else {}
-    given = {"max_count": 40, "input": "normalized", **noise, **how}
-    network = network or Flat(outputs)
-    return fb.BlackoutModel(network, SCHEDULE, head=head, **given)
-
-
-def trained(model):
-    """With weights that say something."""
-    with torch.no_grad():
-        for parameter in model.network.parameters():
-            parameter.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
-    return model
 
 
 # --- the loss
@@ -115,35 +78,31 @@ def test_a_step_compiles_to_one_graph_for_all_steps(head):
     torch._dynamo.reset()
 
 
-class Cut(nn.Module):
-    """The sum of the image and its noise, times a number."""
-
-    def __init__(self, scale=1.0):
-        super().__init__()
-        self.scale = nn.Parameter(torch.tensor(scale))
-
-    def forward(self, x, time):
-        return self.scale * (x[:, :2] + x[:, 2:])
-
-
 RANK = """
 import sys, torch, fastblackout as fb
 sys.path.insert(0, {tests!r})
-from training.test_one_object import X, made, trained
+from support.own_models import X, made, trained
 rank, store = int(sys.argv[1]), sys.argv[2]
 torch.distributed.init_process_group("gloo", init_method=f"file://{{store}}", rank=rank, world_size=2)
 model = trained(made().fit_input(X))
-replica = torch.nn.parallel.DistributedDataParallel(model)
+if {wrap!r} == "DistributedDataParallel":
+    replica = torch.nn.parallel.DistributedDataParallel(model)
+else:
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+    replica = fully_shard(model, mesh=init_device_mesh("cpu", (2,))) or model
 part = X[:8][4 * rank : 4 * rank + 4]
 fb.loss(replica, part, rng=fb.Philox(9, first_sample=4 * rank), global_batch=8).mean().backward()
+gradients = [p.grad.full_tensor() if hasattr(p.grad, "full_tensor") else p.grad for p in model.parameters()]
 if rank == 0:
-    torch.save([p.grad for p in model.parameters()], store + ".grads")
+    torch.save(gradients, store + ".grads")
 torch.distributed.destroy_process_group()
 """
 
 
-def test_two_processes_have_the_gradients_of_one(tmp_path):
-    store, code = str(tmp_path / "store"), RANK.format(tests=str(ROOT / "tests"))
+@pytest.mark.parametrize("wrap", by_day(["DistributedDataParallel", "FSDP"], "DistributedDataParallel"))
+def test_two_processes_have_the_gradients_of_one(tmp_path, wrap):
+    store, code = str(tmp_path / "store"), RANK.format(tests=str(ROOT / "tests"), wrap=wrap)
     ranks = [subprocess.Popen([sys.executable, "-c", code, str(rank), store]) for rank in range(2)]
     assert [rank.wait(timeout=300) for rank in ranks] == [0, 0]
     model = trained(made().fit_input(X))
@@ -173,176 +132,6 @@ def test_two_processes_have_the_gradients_of_one(tmp_path):
 def test_wrong_arguments_of_the_loss_are_named(given, error, message):
     with pytest.raises(error, match=f"^loss: {message}"):
         fb.loss(**{"model": made().fit_input(X), "x_0": X[:4], **given})
-
-
-# --- what it learns of the data
-
-
-@pytest.mark.parametrize("kind", ["normalized", "log1p"])
-def test_the_input_of_every_feature_has_mean_0_and_deviation_1(kind):
-    model, seen = made(input=kind).fit_input(X), []
-    model.network.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
-    many = X.repeat(40, 1, 1, 1)
-    for k in (1, 2, 35, 37, 60):  # at places and between them
-        x_t = fb.thin(many, SCHEDULE.survival(k), max_count=40, rng=fb.Philox(1, call=k)).x_t
-        model(x_t.float(), k)
-        deviation, mean = torch.std_mean(seen[-1], 0)
-        if k < 60:
-            torch.testing.assert_close(mean, torch.zeros_like(mean), atol=0.03, rtol=0)
-        torch.testing.assert_close(deviation, torch.ones_like(deviation), atol=0.05, rtol=0)
-
-
-@pytest.mark.parametrize("head", HEADS)
-def test_a_model_begins_at_the_mean_of_every_feature(head):
-    network = Cut(0.0) if head == "implicit" else None
-    model = made(head, network).fit_input(X)
-    black = torch.zeros(1, 2, 3, 1)
-    noise = (torch.zeros(1, 1, 3, 1),) if head == "implicit" else ()
-    outputs = model(black, 100, None, *noise).double()
-    number = torch.tensor([head_named(head).number(model, 100)], dtype=torch.float64)
-    at = Predicted(black.double(), torch.full_like(black, 40).double(), outputs[None] if noise else outputs, number, 40)
-    mean = head_named(head).log_mean(at).exp()[0]
-    limit = 0.1 if head == "bayes-logistic" else 0.02 if "categorical" in head else 1e-5
-    torch.testing.assert_close(mean, X.double().mean(0), rtol=limit, atol=0)
-
-
-@pytest.mark.parametrize("head", ["beta-binomial", "negative-binomial", "bayes-logistic"])
-def test_a_law_begins_with_the_variance_of_every_feature(head):
-    wide = {"max_count": 1000} if head == "negative-binomial" else {}  # not cut off
-    model, black = made(head, **wide).fit_input(X), torch.zeros(1, 2, 3, 1, dtype=torch.float64)
-    law, most = head_named(head), model.max_count
-    arrays = [array.reshape(-1, 1).double() for array in law.arrays(model(black.float(), 100), black)]
-    offset = torch.full((6, 1), model.offset(100), dtype=torch.float64)
-    p = law.log_law(arrays, torch.full((6, 1), float(most), dtype=torch.float64), offset, most).exp()
-    n = torch.arange(most + 1, dtype=torch.float64)
-    variance = p @ n**2 - (p @ n) ** 2
-    limit = 0.25 if head == "bayes-logistic" else 0.001  # a symmetric law, cut at 0, is not that of these counts
-    torch.testing.assert_close(variance, X.double().var(0, correction=0).flatten(), rtol=limit, atol=0)
-
-
-def test_counts_without_a_bound():
-    model = made("negative-binomial", max_count=None, input="log1p")
-    with pytest.raises(ValueError, match="input: needs fit_input for input 'log1p' and max_count=None"):
-        model(X[:2].float(), 3)
-    large = X * 1000 + 1
-    assert model.fit_input(large.numpy()).typical_count == int(large.max())
-    drawn = model.sample((200, 2, 3, 1), steps=5, rng=1)
-    assert drawn.dtype == torch.int32 and drawn.max() > 32_000
-    torch.testing.assert_close(drawn.double().mean(0), large.double().mean(0), rtol=0.4, atol=0)  # 4 sigma
-    assert model.loss(large[:4], rng=1).isfinite().all()
-    bits = model.bits_per_dim(large[:4], rng=1, draws=4, repeats=2)
-    assert 5 < bits.discrete.bits < 50
-    grid = fb.sampling.plan.plan_of  # the grid early goes by the largest count of the data
-    asked = fb.sampling.plan.Asked(4, "early", None, None, "bridge")
-    assert grid("sample", model, SCHEDULE, asked, False).times == SCHEDULE.grid(4, "early", int(large.max())).tolist()
-
-
-@pytest.mark.parametrize(
-    ("model", "given", "error", "message"),
-    [
-        ({"input": "unit"}, {}, ValueError, "input: must be normalized or log1p, got 'unit'"),
-        ({}, {"x_0": X.float()}, TypeError, "x_0: must be integer counts, got torch.float32"),
-        ({}, {"x_0": X + 40}, ValueError, "x_0: must lie in 0..40, got 80"),
-        ({}, {"x_0": X[:0]}, ValueError, r"x_0: must have shape \(N, C, ...\) without a zero"),
-        ({}, {"outputs": 3}, ValueError, "outputs: must be one of 2, got 3"),
-    ],
-)
-def test_wrong_data_are_named(model, given, error, message):
-    with pytest.raises(error, match=f"^BlackoutModel.fit_input: {message}"):
-        made(**model).fit_input(**{"x_0": X, **given})
-
-
-# --- saved and read
-
-
-def test_a_folder_holds_all_of_a_model(tmp_path):
-    model = trained(made(input="log1p").fit_input(X))
-    average = fb.models.ModelEMA(model)
-    assert average.model.save_pretrained(tmp_path / "model") == tmp_path / "model"
-    with pytest.raises(ValueError, match="from_pretrained: folder: must hold a model, got .*network: must be given"):
-        fb.BlackoutModel.from_pretrained(tmp_path / "model")
-    again = fb.BlackoutModel.from_pretrained(tmp_path / "model", network=Flat(2))
-    assert not again.training and again.to_config() == model.to_config()
-    assert torch.equal(again.sample((4, 2, 3, 1), steps=4, rng=1), model.sample((4, 2, 3, 1), steps=4, rng=1))
-    own = fb.BlackoutModel(fb.models.small((1, 8, 8), channels=8), SCHEDULE, 16)
-    again = fb.BlackoutModel.from_pretrained(own.save_pretrained(tmp_path / "own"))
-    assert all(torch.equal(*pair) for pair in zip(own.parameters(), again.parameters(), strict=True))
-
-
-def broken(folder, how):
-    config, weights = folder / "config.json", folder / "model.safetensors"
-    head = json.loads(config.read_text())
-    if how == "gone":
-        weights.unlink()
-    elif how == "cut":
-        weights.write_bytes(weights.read_bytes()[:-3])
-    elif how == "foreign":
-        head["format"] = "other"
-    elif how == "newer":
-        head["format_version"] = 2
-    elif how == "large":
-        head["model"]["network"]["kwargs"]["channels"] = 1 << 12
-    elif how == "other network":
-        head["model"]["network"]["kwargs"]["channels"] = 4
-    elif how == "no schedule":
-        del head["model"]["schedule"]
-    config.write_text("{" if how == "no JSON" else json.dumps(head))
-
-
-@pytest.mark.parametrize(
-    ("how", "said"),
-    [
-        ("gone", "No such file"),
-        ("cut", "incomplete|safetensors|header"),
-        ("foreign", "no format 'fastblackout-model'"),
-        ("newer", "format version must be 1, got 2"),
-        ("large", "bytes of weights, but model.safetensors"),
-        ("other network", "size mismatch|Missing key|bytes of weights"),
-        ("no schedule", "must have exactly the keys"),
-        ("no JSON", "Expecting"),
-    ],
-)
-def test_a_damaged_folder_is_named(tmp_path, how, said):
-    folder = fb.BlackoutModel(fb.models.small((1, 8, 8), channels=8), SCHEDULE, 16).save_pretrained(tmp_path / "m")
-    broken(folder, how)
-    with pytest.raises(ValueError, match=f"^from_pretrained: folder: must hold a model, got {folder}: .*({said})"):
-        fb.BlackoutModel.from_pretrained(folder)
-
-
-def test_the_hub_gets_and_gives_the_two_files(tmp_path, monkeypatch):
-    """By a stand-in for huggingface_hub, which keeps what it is given."""
-    kept = {}
-
-    class HfApi:
-        def __init__(self, token=None):
-            self.token = token
-
-        def create_repo(self, repo_id, exist_ok, **options):
-            assert exist_ok and options == {"private": True}
-            return f"https://hub/{repo_id}"
-
-        def upload_folder(self, repo_id, folder_path):
-            kept[repo_id] = {path.name: path.read_bytes() for path in folder_path.iterdir()}
-
-    def snapshot_download(repo_id, allow_patterns):
-        assert sorted(allow_patterns) == sorted(kept[repo_id])
-        for name, content in kept[repo_id].items():
-            (tmp_path / name).write_bytes(content)
-        return str(tmp_path)
-
-    model = fb.BlackoutModel(fb.models.small((1, 8, 8), channels=8), SCHEDULE, 16)
-    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(ModuleNotFoundError, match="push_to_hub: needs huggingface_hub; pip install"):
-        model.push_to_hub("me/model")
-    with pytest.raises(ValueError, match="got me/model: there is no such folder .to read it from .*pip install"):
-        fb.BlackoutModel.from_pretrained("me/model")
-    stand_in = SimpleNamespace(HfApi=HfApi, snapshot_download=snapshot_download)
-    monkeypatch.setitem(sys.modules, "huggingface_hub", stand_in)
-    assert model.push_to_hub("me/model", private=True) == "https://hub/me/model"
-    again = fb.BlackoutModel.from_pretrained("me/model")
-    assert all(torch.equal(*pair) for pair in zip(model.parameters(), again.parameters(), strict=True))
-    with pytest.raises(ValueError, match="got you/nothing: no 'you/nothing'"):
-        fb.BlackoutModel.from_pretrained("you/nothing")
 
 
 # --- samples, bounds and imputation

@@ -12,7 +12,7 @@ import torch
 
 import fastblackout
 import fastblackout.training.run as training
-from fastblackout.blackout.loss import blackout_loss, loss_unit
+from fastblackout.blackout.losses import blackout_loss, loss_unit
 from fastblackout.data import load
 from fastblackout.data.dataset import make_dataset
 from fastblackout.philox import Philox

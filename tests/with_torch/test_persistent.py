@@ -11,9 +11,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import fastblackout as fb
+from fastblackout.blackout.losses import blackout_loss
 from fastblackout.ground.persistent import persistent
 from fastblackout.schedule import indices
-from fastblackout.blackout.loss import blackout_loss
 from support.arrays import bits
 
 CPU = torch.device("cpu")

@@ -7,7 +7,7 @@ import torch
 from torch._dynamo.testing import CompileCounterWithBackend
 
 import fastblackout as fb
-from fastblackout.blackout.loss import blackout_loss
+from fastblackout.blackout.losses import blackout_loss
 from support.arrays import bits, same
 from support.torch_ops import CALLS, KEYS, WARNINGS, bridge, composed, inputs, registered, thin
 

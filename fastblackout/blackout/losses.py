@@ -120,8 +120,8 @@ def loss(
         unit = own.loss_unit(x_0[0].numel())
     else:
         unit = loss_unit(schedule, weight, own.max_count, x_0[0].numel(), head_of(own).name)
-    conditions = conditions_on(op, conditions, len(x_0), x_0.device)
-    return blackout_loss(model, schedule, x_0, k, rng, weight, labels, draws, conditions=conditions) * unit
+    net, _ = model_and_head(op, model, conditions_on(op, conditions, len(x_0), x_0.device))
+    return blackout_loss(net, schedule, x_0, k, rng, weight, labels, draws) * unit
 
 
 def times_of_batch(
@@ -168,7 +168,6 @@ def blackout_loss(
     labels: Tensor | None = None,
     draws: int = 2,
     numbers: Numbers | None = None,
-    conditions: Tensor | None = None,
 ) -> Tensor:
     """The loss (B,) of counts x_0 (B, C, H, W) at times k (B,), before it is put into the unit.
 
@@ -177,7 +176,7 @@ def blackout_loss(
     makes for the same x_t. numbers: `numbers_at` of the same k, as tensors, where they are at hand.
     """
     op = "blackout_loss"
-    model, head = model_and_head(op, model, conditions)
+    model, head = model_and_head(op, model)
     check_schedule(op, schedule, model)
     p, q, weights, center, scale, of_head = numbers or numbers_at(model, schedule, weight, k)
     thinned = thin(

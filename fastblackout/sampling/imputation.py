@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 import torch
 
@@ -25,12 +25,16 @@ if TYPE_CHECKING:
     from .sampler import Checked
 
     class Options(TypedDict, total=False):
-        """The keywords of `impute`."""
+        """The keywords of `impute` that a model's method hands on."""
 
+        runs: int
+        steps: int | None
         generator: torch.Generator | None
+        labels: Tensor | None
         conditions: Tensor | None
         grid: Grid | Sequence[float] | None
         guidance: float | Sequence[float] | None
+        batch: int
 
 
 @torch.inference_mode()
@@ -44,9 +48,12 @@ def impute(
     runs: int = 16,
     steps: int | None = None,
     rng: Philox | int | None = None,
+    generator: torch.Generator | None = None,
     labels: Tensor | None = None,
+    conditions: Tensor | None = None,
+    grid: Grid | Sequence[float] | None = None,
+    guidance: float | Sequence[float] | None = None,
     batch: int = 256,
-    **options: Unpack[Options],
 ) -> Tensor:
     """Fill in the counts that were not observed: their mean given the others, or draws of them.
 
@@ -72,12 +79,18 @@ def impute(
         How many steps a run has, 100 by default.
     rng : Philox or int, optional
         The key, or the seed of one. Draw d of row b is sample rng.first_sample + d B + b.
+    generator : torch.Generator, optional
+        Where the seed comes from if there is no key.
     labels : torch.Tensor, optional
-        Integers (B,).
+        Integers (B,), as in `fb.sample`.
+    conditions : torch.Tensor, optional
+        Floats (B, D), as in `fb.sample`.
+    grid : {"cosine", "index", "early"} or sequence of float, optional
+        Where the steps lie, as in `fb.sample`.
+    guidance : float or sequence of float, optional
+        The guidance, as in `fb.sample`.
     batch : int, default 256
         The most samples in one call of the network. It changes no draw.
-    **options : object
-        generator, conditions, grid and guidance, as in `fb.sample`.
 
     Returns
     -------
@@ -124,12 +137,13 @@ def impute(
     except RuntimeError:
         raise ValueError(f"{op}: observed: must broadcast to {tuple(x.shape)}, got {tuple(observed.shape)}") from None
     labels = labels_on(op, labels, len(x), net)
-    conditions = conditions_on(op, options.pop("conditions", None), len(x), x.device)
-    key, found = resolve_rng(rng, options.pop("generator", None), op), []
+    conditions = conditions_on(op, conditions, len(x), x.device)
+    key, found = resolve_rng(rng, generator, op), []
     for first in range(0, count * len(x), batch):
         rows = torch.arange(first, min(first + batch, count * len(x)), device=x.device) % len(x)
         of_rows = [None if each is None else each[rows.to(each.device)] for each in (x, observed, labels, conditions)]
-        given: Checked = {**options, "known": of_rows[0], "mask": of_rows[1], "conditions": of_rows[3]}
+        given: Checked = {"known": of_rows[0], "mask": of_rows[1], "conditions": of_rows[3]}
+        given |= {"grid": grid, "guidance": guidance}
         this = key.at(first_sample=key.first_sample + first)
         run = reverse_of(model, schedule, (len(rows), *x.shape[1:]), steps, this, of_rows[2], **given)
         found.append(_end(run, draws is None))
