@@ -36,8 +36,8 @@ HIDDEN, DRAWS = 0.2, 10  # share of the counts that are imputed, and the draws w
 
 class Cells(NamedTuple):
     """counts: CSR (N, G), float32, as X of an AnnData. types: (N,), 0 the most frequent. size: b of each gene, whose
-    variance is mean + mean^2 / b. mean: that of each count, (N, G), and share: that of each gene in the counts of each
-    type, (types, G); None where nobody knows them."""
+    variance is mean + mean^2 / b. mean: the mean of each count, (N, G). share: each gene's part of the counts of a
+    type, (types, G). Both are None where nobody knows them."""
 
     name: str
     counts: sparse.csr_matrix

@@ -8,8 +8,8 @@ R = TypeVar("R")
 
 class Kernel(Protocol):
     # size: samples, elements of one, and whether numbers of samples are to be checked. isa: its place in `isas`, or -1.
-    # fields: those of the op and its outputs, in the order of csrc/include/fastblackout/ops.h. It returns False, with
-    # nothing done, where a number is wrong.
+    # fields: the fields of the op and its outputs, in the order of csrc/include/fastblackout/ops.h. It returns False,
+    # with nothing done, where a number is wrong.
     def __call__(self, size: tuple[int, int, bool], threads: int, isa: int, /, *fields: Any) -> bool: ...
 
 bessel: Kernel

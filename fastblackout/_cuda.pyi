@@ -7,7 +7,7 @@ from ._cpu import Draw
 
 class Kernel(Protocol):
     # where: device, stream, samples, elements of one, address of the flag, and the op's name for errors.
-    # fields: those of the op and its outputs; a tensor is (address, dtype code, shape, strides).
+    # fields: the fields of the op and its outputs; a tensor is (address, dtype code, shape, strides).
     def __call__(self, where: tuple[int, int, int, int, int, str], /, *fields: Any) -> None: ...
 
 bessel: Kernel

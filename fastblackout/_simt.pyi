@@ -1,4 +1,4 @@
-# Types of the CUDA kernels as the SIMT shim runs them on a CPU, for tests: addresses are those of host memory.
+# Types of the CUDA kernels as the SIMT shim runs them on a CPU, for tests: addresses are in host memory.
 from collections.abc import Sequence
 
 from ._cuda import *  # noqa: F403

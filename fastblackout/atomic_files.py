@@ -56,7 +56,7 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 @contextmanager
 def naming(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Lets an OSError of the block, such as that of a full disk, name the file that it is about."""
+    """Lets an OSError of the block, such as the error of a full disk, name the file that it is about."""
     try:
         yield
     except OSError as error:

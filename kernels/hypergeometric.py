@@ -73,7 +73,7 @@ def hypergeometric_kernel(
     some = valid & (s > 0)
     i = (first + lane).to(tl.uint32)
     seed, counter = load_key(key, row)
-    # Lanes without a draw run along on two balls of which one is drawn, so that no NaN or infinity comes up.
+    # Lanes without a draw run along and draw one of two balls, so that no NaN or infinity comes up.
     k = _attempts(tl.where(some, s, 1), tl.where(some, large, 1), tl.where(some, balls, 2), i, some, seed, counter)
     k = tl.where(some, k, 0)
     k = tl.where(falls, start - k, start + k)

@@ -1,6 +1,6 @@
 // What this machine does at most, one thread: bytes a second of Philox4x32-10 written to the first-level cache, in the
 // widest lanes it is compiled for (-mavx512f, -mavx2, else scalar), and of memcpy in the caches and in memory. Prints a
-// line "name<TAB>bytes a second" for each; status 1 when the words are not those of the library's Philox. Compiled and run
+// line "name<TAB>bytes a second" for each; status 1 when the words differ from the library's Philox. Compiled and run
 // by test_ceilings.py. Nothing of the library's kernels is used: they may not be what limits the ceiling.
 #include <algorithm>
 #include <cstdio>

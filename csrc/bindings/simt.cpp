@@ -13,7 +13,7 @@
 
 PYBIND11_MODULE(_simt, m) {
   namespace py = pybind11;
-  m.doc() = "The CUDA kernels of fastblackout on the CPU, for its tests: addresses are those of host memory.";
+  m.doc() = "The CUDA kernels of fastblackout on the CPU, for its tests: addresses are in host memory.";
   fastblackout::bindings::define_ops(m, true);
   m.def("configure", simt::configure, py::arg("schedule") = "forward", py::arg("seed") = 0, py::arg("threads") = 1);
   m.def("device", [] { return simt_device; }, "The device that cudaSetDevice chose last.");

@@ -20,7 +20,7 @@ def check_tensor(op: str, name: str, array: Array, value: Any) -> None:
 
 def same_shape(op: str, name: str, array: Array, other_name: str, other: Array) -> None:
     if array.shape != other.shape:
-        raise ValueError(f"{op}: {name}: shape must be that of {other_name}, {other.shape}, got {array.shape}")
+        raise ValueError(f"{op}: {name}: must have the shape of {other_name}, {other.shape}, got {array.shape}")
     if array.is_tensor or other.is_tensor:
         same_device(op, name, array, other_name, other)
 

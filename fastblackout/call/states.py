@@ -219,7 +219,7 @@ class MatrixPair(Argument):
             shape = weights.shape if x.shape or call.through_torch else weights.shape[1:]  # as Prediction gives it
             if shape != (*x.shape, states):
                 name = "logits" if call.record["is_logits"] else "probs"
-                rule = f"shape must be that of {call.first_name} and S, {(*x.shape, states)}"
+                rule = f"shape must be (*shape of {call.first_name}, S), {(*x.shape, states)}"
                 raise ValueError(f"{op}: {name}: {rule}, got {shape}")
         which = _index(call, index)
         count = max(before.shape[0], after.shape[0])

@@ -44,7 +44,7 @@ class Film:
         return self._states
 
     def join(self, parts: Iterable[dict[int, list[NDArray[Any]]]]) -> None:
-        """Takes the states of films in their order, each of which saw the samples after those of the one before."""
+        """Takes the states of films in their order, each of samples that follow the samples of the film before."""
         every = list(parts)
         self._states = {n: [x for states in every for x in states[n]] for n in self._states}
 

@@ -29,7 +29,7 @@ PICTURES = ("loss.png", "film.png", "schedule.png", "laws.png")
 
 
 class _Image(NamedTuple):
-    """The image (C, H, W) whose pixels' laws are drawn, its label (1,) if any, which one it is, and why no other."""
+    """The image (C, H, W) whose pixels' laws are drawn, its label (1,) if any, its name, and why no other was taken."""
 
     x_0: torch.Tensor
     label: torch.Tensor | None

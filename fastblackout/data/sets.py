@@ -22,7 +22,7 @@ class DataSet(NamedTuple):
     shaping: dict[str, int] = {}
 
 
-# Counts to 16 and to 1 keep the input `unit`, with which one particle already differs from none.
+# Counts to 16 and to 1 keep the input `unit`: with it one particle already differs from none.
 _IMAGES = {"learning_rate": 5e-4, "warmup": 100, "dropout": 0.0}
 # Where a number of a preset is not the paper's, it was chosen by measurements; docs/results.md has the results.
 SETS = {

@@ -58,8 +58,8 @@ def _losses(axes: Any, train: list[tuple[int, float]], held_out: list[Mapping[st
 
 
 def _limits(axes: Any, points: Sequence[tuple[float, ...]]) -> None:
-    """Of (step, value, ...). The large values of the first steps would squeeze the rest of a curve: those of the first
-    tenth may lie above the picture."""
+    """Of (step, value, ...). The large values of the first steps would squeeze the rest of a curve. So the values
+    of the first tenth may lie above the picture."""
     steps, values = np.array([point[:2] for point in points], dtype=float).T
     values, late = values[np.isfinite(values)], values[np.isfinite(values) & (steps > steps.max() / 10)]
     if not len(late):

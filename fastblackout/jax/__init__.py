@@ -10,9 +10,9 @@ They draw what the ops of fastblackout draw with the key fbj.philox(key), to the
   without jax_enable_x64 Poisson counts to 2^31 - 1, where the CPU raises.
 
 Compiled programs call the kernels through XLA's foreign function interface (FFI): on the CPU its kernels, on an NVIDIA
-GPU those of CUDA, if fastblackout was built with them. (The latter were checked in the SIMT shim, and have not run on a
-GPU yet.) Elsewhere jax.pure_callback hands the arrays to Python through the host's memory. docs/ops.md says when, and
-`fastblackout info` whether this version of JAX takes the kernels.
+GPU the CUDA kernels, if fastblackout was built with them. (The latter were checked in the SIMT shim, and have not run
+on a GPU yet.) Elsewhere jax.pure_callback hands the arrays to Python through the host's memory. docs/ops.md says when,
+and `fastblackout info` whether this version of JAX takes the kernels.
 """
 
 from __future__ import annotations

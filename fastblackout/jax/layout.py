@@ -96,7 +96,7 @@ class Layout(NamedTuple):
 
 
 def layout_of(name: str, given: Mapping[str, Any], request: Sequence[Any] = (), upstream: str = "") -> Layout | None:
-    """How the kernel `name` is called, with all checks but those of traced values; None where it cannot be.
+    """How the kernel `name` is called, with all checks but the checks of traced values; None where it cannot be.
 
     given: arguments and mask by name, those that are left out as None. request: outputs and input_dtype, of an op that
     takes them. upstream: the name of the gradient by the losses, for the kernel of the gradient.
@@ -185,7 +185,7 @@ def _stand_in(value: Any) -> Any:
 def _operands(
     declared: Declaration, call: Call, fields: Mapping[str, Any], traced: Mapping[str, Any]
 ) -> Iterator[Operand | None]:
-    """Those of the kernel, in its order. traced: the traced arrays, None for the other arguments."""
+    """The operands of the kernel, in its order. traced: the traced arrays, None for the other arguments."""
     for argument in declared.arguments:
         name = argument.names[0]
         if isinstance(argument, Key):

@@ -1,8 +1,8 @@
 """The derivative and vmap rules of the registered losses, as torch.ops.fastblackout.birth_loss.
 
-They are autograd.Functions with a static setup_context, which torch.func needs and which those of
-torch.library.register_autograd lack. They stand behind the op's Autograd key; inside a transform of torch.func, whose
-levels a Function behind a key cannot cross, they are applied directly.
+They are autograd.Functions with a static setup_context, which torch.func needs and torch.library.register_autograd
+lacks. They stand behind the op's Autograd key; inside a transform of torch.func, whose levels a Function behind a key
+cannot cross, they are applied directly.
 
 A loss takes what a network gives (one tensor, or the several of a head) and a weight among its arguments, and returns
 (B,), perhaps with more that its gradient needs. The op of the gradient, NAME_backward, takes the same, a coefficient in
@@ -44,7 +44,7 @@ def _sample_dims(name: str) -> list[int]:
 
 
 def _map_rows(name: str, made_at: Sequence[int], info: Any, dims: Any, *arguments: Any) -> tuple[Any, Any]:
-    """The op with the mapped dimension merged into that of the samples: they are independent, so they are more samples.
+    """The op with the mapped dimension merged into the samples': they are independent, so they are more samples.
 
     made_at: of the outputs, which dimension is the sample's.
     """

@@ -51,7 +51,7 @@ def element_loss(loss: Loss, name: str, logits: Any, births: Any, weight: Any, g
 
 @default_floats
 def expected_loss(loss: Loss, expected: Any, births: Any, weight: Any, backend: str) -> Any:
-    """The loss of the expected births y themselves: those of a gain of y at the logit whose softplus is 1.
+    """The loss of the expected births y themselves: the births of a gain of y at the logit whose softplus is 1.
 
     Where y is 0 and nothing was born, the logit is one without births.
     """
@@ -75,7 +75,7 @@ def expected_loss(loss: Loss, expected: Any, births: Any, weight: Any, backend: 
     relative, scale = _relative(_numbers("expected", x, weight, 1.0)[0], here=False)
     y, born = y.double(), born.double()
     exact = y - born * y.masked_fill(zero, 1.0).log()
-    # What is subtracted is 0, and its derivatives are those of the costs, negative. A loss of -0.0 stays one.
+    # What is subtracted is 0, and its derivatives are the negative derivatives of the costs. A loss of -0.0 stays one.
     none = (relative * (exact.detach() - exact).reshape(relative.shape)).float()
     return sums - (scale[:, 0] * none.double().sum(1) + 0.0).float()
 
@@ -164,7 +164,7 @@ def _numbers(name: str, x: Array, weight: Any, gain: Any) -> tuple[Array, Array]
 def _relative(weights: Array, here: bool = True) -> tuple[Any, Any]:
     """Weights over the largest magnitude in their sample, (B, n), and that magnitude, (B, 1), in float64.
 
-    So equal weights are 1 or -1, those of 0 too, and their loss is to the bit that of one number.
+    So equal weights are 1 or -1, weights of 0 too, and their loss is to the bit the loss with one number.
     """
     value = as_type(weights.value, "float64").reshape(*weights.size(_OP, "weight"))
     scale = library_of(value).amax(abs(value), axis=1, keepdims=True)

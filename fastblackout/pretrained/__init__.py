@@ -17,7 +17,7 @@ _HERE = Path(__file__).parent
 
 
 def names() -> list[str]:
-    """The names of the models, each that of the data set it was trained on.
+    """The names of the models. Each is the name of the data set that the model was trained on.
 
     Returns
     -------

@@ -136,7 +136,7 @@ class Generated(ABC):
             return (end,)
         start = earlier = self._times(op, "s", s)
         if earlier.ndim and later.ndim and earlier.shape != later.shape:
-            raise ValueError(f"{op}: s: shape must be () or that of t, {later.shape}, got {earlier.shape}")
+            raise ValueError(f"{op}: s: shape must be () or the shape of t, {later.shape}, got {earlier.shape}")
         if (earlier > later).any():
             raise ValueError(f"{op}: s: must be at most t, got {float(np.max(earlier - later))!r} more")
         if self._clock is not None:
@@ -153,7 +153,7 @@ class Generated(ABC):
         return np.ones(times.shape) if self._clock is None else self._clock.speed(op, times)
 
     def _beta(self, op: str, t: Any, now: Any, behind: int = 1) -> Any:
-        """beta(t) as a factor of an array with `behind` dimensions behind those of states `now`."""
+        """beta(t) as a factor of an array with `behind` dimensions behind the dimensions of states `now`."""
         factor = self._speed(op, t)
         one_a_sample(op, factor, now.shape)
         ones = (1,) * (now.ndim + behind - factor.ndim)

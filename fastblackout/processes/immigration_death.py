@@ -155,6 +155,6 @@ class ImmigrationDeath(Process):
     def _evaluation(self, t: NDArray[np.float64]) -> Evaluation:
         if self._evaluator is not None:
             return self._evaluator.evaluation(t)
-        # A particle adds 2 u by its roundings and 4 u by those of p and q (see particles.py), the Poisson row its own.
+        # Roundings of a particle add 2 u, roundings of p and q 4 u (see particles.py), the Poisson row its own.
         poisson = gamma(14 * (math.isqrt(int(self.rate)) + 3) + 40)
         return Evaluation("closed form", gamma(6 * self.states) + poisson)

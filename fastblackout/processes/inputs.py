@@ -121,7 +121,7 @@ def one_a_sample(op: str, times: NDArray[np.float64], shape: Any) -> None:
     if times.ndim > 1:
         others = zip(times.shape[1:], shape[1:], strict=False)
         if times.ndim != len(shape) or times.shape[0] != shape[0] or any(size not in (1, of) for size, of in others):
-            rule = f"shape must be (), {shape[:1]} or that of the states, {shape}"
+            rule = f"shape must be (), {shape[:1]} or the states' shape, {shape}"
             raise ValueError(f"{op}: t: {rule}, got {times.shape}")
     elif times.ndim and times.shape != shape[:1]:
         raise ValueError(f"{op}: t: shape must be () or {shape[:1]}, one a sample, got {times.shape}")

@@ -23,7 +23,7 @@ _TOGETHER = 32  # times whose rows fit a cache
 def add_particles(rows: Matrix, p: Matrix, q: Matrix) -> None:
     """Fills rows[b, n] = law of X + Binomial(n, p[b]) from rows[b, 0], the law of X, in place.
 
-    rows[n][k] = q rows[n - 1][k] + p rows[n - 1][k - 1]: relative error at most n (2 u + that of p and q).
+    rows[n][k] = q rows[n - 1][k] + p rows[n - 1][k - 1]: relative error at most n (2 u + the error of p and q).
     """
     for first in range(0, len(p), _TOGETHER):
         part = slice(first, first + _TOGETHER)

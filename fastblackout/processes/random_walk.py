@@ -38,7 +38,7 @@ class RandomWalk(Process):
     Notes
     -----
     f is the law of the walk on a ring of 2 S states, where each state meets its mirror image. The
-    eigenvectors are those of the discrete cosine transform, cos(pi k (i + 1/2) / S).
+    eigenvectors are the discrete cosine transform's, cos(pi k (i + 1/2) / S).
 
     Rounding hides entries below 1e-16 in that sum. So what divides by entries (`log_prob`, `bridge`, `reverse_rate`,
     `score`, `posterior`) uses uniformization.

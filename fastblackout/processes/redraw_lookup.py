@@ -16,7 +16,7 @@ class RedrawLookup(Lookup):
         self.stay, self.leave, self.law, self.xp, self.device = stay, leave, law, xp, device
 
     def _both(self, ndim: int) -> tuple[Any, Any]:
-        """exp(-t) and 1 - exp(-t) against arrays with so many dimensions, the last perhaps that of the states."""
+        """exp(-t) and 1 - exp(-t) against arrays with so many dimensions, the last perhaps the dimension of states."""
         shape = tuple(self.stay.shape) + (1,) * (ndim - self.stay.ndim)
         return self.stay.reshape(shape), self.leave.reshape(shape)
 

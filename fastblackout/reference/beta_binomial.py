@@ -4,8 +4,8 @@ f and 1 - f are the pair of reference/beta.py, each good relative to itself, and
 reference/binomial.py, which takes such a pair; both have streams of their own. So Pr(K = 0) and Pr(K = n) keep all
 their digits where a or b is tiny and f next to 0 or 1.
 
-Error, derived. Pr(Binomial(n, f) <= k) falls as f grows, so a distribution function of f that is off by KS moves that
-of K by no more; the binomial itself is within a total variation of 4e-14 + 2e-15 sqrt(n f (1 - f)), and 2^-53 sqrt(n)
+Error, derived. Pr(Binomial(n, f) <= k) falls as f grows, so where the distribution function of f is off by KS, K's
+is off by no more; the binomial itself is within a total variation of 4e-14 + 2e-15 sqrt(n f (1 - f)), and 2^-53 sqrt(n)
 more as f and 1 - f sum to 1 within 2^-52. The distribution function of K is thus within
 
     6e-14 + 8e-16 (sqrt(a) + sqrt(b)) + 1.2e-15 sqrt(n)

@@ -51,11 +51,11 @@ def _log(x: F64) -> F64:
 
 
 def _stirling_rest(z: F64) -> F64:
-    """S(z), z > 0: Stirling's series from 12 on. Below, that of w = z + 8, and what lies between the two,
+    """S(z), z > 0: Stirling's series from 12 on. Below, the series of w = z + 8, and what lies between the two,
 
         (z - 1/2) log(1 + 8 / z) - log(z (z + 1) .. (z + 7) / w^8) - 8,
 
-    whose terms stay small, while those of log Gamma(z) cancel. Below 2^-900 it is -log(2 pi z) / 2.
+    whose terms stay small, while the terms of log Gamma(z) cancel. Below 2^-900 it is -log(2 pi z) / 2.
     """
     tiny, low = z < _TINY, z < 12.0
     near = np.where(low & ~tiny, z, 1.0)

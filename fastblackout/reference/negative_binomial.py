@@ -3,8 +3,8 @@
 The rate is (mean G) / r, G as reference/gamma.py scales it, and at most MAX_RATE = 2^52: larger ones, which need a G /
 r above 2^52 / mean, count as that. The draw is made by reference/poisson.py; both have streams of their own.
 
-Error, derived. Pr(Poisson(rate) <= k) falls as the rate grows, so a distribution function of G that is off by KS moves
-that of K by no more, and one more rounding of the rate is within what reference/gamma.py counts; the Poisson draw is
+Error, derived. Pr(Poisson(rate) <= k) falls as the rate grows, so where the distribution function of G is off by KS,
+K's is off by no more, and one more rounding of the rate is within what reference/gamma.py counts; the Poisson draw is
 within a total variation of 4e-14 + 2e-15 sqrt(rate), whose mean is at most 2e-15 sqrt(mean). The distribution function
 of K is thus within
 

@@ -20,7 +20,7 @@ class CheckpointWriter:
     """`save_checkpoint` in a thread, one checkpoint at a time; a context manager, whose end waits for the last.
 
     Each is whole or absent, as `save_checkpoint` says, and the older ones go only after it. An error of the thread,
-    such as that of a full disk, is raised by the next `save`, `check` or `wait`.
+    such as a full disk, is raised by the next `save`, `check` or `wait`.
     """
 
     def __init__(self) -> None:

@@ -29,8 +29,8 @@ _KEYS = [Philox(seed=298, call=2 * repeat) for repeat in range(REPEATS)]  # the 
 class HeldOutBits:
     """An upper bound of -log2 p(x_0) per dimension of up to 64 held-out samples, spread evenly over all of them.
 
-    The estimate is that of fb.bits_per_dim(...).continuous with draws 8 and repeats 4 (of an implicit head draws 2 and
-    8 noises), of these samples, with the key Philox(298). Every head has it.
+    The estimate is fb.bits_per_dim(...).continuous of these samples, with draws 8, repeats 4 and the key Philox(298).
+    An implicit head takes draws 2 and 8 noises. Every head has it.
     """
 
     def __init__(self, dataset: Dataset, model: BlackoutModel, conditional: bool, device: torch.device) -> None:

@@ -111,7 +111,7 @@ class Journal:
 
 
 class NoJournal(Journal):
-    """That of a rank that writes and shows nothing."""
+    """The journal of a rank that writes and shows nothing."""
 
     def __init__(self, step: int, total: int) -> None:
         self.records, self.shown, self._board = [], False, None

@@ -78,7 +78,7 @@ class Stored:
         return self.storage.dtype
 
     def load(self) -> torch.Tensor:
-        """The tensor, on the CPU. Those of one storage share its memory."""
+        """The tensor, on the CPU. Tensors of one storage share its memory."""
         return self.storage.load().as_strided(self.shape, self.strides, self.offset)
 
 

@@ -63,7 +63,7 @@ class Run:
 
 
 def make_model(config: TrainConfig, dataset: Dataset) -> BlackoutModel:
-    """The model that a configuration asks for, for samples like those of `dataset`, with fresh weights."""
+    """The model that a configuration asks for, for samples like the samples of `dataset`, with fresh weights."""
     classes = dataset.classes if config.conditional else None
     if config.conditional and classes is None:
         raise ValueError(f"train: conditional: needs labels, got {dataset.name} data without")

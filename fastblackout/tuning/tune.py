@@ -89,7 +89,7 @@ def tune(
     if not isinstance(data, Dataset):
         raise TypeError(f"{op}: data: must be a fastblackout.data.Dataset, got {type(data).__name__}")
     if data.max_count != net.max_count:
-        raise ValueError(f"{op}: data: max_count must be {net.max_count}, that of the model, got {data.max_count}")
+        raise ValueError(f"{op}: data: max_count must be {net.max_count}, as in the model, got {data.max_count}")
     if not isinstance(steps, Sequence) or isinstance(steps, str) or not steps:
         raise TypeError(f"{op}: steps: must be a list of numbers of steps, got {shown(steps)}")
     steps = sorted({check_integer(op, "steps", number, 2, schedule.steps) for number in steps})

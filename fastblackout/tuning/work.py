@@ -188,8 +188,8 @@ class Work:
 
     @functools.cached_property
     def _unseen(self) -> tuple[int, Closeness, float]:
-        """How many samples are judged; their distance to nearly all of MOST_JUDGED training images; that of as many of
-        the others, the mean over subsets of them."""
+        """How many samples are judged; their distance to nearly all of MOST_JUDGED training images; the distance of as
+        many of the others, the mean over subsets of them."""
         rows = _in_turn(self.data.train_labels if self.classes else None, len(self.data.train))[:MOST_JUDGED]
         apart = len(rows) // APART
         real = self.data.train[rows[:apart]]

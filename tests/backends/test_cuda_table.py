@@ -1,6 +1,6 @@
 """How long the CUDA kernels take to make a table of thresholds (csrc/cuda/table.cuh), by their machine code's schedule.
 
-Clocks are those of one warp (support/clocks.py): of the chain, which one warp makes, and of the buckets, which all
+Clocks are counted for one warp (support/clocks.py): of the chain, made by one warp, and of the buckets, which all
 warps make side by side. An H100 has 1,755 of them a microsecond.
 """
 

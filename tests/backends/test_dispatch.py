@@ -142,7 +142,7 @@ def test_dir_shows_the_public_names():
 
 
 def test_calls_from_many_threads_at_once():
-    """The pool serves one call at a time, tables belong to a thread: results stay those of a lone call."""
+    """The pool serves one call at a time, tables belong to a thread: results stay the same as in a lone call."""
     expected = {seed: fb.thin(X, 0.3 + seed / 20, rng=fb.Philox(seed)) for seed in range(8)}
     got = {}
 

@@ -1,6 +1,6 @@
 """The CUDA kernels as nvcc compiles them, PTX, executed on the CPU (tests/ptx): equal to the reference to the bit.
 
-The PTX is that of the package's own flags. Threads run forward, in reverse and at random; shared memory and registers
+The package's own flags make the PTX. Threads run forward, in reverse and at random; shared memory and registers
 hold anything at first; approximate instructions err by as much as the PTX ISA allows, to either side; every access to
 memory must be aligned and inside of it; in every second run of a case no two accesses may race (ptx/races.cpp). A run
 takes every 24th case of each op's cover, from one on that the day tells, by one schedule each, and one of the wrong

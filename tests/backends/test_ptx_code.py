@@ -23,7 +23,7 @@ def opcodes(source):
 
 @some_sources
 def test_sm_80_has_the_ptx_of_sm_90(source):
-    """So what is executed is that of both, and of the package's build, which does not ask for lines of the source."""
+    """So what is executed stands for both, and for the package's build, which does not ask for lines of the source."""
     texts = [
         ptx_kernels.ptx_of(source, code, lines=code == "90").replace(f"sm_{code}", "")
         for code in ptx_kernels.ARCHITECTURES

@@ -1,7 +1,7 @@
 """The Triton kernels as Triton compiles them, PTX, executed on the CPU (tests/ptx): equal to the reference to the bit.
 
 The launches are the package's own; support/ptx_triton.py stands for the GPU. Schedules, poison, errors of approximate
-instructions and checked accesses are those of test_ptx.py. Each case has kernels of its own, which take seconds to
+instructions and checked accesses are as in test_ptx.py. Each case has kernels of its own, which take seconds to
 compile: a run takes three ops, which change daily, of each every 72nd case of its cover from one on that changes too,
 one of the single tests of wrong values and ties, and one wrong text that must be noticed. FASTBLACKOUT_PTX=all takes
 every fourth case of all ops, by all three schedules, all single tests and all wrong texts (.ci/nightly).

@@ -249,7 +249,7 @@ def test_wrong_values_are_told_as_on_the_long_way() -> None:
 
 
 def test_dimensions_that_do_not_merge() -> None:
-    """A view has room for 16 after that of the samples; the short way leaves it to the other to say so."""
+    """A view has room for 16 dimensions after the samples'; the short way leaves it to the other to say so."""
     x = torch.full((2,) * 18, 7, dtype=torch.uint8)
     merged = fb.thin(x.flatten(1), 0.5, rng=KEY)
     assert same(thin(x, 0.5), [made.reshape(x.shape) for made in merged])

@@ -1,6 +1,6 @@
 """The short way into the CUDA kernels: taken where a call is plain, equal to the long way, silent where it is not.
 
-The kernels are those of the SIMT shim, on host memory; the code that reads tensors is that of a GPU.
+The kernels are the SIMT shim's, on host memory; the code that reads tensors is the same as on a GPU.
 """
 
 from __future__ import annotations

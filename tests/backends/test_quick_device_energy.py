@@ -1,4 +1,4 @@
-"""The short way of fb.energy_loss, and of a training step, into the CUDA kernels, those of the SIMT shim."""
+"""The short way of fb.energy_loss, and of a training step, into the CUDA kernels, as the SIMT shim runs them."""
 
 from __future__ import annotations
 

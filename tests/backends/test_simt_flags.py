@@ -110,7 +110,7 @@ NUMBERS = [
 @pytest.mark.parametrize("max_count", [255, 1000])
 @pytest.mark.parametrize("op", ["thin", "bridge", "attrition", "tau_leap"])
 def test_wrong_numbers_of_a_sample(op, max_count):
-    """The last of three samples has them; integers are those of the number that it is taken for."""
+    """The last of three samples has them; integers come from the number that it is taken for."""
     x, y, p = torch.full((3, 40), 20, dtype=torch.int32), torch.full((3, 40), 1.0), torch.full((3,), 0.5).double()
     expected = None
     for name, value in [("gain", 0.0), ("call", 2**32 - 1), ("first_sample", 2**32 - 3), *NUMBERS]:

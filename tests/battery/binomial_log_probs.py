@@ -112,7 +112,7 @@ def multinomial_truth(*given: float) -> Any:
 
 
 def multinomial_bound(*given: Any) -> float:
-    """That of the binomials by which pairs of neighbours, and pairs of pairs, are divided."""
+    """The bound of the binomials by which pairs of neighbours, and pairs of pairs, are divided."""
     counts, weights = (list(map(mpf, part)) for part in (given[:CATEGORIES], given[CATEGORIES:-1]))
     bound, level = 0.0, 0
     while len(counts) > 1:

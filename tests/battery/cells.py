@@ -18,7 +18,7 @@ WIDEST = 1 << 21  # states that are visited one by one
 class Cells(NamedTuple):
     """edges: ascending. The first cell lies below the first edge, the last one begins at the last edge.
 
-    mass: the probabilities, one more than edges. Those of the tails are right relative to themselves.
+    mass: the probabilities, one more than edges. The tails' are right relative to themselves.
     """
 
     edges: np.ndarray

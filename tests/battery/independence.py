@@ -102,7 +102,7 @@ def joint(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def relations(classed: Callable[[fb.Philox], np.ndarray], key: fb.Philox) -> dict[str, np.ndarray]:
-    """Tables of the classes of elements of one op beside those of others."""
+    """Tables of the classes of elements of one op beside the classes of others."""
     here = classed(key)
     others = {
         "next call": key.at(call=key.call + 1),

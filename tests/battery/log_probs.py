@@ -94,8 +94,8 @@ def beta_bound(small: float, mirrored: bool, a: float, b: float, truth: Any) -> 
 
 
 def log_bessel(order: int, argument: float) -> Any:
-    """log I_order(argument) by its series, whose terms are those of a bell. Where the bell is wide its sum is that of
-    a third of a deviation apart, to 50 digits (Poisson's summation formula)."""
+    """log I_order(argument) by its series, whose terms make a bell. Where the bell is wide, the sum of terms a third
+    of a deviation apart is the same to 50 digits (Poisson's summation formula)."""
     half, root = mpf(argument) / 2, mpmath.sqrt(mpf(order) ** 2 + mpf(argument) ** 2)
     if argument == 0:
         return mpf(0) if order == 0 else -mpmath.inf

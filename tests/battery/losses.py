@@ -91,7 +91,7 @@ FAMILIES: dict[str, Callable[..., Any]] = {
 
 
 def promised(family: str, truth: float, room: int, mean: float) -> tuple[float, Callable[[float], float]]:
-    """The error of a loss in float32, and that of a slope."""
+    """The error of a loss in float32, and the error of a slope."""
     loss: float
     slope: Callable[[float], float]
     if family == "beta-binomial":

@@ -50,7 +50,7 @@ class Tally:
         bits = (words[:, None] >> np.arange(32, dtype=np.uint32) & 1).astype(np.float32)
         self.words += len(words)
         self.bits += bits.sum(0, dtype=np.float64).astype(np.int64)
-        # How often bit i of one and bit j of the next differ: from their counts and that of both.
+        # How often bit i of one and bit j of the next differ: from their counts and the count of both.
         first, second = bits[:-1:2], bits[1::2]
         both = (first.T @ second).astype(np.float64)
         self.pairs += (first.sum(0)[:, None] + second.sum(0)[None] - 2 * both).astype(np.int64)

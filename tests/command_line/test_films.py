@@ -34,7 +34,7 @@ def test_a_film_of_few_steps_has_them_all():
 @pytest.mark.parametrize("grid", ["cosine", "early", "index"])
 @pytest.mark.parametrize("steps", [10, 20, 100])
 def test_a_film_shows_the_image_emerge_whatever_the_grid(tmp_path, grid, steps):
-    """A bright square in the dark, of 8 bits, whose states are those of a perfect network."""
+    """A bright square in the dark, of 8 bits, whose states a perfect network makes."""
     image = np.zeros((1, 28, 28), np.uint8)
     image[:, 8:20, 8:20] = 200
     schedule = fb.Schedule.cosine(1000)

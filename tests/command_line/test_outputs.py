@@ -62,7 +62,7 @@ def test_a_pipe_is_written_to(tmp_path):
 
 
 def test_a_device_is_written_to(tmp_path):
-    node, full = tmp_path / "null", tmp_path / "full"  # not those of /dev, which a failure would replace
+    node, full = tmp_path / "null", tmp_path / "full"  # not the files in /dev, which a failure would replace
     try:
         for path, minor in ((node, 3), (full, 7)):
             os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, minor))

@@ -129,7 +129,7 @@ def test_the_loss_curve_has_a_panel_of_bits_where_the_log_has_them(figures, tmp_
 
 @pytest.mark.parametrize(("constant", "where"), [(3.0755, "above"), (-9.0, "below"), (1.2, "")])
 def test_the_loss_curve_fills_its_axis_wherever_the_loss_without_a_network_lies(figures, tmp_path, constant, where):
-    steps = range(50, 1201, 50)  # such as those of digits: 2.05, 1.37, 1.23, ... 1.14
+    steps = range(50, 1201, 50)  # losses such as digits has: 2.05, 1.37, 1.23, ... 1.14
     records = [{"step": step, "loss": 1.14 + 0.9 * (50 / step) ** 2 + 0.2 * np.exp(-step / 300)} for step in steps]
     judged = {"step": 1200, "held_out_loss": 1.18, "constant_loss": constant}
     charts.loss_curve([*records, judged], tmp_path / "loss.png")

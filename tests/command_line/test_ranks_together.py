@@ -83,7 +83,7 @@ def test_every_command_does_what_one_process_does(place):
 
 
 def files_of(place, name):
-    """The samples and their pictures whose name, or that of their folder, begins with this one."""
+    """The samples and their pictures whose name, or whose folder's name, begins with this one."""
     kinds = (".npz", ".png", ".gif")
     found = [path for path in place.rglob("*") if path.suffix in kinds and path.name != "loss.png"]
     return [path for path in found if path.relative_to(place).parts[0].startswith(name)]

@@ -18,7 +18,7 @@ class Finding(Exception):
 
 
 def contents_of(name: str) -> list[bytes]:
-    """The contents that a reader's search begins with: right ones, and those of its file in corpus/, a line each."""
+    """The contents that a reader's search begins with: right ones, and the lines of its file in corpus/."""
     file = CORPUS / f"{name}.txt"
     kept = file.read_text().split() if file.exists() else []
     return [*READERS[name].seeds(), *map(base64.b64decode, kept)]

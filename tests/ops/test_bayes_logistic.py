@@ -185,7 +185,7 @@ def test_kinds_of_arrays_keys_and_splits(backend):
 
 
 def test_streams_of_its_own():
-    """Its uniform is that of no other draw with the same key: correlations within 6 standard errors."""
+    """No other draw with the same key has its uniform: correlations within 6 standard errors."""
     n = np.full((1, DRAWS), 100)
     births, others = drawn((0.0, 2.0), 0, 0.0, 1.0), [fb.normal(0.0 * n, 1.0, rng=RNG)[0]]
     others += [fb.binomial(n, 0.5, rng=RNG)[0], fb.thin(n, 0.5, max_count=300, rng=RNG).x_t[0]]

@@ -131,7 +131,7 @@ def test_upstream_kinds_and_accumulation(backend):
 
 
 def test_gradients_do_not_depend_on_those_before(backend):
-    """The CPU's forward pass foresees the gradient from above by the last ones; the bits are those of the reference."""
+    """The CPU's forward pass foresees the gradient from above by the last ones; the bits are the reference's."""
     logits, births, weight, gain = problem()
     numbers = [0.25, 0.25, 0.25, 0.5, 0.5, 0.0, 0.0, -0.0, -0.0, 0.0, torch.nan, torch.nan, torch.nan]
     steps = [*numbers, torch.linspace(-2, 3, 5), 0.5, 0.5, 0.5]

@@ -24,7 +24,7 @@ LIBRARIES: dict[str, Callable[[Any], Any]] = {"numpy": lambda array: array, "tor
 
 
 def results(lay: Callable[[Any], Any], counts: Any) -> dict[str, Any]:
-    """What every op that takes counts gives. lay: NumPy arrays as those of a library."""
+    """What every op that takes counts gives. lay: makes arrays of a library of NumPy arrays."""
     x, half, law = lay(counts), lay(counts // 2), {"family": "beta-binomial", "offset": -0.5, "max_count": 9000}
     head, how = (lay(HEAD), lay(HEAD)), {"rng": RNG, "max_count": 9000}
     steps = {

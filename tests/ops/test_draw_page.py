@@ -1,4 +1,4 @@
-"""Tables and functions of docs/draw.md beside those of the reference, to the bit: draws show little of a last digit."""
+"""Tables and functions of docs/draw.md beside the reference's, to the bit: draws show little of a last digit."""
 
 import numpy as np
 import pytest

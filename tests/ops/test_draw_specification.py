@@ -33,7 +33,7 @@ def test_a_probability_alone_has_the_float64_complement():
 
 
 def test_a_table_draw_where_the_first_bits_do_not_decide():
-    """Elements whose first 16 bits are those of a threshold, so that the refinement decides: about one in 500."""
+    """Elements whose first 16 bits equal a threshold's, so that the refinement decides: about one in 500."""
     key, tops = fb.Philox(3), [{c >> 32 for c in specified_counts.thresholds(n, 0.5, 0.5)} for n in (240, 15)]
     close = []
     for _, place, at in elements((1, 20_000), key):

@@ -1,7 +1,7 @@
 """Arrays of another library on a device, as CuPy's are: a module that is made up here has the same entry points.
 
 Its arrays say that they lie in memory that a GPU shares with the host, so that torch reads them without a GPU, by the
-same calls of DLPack as others. tests/support/device_worker.py has those of a device that pretends to be one.
+same calls of DLPack as others. tests/support/device_worker.py has the tests of a device that pretends to be a GPU.
 """
 
 import sys

@@ -1,6 +1,6 @@
 """fb.gamma_log_prob, beta_log_prob and negative_binomial_log_prob: against 60 digits, scipy and autograd; ends; errors.
 
-Those of the binomial laws are in test_binomial_element.py and test_beta_binomial_log_prob.py.
+The tests of the binomial laws are in test_binomial_element.py and test_beta_binomial_log_prob.py.
 """
 
 import mpmath

@@ -72,7 +72,7 @@ def test_batch_split_and_keys():
         assert np.array_equal(np.concatenate(made), whole)
     assert np.array_equal(fb.multinomial(count, probs, rng=RNG.tensor()), whole)
     assert not np.array_equal(fb.multinomial(count, probs, rng=RNG.at(call=6)), whole)
-    # One count alone is one sample, whatever the number of categories: its draws are not those of other samples.
+    # One count alone is one sample, whatever the number of categories: its draws differ from other samples' draws.
     alone = [fb.multinomial(10**9, np.ones(8), rng=fb.Philox(1, at)) for at in range(4)]
     assert np.array_equal(fb.multinomial(np.full(4, 10**9), np.ones(8), rng=fb.Philox(1)), alone)
     assert len({int(each) for each in np.ravel(alone)}) == 32

@@ -65,7 +65,7 @@ def test_law(head, q):
 
 
 def test_the_step_of_all_time_left_has_the_law_of_the_loss():
-    """-log Pr(births) by fb.posterior_loss is that of the law which the draws were compared with."""
+    """-log Pr(births) by fb.posterior_loss belongs to the law with which the draws were compared."""
     for o_1, o_2, offset in HEADS:
         arrays = [np.full((256, 1), each, np.float32) for each in (o_1, o_2)]
         x_t, births = np.zeros((256, 1), np.uint8), np.arange(256)[:, None]

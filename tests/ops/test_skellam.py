@@ -29,7 +29,7 @@ def test_it_is_the_difference_of_poisson_draws(backend):
     first, second = (poisson(rate, key_of(RNG, "SKELLAM", at)) for at, rate in enumerate(rates))
     assert np.array_equal(fb.skellam(*rates, rng=RNG), first - second)
     same = fb.skellam(np.full((1, 4000), 50.0), 50.0, rng=RNG)[0], fb.poisson(np.full((1, 4000), 50.0), rng=RNG)[0]
-    assert abs(np.corrcoef(*same)[0, 1]) < 0.08  # not that of fb.poisson by the key itself
+    assert abs(np.corrcoef(*same)[0, 1]) < 0.08  # unlike fb.poisson's by the key itself
 
 
 def test_batch_split_keys_and_kinds(backend):

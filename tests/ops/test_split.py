@@ -85,7 +85,7 @@ def test_batch_split_and_keys(b):
         assert all(map(np.array_equal, np.concatenate(made, 1), whole))
     assert all(map(np.array_equal, fb.split(counts, 3, b, rng=RNG.tensor()), whole))
     assert not np.array_equal(fb.split(counts, 3, b, rng=RNG.at(call=6))[0], whole[0])
-    # No draw is that of another part, nor that of fb.binomial by the key itself.
+    # No draw follows another part's, nor fb.binomial's by the key itself.
     same = fb.split(np.full((1, 4000), 60), 4, rng=RNG)
     made = np.corrcoef([*(part[0] for part in same), fb.binomial(np.full((1, 4000), 60), 0.25, rng=RNG)[0]])
     expected = np.full((4, 4), -1 / 3)

@@ -46,7 +46,7 @@ def test_uniform_numbers_leap_and_thin_as_one_number():
 
 
 def test_the_births_of_each_gain():
-    """y of the portable softplus, written out; the draws are those of births=y."""
+    """y of the portable softplus, written out; the draws are the same as with births=y."""
     made = steps()
     how = {"births": Y, "rng": KEY, "max_count": 220}
     same(made["gain"], fb.bridge_step(X, step=0.4, attrition=0.1, **how))
@@ -172,7 +172,7 @@ def others(x, logits, gain, most, key):
 @pytest.mark.parametrize("step", [bridge, pytest.param(others, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("dtype", [torch.uint8, pytest.param(torch.int32, marks=pytest.mark.slow)])
 def test_compiled(step, dtype):
-    """Where no value may be looked at, so that the largest max_count is that of the dtype."""
+    """Where no value may be looked at, so that the largest max_count is the largest of the dtype."""
     torch._dynamo.reset()
     tensors = torch.from_numpy(X).to(dtype), *map(torch.from_numpy, (LOGITS, GAIN, MOST)), KEY.tensor()
     compiled = torch.compile(step, fullgraph=True, dynamic=True, backend="aot_eager")
@@ -201,7 +201,7 @@ ERRORS = {
     ),
     "bridge_step: logits: must be finite": lambda: fb.bridge_step(X, np.inf * LOGITS, 0.5, gain=FULL, **ROWS),
     "tau_leap_step: logits: must be finite": lambda: fb.tau_leap_step(X, np.inf * LOGITS, P, **ROWS),
-    "logits: shape must be that of x_t": lambda: fb.bridge_step(X, LOGITS[:2], 0.5, gain=FULL, **ROWS),
+    "logits: must have the shape of x_t": lambda: fb.bridge_step(X, LOGITS[:2], 0.5, gain=FULL, **ROWS),
     "logits: dtype must be one of": lambda: fb.bridge_step(X, X, 0.5, gain=FULL, **ROWS),
     "logits: exactly one of logits and births": lambda: fb.bridge_step(X, LOGITS, 0.5, births=Y, gain=FULL, **ROWS),
     "step: must be in [0, 1]": lambda: fb.bridge_step(X, LOGITS, 2 * P + 1, gain=FULL, **ROWS),

@@ -56,7 +56,7 @@ def test_small_entries_are_kept_apart(few):
     assert (process.bridge(np.array([1]), np.array([2]), 0.3, 0.7) == bridge).all()
     process.transition_matrix(0.7)
     assert len(small) == 3 and made == [0.7]
-    walk = fb.Ehrenfest(SIZE - 1)  # whose matrices are as exact as those of small entries
+    walk = fb.Ehrenfest(SIZE - 1)  # whose matrices are as exact as matrices of small entries
     made = counted(walk)
     walk.transition_matrix(0.7)
     walk.log_prob(np.array([1]), np.array([2]), 0.7)

@@ -211,13 +211,13 @@ ERRORS = {
     "times": (
         lambda: SMALL.sample_forward(X, np.ones((1, 3))),
         ValueError,
-        "Absorbing.sample_forward: t: shape must be (), (1,) or that of the states, (1, 2)",
+        "Absorbing.sample_forward: t: shape must be (), (1,) or the states' shape, (1, 2)",
         "(1, 3)",
     ),
     "times of a law": (
         lambda: SMALL.cdf(X, X, np.ones((2, 2))),
         ValueError,
-        "Absorbing.cdf: t: shape must be (), (1,) or that of the states, (1, 2)",
+        "Absorbing.cdf: t: shape must be (), (1,) or the states' shape, (1, 2)",
         "(2, 2)",
     ),
     "times of a matrix": (

@@ -1,4 +1,4 @@
-"""The examples of docstrings give what they say. Those of the ops are run by test_documentation.py."""
+"""The examples of docstrings give what they say. The examples of the ops are run by test_documentation.py."""
 
 import doctest
 import importlib

@@ -25,7 +25,7 @@ OTHERS = (
 
 
 def public_names():
-    """fastblackout's functions and classes, and those of its modules."""
+    """The functions and classes of fastblackout and of its modules."""
     names = [f"fastblackout.{name}" for name in (*fb.__all__, *OTHERS)]
     for module in MODULES:
         if module != "jax" or importlib.util.find_spec("jax"):

@@ -14,8 +14,8 @@ take hours, download, or run this test again:
 - Before `fastblackout train ... --resume` the run's last checkpoint is taken away, since a run that the commands above
   it have finished has nothing to go on with; the run must then end in the bytes of that checkpoint.
 - `torchrun` starts one process in the place of all; its own options must exist.
-- `pip install` installs nothing. The extra must be in pyproject.toml, its requirements installed as far as they are
-  those of the tests, and in the versions it asks for; another package must be one that fastblackout imports.
+- `pip install` installs nothing. The extra must be in pyproject.toml, its requirements installed as far as the tests
+  require them too, and in the versions it asks for; another package must be one that fastblackout imports.
 - `pytest` runs one test file instead of all, and `pytest benchmarks/` one case.
 - data/ holds small files in the format of MNIST, so that --download finds nothing missing.
 """

@@ -1,4 +1,4 @@
-"""The predictions for a GPU in docs/performance.md are those of the kernels that are built."""
+"""The predictions for a GPU in docs/performance.md are made of the kernels that are built."""
 
 import re
 import types

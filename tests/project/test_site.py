@@ -31,7 +31,7 @@ def documented():
 
 
 def public():
-    """Every public name. That of a module stands for the names in it."""
+    """Every public name. The name of a module stands for the names in it."""
     for module in (fb, *(importlib.import_module(f"fastblackout.{name}") for name in MODULES)):
         for name in module.__all__:
             if not name.startswith("__") and not hasattr(value := getattr(module, name), "__path__"):

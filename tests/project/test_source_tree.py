@@ -1,4 +1,4 @@
-"""Python started in a clone takes the package from it; the compiled modules are then those of the installed package."""
+"""Python started in a clone takes the package from it; the compiled modules are then the installed package's."""
 
 import importlib.util
 import json

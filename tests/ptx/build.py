@@ -16,7 +16,7 @@ from typing import NamedTuple
 from .parse import parse
 from .write import Entry, write
 
-# Signed integers wrap, as those of a GPU do; products and sums are rounded one by one. -Og compiles twice as fast as
+# Signed integers wrap, as on a GPU; products and sums are rounded one by one. -Og compiles twice as fast as
 # -O1.
 _FLAGS = (
     "-std=c++17 -Og -fPIC -shared -fvisibility=hidden -ffp-contract=off -fwrapv -fno-strict-aliasing "
@@ -27,7 +27,7 @@ _HERE = Path(__file__).parent
 
 
 class Settings(ctypes.Structure):
-    """Those of arithmetic.h."""
+    """The settings of arithmetic.h."""
 
     _fields_ = [("approximations", ctypes.c_int32), ("poison", ctypes.c_uint64), ("races", ctypes.c_void_p)]
 

@@ -136,8 +136,8 @@ def _pair(opcode: str, patterns: list[int]) -> int:
 
 
 def computed(opcode: str, patterns: list[int]):
-    """The bits of a result, of those of the sources; None where the ISA leaves it open, of an approximation the
-    (lowest, highest)."""
+    """The bits of a result, from the bits of the sources. None where the ISA leaves them open, and (lowest, highest)
+    of an approximation."""
     if "x2" in opcode:
         return _pair(opcode, patterns)
     family, *parts = opcode.split(".")

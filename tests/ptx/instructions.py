@@ -1,7 +1,7 @@
 """The instructions that are known, and what each means: the one table of this package, from the PTX ISA.
 
 A row has an opcode, whose alternatives are in braces, the types of its operands, destinations first, and its meaning
-in C++: an expression of the sources a, b, c, d. Types are those of the opcode's last suffixes:
+in C++: an expression of the sources a, b, c, d. The opcode's last suffixes are the types:
 
     T    the last suffix as a number, a float of .f32; a NaN that is computed becomes the canonical one
     B    its bits, which nothing changes
@@ -15,7 +15,7 @@ in C++: an expression of the sources a, b, c, d. Types are those of the opcode's
 or u32 and pred as they are. $1 is the first suffix, $2 the second, $-2 the last but one; SPACE is the state space, t
 the thread, LINE the line of the instruction and the order in memory that its suffixes tell, and AT what threads that
 wait for one another must have in common. State spaces and .v2 or .v4 are left out in the opcodes of ld, st, atom
-and red here. A suffix .ftz flushes the float32s that are read and made. The functions are those of runtime.h.
+and red here. A suffix .ftz flushes the float32s that are read and made. The functions are in runtime.h.
 """
 
 from __future__ import annotations

@@ -239,7 +239,7 @@ class _Parser:
         module.functions[function.name] = function
 
     def block(self, function: Function, names: dict[str, str]) -> None:
-        """Up to its closing brace; names: what those of outer blocks have become."""
+        """Up to its closing brace; names: what the names of outer blocks have become."""
         names = dict(names)
         while not self.taken("}"):
             word = self.see()

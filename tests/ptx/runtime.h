@@ -14,7 +14,7 @@
 
 namespace ptx {
 
-// Memory. A generic address is the host's, and so are those of all state spaces but .shared: there it is the distance from
+// Memory. A generic address is the host's, as in every state space but .shared: there an address is the distance from
 // where the block's memory begins.
 
 inline uint64_t shared_window(const Thread& t) { return reinterpret_cast<uint64_t>(t.machine.shared); }
@@ -32,7 +32,7 @@ inline bool in_local(const Thread& t, uint64_t at, uint64_t size) {
 inline bool in_parameters(const Thread& t, uint64_t at, uint64_t size) {
   for (int i = 0; t.sizes[i] != 0; ++i)
     if (within(at, size, reinterpret_cast<uint64_t>(t.parameters[i]), t.sizes[i])) return true;
-  return in_local(t, at, size);  // those of a call
+  return in_local(t, at, size);  // the arguments of a call
 }
 
 // Whether memory may not be read or written, as AddressSanitizer knows where it is preloaded: it keeps a byte for each 8 bytes,
@@ -192,7 +192,7 @@ inline Two<uint32_t> shuffled(const Thread& t, simt::Place at, Two<int> (*lane_f
   return {static_cast<uint32_t>(there ? got : t.poison), from.second};
 }
 
-// The sum, or the like, of the values of a mask's lanes: of each and those before it, then for all that of the last.
+// The sum, or the like, of the values of a mask's lanes: of each and the lanes before it, then the last lane's for all.
 template <class T>
 inline T reduced(const Thread& t, simt::Place at, T (*then)(T, T, T), T a, uint32_t mask) {
   int lanes[32], count = 0, rank = 0;

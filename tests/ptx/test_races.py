@@ -14,7 +14,7 @@ from ptx.harness import HEADER, ROOT, library, run
 _simt = pytest.importorskip("fastblackout._simt", reason="fastblackout._simt is not built")
 
 # %r0: the thread; %r1: the block; %p1: the first thread, %p2: the second; %p3: the first block, %p4: not.
-# %rd0: global memory; %r2: shared memory at the thread's own 4 bytes, %r3: at those of thread ^ 1, %r4: of thread ^ 32
+# %rd0: global memory; %r2: shared memory at the thread's own 4 bytes, %r3: at thread ^ 1's, %r4: at thread ^ 32's
 START = """.reg .pred %p<9>; .reg .b32 %r<30>; .reg .b64 %rd<9>; .shared .align 16 .b8 s[256];
 ld.param.u64 %rd0, [p0]; mov.u32 %r0, %tid.x; mov.u32 %r1, %ctaid.x;
 setp.eq.u32 %p1, %r0, 0; setp.eq.u32 %p2, %r0, 1; setp.eq.u32 %p3, %r1, 0; setp.ne.u32 %p4, %r1, 0;
@@ -73,7 +73,7 @@ CASES = {
     "lanes that are left out and do nothing": Case(
         LANES + "xor.b32 %r3, %r2, 16; @!%p5 bra $end; " + exchange("bar.warp.sync %r7;") + "$end:"
     ),
-    "barriers of two masks, of which one lane is in both": Case(
+    "barriers of two masks, with one lane in both": Case(
         """setp.eq.u32 %p6, %r0, 2; @%p6 st.global.u32 [%rd0], 1; @!%p2 bar.warp.sync 5;
         @%p1 ld.global.u32 %r5, [%rd0]; @!%p6 bar.warp.sync 3;""", threads=3
     ),

@@ -41,7 +41,7 @@ def test_reductions_of_a_warp(threads, mask):
             assert all(seen[i] == 7 for i in range(first, min(first + 32, threads)) if i not in lanes)
 
 
-# Rows of 16 bytes, that of lane i at 16 (5 i + 3 modulo 32) in %r8; in %r7 the i-th place.
+# Rows of 16 bytes, the row of lane i at 16 (5 i + 3 modulo 32) in %r8; in %r7 the i-th place.
 ROWS = """.shared .align 16 .b8 s[512]; mov.u32 %r9, s; mul.lo.u32 %r8, %r0, 5; add.u32 %r8, %r8, 3;
     and.b32 %r8, %r8, 31; shl.b32 %r8, %r8, 4; add.u32 %r8, %r9, %r8; shl.b32 %r7, %r0, 4; add.u32 %r7, %r9, %r7;
     shl.b32 %r1, %r0, 2; add.u32 %r2, %r1, 1; add.u32 %r3, %r1, 2; add.u32 %r4, %r1, 3;"""

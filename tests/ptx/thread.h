@@ -10,7 +10,7 @@
 
 namespace ptx {
 
-// A variable in memory of a thread's own: one of a list of those of its function and of the functions that called it.
+// A variable in memory of a thread's own: one of a list of variables of its function and its callers.
 struct Local {
   const Local* next;
   uint64_t begin, size;

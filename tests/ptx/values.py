@@ -50,7 +50,7 @@ def c_type(kind: str) -> str:
 
 
 class Operands:
-    """Those of a function. They remember which registers they met, and of which variables an address was taken."""
+    """The operands of a function. They remember the registers that they met, and variables whose address was taken."""
 
     def __init__(self, module: Module, function: Function, functions: dict[str, str], shared: dict[str, int]) -> None:
         self.module, self.function, self.functions, self.shared = module, function, functions, shared

@@ -181,7 +181,7 @@ def library_calls(
 
 
 def all_forms(op: Any, right: dict[str, Any], forms: dict[str, Forms], number: int) -> Ends:
-    """How the calls end in which one argument has another form, and `number` of those in which several have."""
+    """How the calls end in which one argument has another form, and `number` of the calls in which several have."""
 
     def run(case: dict[str, str]) -> str:
         return ends(op, arguments_of(right, case, forms))

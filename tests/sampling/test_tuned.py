@@ -108,8 +108,8 @@ def early(steps):
 
 @pytest.mark.parametrize("searched", [2, 5, 20])
 def test_between_the_searched_numbers_times_follow_those_of_the_nearest(searched):
-    """A model whose tuned times are those of the grid early has these for every number of steps, but for rounding to
-    whole times; where they lie lower in logit p by 1, they do so for every number."""
+    """A model whose tuned times are the times of the grid early has these for every number of steps, but for rounding
+    to whole times; where they lie lower in logit p by 1, they do so for every number."""
     for steps in (n for n in (1, 2, 3, 7, 10, 30) if searched / 3 <= n <= 3 * searched):
         found = tuned_at({searched: early(searched)}, steps, LONG, 255)
         wanted = LONG.grid(steps, "early", 255)
@@ -145,7 +145,7 @@ def test_the_usual_number_of_steps_is_the_fewest_that_is_nearly_the_best():
 
 
 def test_times_that_were_not_searched_serve_the_numbers_between_them():
-    """Without a number of steps the grid is then that of an untuned model."""
+    """Without a number of steps the grid is then the grid of an untuned model."""
     rule = {2: TWO._replace(distance=None), 5: FIVE._replace(distance=None)}
     assert tuned_at(rule, 4, SCHEDULE, 255).times != tuple(SCHEDULE.grid(4, "early", 255))
     assert tuned_at(rule, 1, SCHEDULE, 255) is tuned_at(rule, 6, SCHEDULE, 255) is None

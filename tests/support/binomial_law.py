@@ -11,7 +11,7 @@ from fastblackout.reference.draw import TWO_48, thresholds
 
 TV_PROMISED = 4e-13  # docs/derivations.md
 # Measured over these 500 values of p and all counts 0..255: worst total variation 8.2e-14, at n = 240, p = 0.403; 3
-# to 6 s on one core. Of 1.5e8 values of p, those of WORST are among the worst, at n = 240: 1.07e-13.
+# to 6 s on one core. Of 1.5e8 values of p, the values of WORST are among the worst, at n = 240: 1.07e-13.
 TV_MEASURED_BELOW = 1.1e-13
 WORST = np.array([0.4960934594818551, 0.493003781970092, 0.40239785313953685])
 

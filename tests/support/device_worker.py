@@ -1,4 +1,4 @@
-"""Runs everything that takes a GPU's tensors on those of pretend_cuda.py; started by test_simt_device.py.
+"""Runs everything that takes a GPU's tensors on the tensors of pretend_cuda.py; started by test_simt_device.py.
 
 A process of its own, as what pretends stays on. Prints one JSON line: {case: how it failed, "" where it did not}.
 """

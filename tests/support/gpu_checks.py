@@ -1,7 +1,7 @@
 """Checks of a GPU backend beyond the product: CUDA graphs, flags, parts of a batch, streams, processes, fb.sample.
 
-gpu_torch_checks.py has those of torch.compile. test_gpu.py runs them on the card, test_gpu_script.py on the CPU, where
-a backend is "cpu" or Triton's interpreter.
+gpu_torch_checks.py has the checks of torch.compile. test_gpu.py runs them on the card, test_gpu_script.py on the CPU,
+where a backend is "cpu" or Triton's interpreter.
 """
 
 from __future__ import annotations

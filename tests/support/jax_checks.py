@@ -1,7 +1,7 @@
 """Checks of fastblackout.jax, run by tests/ops/test_jax.py in a process of its own: JAX's threads forbid later forks.
 
 The kernels are called by XLA's foreign function interface or, with the argument "callback", by jax.pure_callback; with
-"simt" they are those of a GPU, in the SIMT shim, with "gpu" on one. Prints, as JSON, what each check raised, of here,
+"simt" they are a GPU's, in the SIMT shim, with "gpu" on one. Prints, as JSON, what each check raised, of here,
 of jax_way_checks.py and of jax_device_checks.py: "" where it passed.
 """
 

@@ -28,7 +28,7 @@ def on_simt():
 
 
 def check_device_calls():
-    """They are called, and their bits are those of the CPU's kernels."""
+    """They are called, and their bits are the bits of the CPU's kernels."""
     wide = jnp.linspace(-9, 9, 20 * 1024 + 1)[None]
     masked = lambda x, _: fbj.thin(KEY, x.astype(int) - 9, 0.3, max_count=246, center=3, mask=x > 9)  # noqa: E731
     loss = lambda *_: fbj.birth_loss(wide, jnp.ones_like(wide), jnp.int16([2]), gain=jnp.uint8(7))  # noqa: E731

@@ -218,7 +218,7 @@ def check_errors_of_numbers():
         "thin: rng: first_sample + samples must be at most 2^32": lambda n: fbj.thin(fb.Philox(1, 2**32 - 3), X, n / 2),
         "thin: alive: shape must be": lambda n: fbj.thin(KEY, X, n * jnp.ones(3)),
         "thin: alive: must be in [0, 1], got 7": lambda n: fbj.thin(KEY, X, 7.0),
-        "bridge_step: births: shape must be": lambda n: fbj.bridge_step(KEY, X, births=n * jnp.ones((4, 3)), step=0.5),
+        "bridge_step: births: must have": lambda n: fbj.bridge_step(KEY, X, births=n * jnp.ones((4, 3)), step=0.5),
         "thin: outputs: must be some of": lambda n: fbj.thin(KEY, X, n / 2, outputs=("births", "x_s")),
         "bridge_step: rounding: must be one of": lambda n: fbj.bridge_step(KEY, X, **few, rounding="up", gain=n),
     }

@@ -92,7 +92,7 @@ def capture(graph: Graph, **_: Any) -> Iterator[None]:
 
 
 def again(call: Any, out: Any) -> None:
-    """Puts into a graph that `call` writes its results where those of its first run, `out`, are."""
+    """Puts into a graph that `call` writes its results where the results of its first run, `out`, are."""
 
     def replay() -> None:
         for old, new in zip(tree_leaves(out), tree_leaves(call()), strict=True):
@@ -203,7 +203,7 @@ def grouped(group: Any) -> Any:
 
 
 class Device(TorchFunctionMode):
-    """Makes tensors on the device where a function is asked to, or copies those of the host to it."""
+    """Makes tensors on the device where a function is asked to, or copies the host's tensors to it."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
@@ -226,7 +226,7 @@ class Device(TorchFunctionMode):
 
 
 def start() -> None:
-    """Turns it on; the kernels are those of fastblackout._simt."""
+    """Turns it on; the kernels come from fastblackout._simt."""
     from fastblackout import _simt
     from fastblackout.backends import available
     from fastblackout.call import torch_registry

@@ -205,7 +205,7 @@ def _expected(op: str, number: int, case: dict[str, Any], a: Arguments) -> dict[
 
 def _interpret_in_blocks(shape: Sequence[int], number: int) -> None:
     """Triton's interpreter takes a sample at once where that is not too large, as its time goes by the programs; in one
-    case of 7 (so that in the full product all values meet it) in up to 8 blocks, not smaller than those of a GPU."""
+    case of 7 (so that in the full product all values meet it) in up to 8 blocks, not smaller than a GPU's."""
     importlib.import_module("fastblackout.backends.triton")  # which finds the kernels
     launch = importlib.import_module("fastblackout.kernels.launch")
     launch.INTERPRETED_BLOCK = max(math.prod(shape[1:]) // 8, 1) if number % 7 == 0 else 32768

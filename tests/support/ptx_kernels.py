@@ -47,7 +47,7 @@ def nvcc() -> tuple[str, str]:
 
 
 def needs_nvcc() -> list[pytest.MarkDecorator]:
-    """The marks of tests that need nvcc, of which one release blocks."""
+    """The marks of tests that need nvcc; one release of it makes a failure count."""
     try:
         release, why_not = nvcc()[1], ""
     except LookupError as error:
@@ -70,7 +70,7 @@ def _sources_hash() -> str:
 
 @functools.cache
 def ptx_of(source: str, architecture: str, fmad: bool = False, lines: bool = True) -> str:
-    """fmad: with products and sums fused, which the package's flags forbid; lines: with those of the source."""
+    """fmad: with products and sums fused, which the package's flags forbid; lines: with the lines of the source."""
     name = hashlib.sha256(f"{_sources_hash()} {source} {architecture} {fmad} {lines}".encode()).hexdigest()[:32]
     path = CACHE / f"{source}-{name}.ptx"
     if not path.exists():

@@ -125,7 +125,7 @@ def calls(library: Any, shape: tuple[int, ...] = (2, 3)) -> dict[str, tuple[Any,
     }
 
 
-# Numbers of these differ from element to element, those of the other ops from sample to sample.
+# Numbers of these differ from element to element, numbers of the other ops from sample to sample.
 OF_ELEMENTS = {*DRAWS, "skellam", "binomial_log_prob"}
 Variant = tuple[Callable[[Any], dict[str, Any]], Any]
 

@@ -180,7 +180,7 @@ class Paths:
     """Instructions a thread issues on its usual way through a kernel: of all ways the longest of those with the fewest
     calls and loops of None trips, which are the rare cases. Where the dtype decides, that is the dearest dtype; a
     function that cannot be gone around counts with its own usual way. But for the rare cases, no more are issued.
-    Only instructions of which `counts` says yes are counted. shortest: the shortest of those ways, that of a warp which
+    Only instructions of which `counts` says yes are counted. shortest: the shortest of these ways, for a warp that
     leaves to others all it can.
     """
 

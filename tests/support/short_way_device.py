@@ -1,4 +1,4 @@
-"""The short way into the CUDA kernels, with host memory for a device's: the calls go to those of fastblackout._simt."""
+"""The short way into the CUDA kernels, with host memory for a device's: the calls go to fastblackout._simt."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Calls:
 
 @contextlib.contextmanager
 def on_device(monkeypatch: Any, device: Device | None = None) -> Iterator[Calls]:
-    """Within the block, the public ops take tensors for those of a CUDA device, whose memory is the host's."""
+    """Within the block, the public ops take tensors for tensors of a CUDA device, whose memory is the host's."""
     calls, chosen, route = Calls(), select.select, torch_registry.call
 
     def select_there(op: str, backend: str, device: str, elements: int = 0, drawn_by: str = "") -> str:

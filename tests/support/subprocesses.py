@@ -50,7 +50,7 @@ def leave(extra):
 
 def report_of(program, *arguments, folder, environment=None, timeout=None):
     """The JSON in the last line of what a program of this folder prints, run in another folder and in a process of its
-    own. What it says of its progress, and its errors, go where those of the tests go."""
+    own. What it says of its progress, and its errors, go where the output of the tests goes."""
     environment = {**(os.environ if environment is None else environment), "PYTHONPATH": BOTH}
     command = [sys.executable, "-m", f"support.{program}", *arguments]
     done = subprocess.run(

@@ -90,7 +90,7 @@ def _with_element(self: tl.block_type, element: tl.dtype) -> tl.block_type:
 
 
 def _to_ir(to_ir: Callable[..., Any]) -> Callable[..., Any]:
-    """The interpreter's types are those of the language."""
+    """The interpreter takes the types of the language."""
     return lambda self, builder: to_ir(self, builder) if self.element_ty.is_ptr() else self
 
 

@@ -115,7 +115,7 @@ TINY |= {"held_out_every": 0, "sample_every": 0, "checkpoint_every": 100, "learn
 
 @pytest.mark.parametrize("family", [pytest.param("categorical", marks=pytest.mark.slow), "bayes-categorical"])
 def test_digits_from_training_to_samples_and_bits(family, tmp_path):
-    """Samples are of the set's counts, and the bound of their law is below that of no knowledge, log2 17."""
+    """Samples are of the set's counts, and the bound of their law is below log2 17, the bound of no knowledge."""
     config = preset("digits", **TINY, head=family, steps=40)
     assert (config.weight, config.schedule) == ("uniform", "cosine")
     data = load("digits")

@@ -129,7 +129,7 @@ def test_a_network_is_one_graph(kind):
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_compiled_training_goes_on_from_one_that_is_not(array, tmp_path, counter, precision):
-    """And its checkpoints are those of any other."""
+    """And its checkpoints are like any other's."""
     data, run = load("array", array), tmp_path / "run"
     config = {**TINY, "conditional": True, "held_out_every": 0, "sample_every": 0, "checkpoint_every": 1, "keep": 9}
     train(data, run, TrainConfig(**config), progress=False)

@@ -178,7 +178,7 @@ class Scaled(torch.nn.Module):
 
 
 def test_its_likelihood_bound_is_that_of_the_mean_of_its_draws():
-    """Where the noise changes nothing: that of a beta-binomial head whose first output is twice as large."""
+    """Where the noise changes nothing: the bound of a beta-binomial head whose first output is twice as large."""
     x_0 = torch.from_numpy(np.random.default_rng(1).integers(0, 41, (6, 1, 4, 4)))
     how = {"rng": RNG, "steps": 3, "draws": 4, "repeats": 2}
     model = implicit(Scaled(0.3))

@@ -179,7 +179,7 @@ def test_a_run_learns_resumes_and_samples(data, tmp_path):
 
 @pytest.mark.parametrize("head", by_day(["beta-binomial", "mean", "implicit"], "beta-binomial"))
 def test_a_training_ends_with_times_of_few_steps(data, tmp_path, monkeypatch, head):
-    """Those of Errors.even for the weights that are kept, where it costs at most a twentieth of the training."""
+    """The times of Errors.even for the weights that are kept, where it costs at most a twentieth of the training."""
     monkeypatch.setattr(trainer, "NUMBER", 4)
     options = TINY | {"steps": 20, "checkpoint_every": 20, "held_out_every": 0, "head": head}
     for name, batch in (("long", 128), ("short", 127)):

@@ -56,7 +56,7 @@ class Zero(torch.nn.Module):
 
 
 def test_of_poisson_counts_its_samples_and_its_bound_are_exact(log_mean):
-    """Births of a mean 1 - p, whatever was seen, are those of Poisson counts of mean 1."""
+    """Births of a mean 1 - p, whatever was seen, are the births of Poisson counts of mean 1."""
     model = BlackoutModel(Zero(), SCHEDULE, 30, head=log_mean)
     draw = {"steps": 5, "sampler": "tau-leap", "rng": RNG}
     drawn = fb.sample(model, SCHEDULE, (40, 1, 32, 32), **draw)

@@ -1,4 +1,4 @@
-"""fastblackout.distributions: its draws are the ops', its laws scipy's, its interface that of torch.distributions."""
+"""fastblackout.distributions: its draws are the ops', its laws scipy's, its interface torch.distributions'."""
 
 import doctest
 

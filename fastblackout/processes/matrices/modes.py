@@ -15,9 +15,9 @@ The bound, in the norms of uniformization.py, |f| the largest entry of a column 
     P(t) - sum = P(t - g) (P(g) - F G) + sum over k of (P(t - g) - exp(-l_k (t - g))) f_k g_k
     (P(s) - exp(-l s)) f = integral of P(s - v) (Q f + l f) exp(-l v) dv over v in 0..s     (Duhamel)
 so |P(t) - sum| <= |P(g) - F G| + sum over k of |Q f_k + l_k f_k| min(t - g, 1 / l_k) |g_k|, as |P(s)| = 1. f_0 = 1 and
-l_0 = 0: Q f_0 = 0. The roundings of the residuals, g(2 w + 6) q |f|, w the most rates out of a state, and those of the
-sum, g(r + 12) |f| |g|, are added. Modes below 2^-64 are left out, within r 2^-64. Setting negative entries to 0 only
-helps; dividing a row by its sum adds |sum - 1|, and the roundings r of uniformization.py.
+l_0 = 0: Q f_0 = 0. The roundings of the residuals, g(2 w + 6) q |f|, w the most rates out of a state, and the sum's
+roundings, g(r + 12) |f| |g|, are added. Modes below 2^-64 are left out, within r 2^-64. Setting negative entries to 0
+only helps; dividing a row by its sum adds |sum - 1|, and the roundings r of uniformization.py.
 Sources: Karlin and McGregor, Trans. AMS 85 (1957); Gautschi, SIAM Review 9 (1967), for the direction of recurrences.
 """
 

@@ -113,7 +113,7 @@ class Series:
         start: Matrix | None = None,
         room: Powers | None = None,
     ) -> Matrix:
-        """Writes result[places[b]] = X P(d[b]), X = `start` or I; a bound of each error, that of X not in it.
+        """Writes result[places[b]] = X P(d[b]), X = `start` or I; a bound of each error, without the error of X.
 
         terms: of the times d. room: for powers by products, kept from call to call.
         """

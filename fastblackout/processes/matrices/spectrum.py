@@ -15,7 +15,7 @@ as |exp(t A)| <= exp(m t), |V^-1| <= 1 + h and |V^-1 - V^T| <= h (1 + h); m <= (
 W = V exp(t L / 2) and W W^T add g(S + 16), g as in uniformization.py, and the eigenvalues left out, exp(t l) < 2^-64,
 add 2^-64. An entry of P(t) is one of exp(t A) times D_j / D_i, rounded twice. Setting negative entries to 0 only helps;
 dividing by the row's sum adds the largest |sum - 1|.
-The bound grows with t, as roundings of the eigenvalue 0 do. Where it is no longer good, and modes other than that of 0
+The bound grows with t, as roundings of the eigenvalue 0 do. Where it is no longer good, and all modes but the mode of 0
 are below 2^-64, P(t) is taken as P(g) of the first time g at which they are: P(t) = R P(g) with R a transition matrix,
 so that P(t)[i, j] is between the entries of column j of P(g). What they differ by is added to the bound.
 Source: Duhamel's formula as in Van Loan, SIAM J. Numer. Anal. 14 (1977).

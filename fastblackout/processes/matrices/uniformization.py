@@ -228,6 +228,6 @@ class Uniformization:
 
 
 def _begins(prefix: int, n: int) -> bool:
-    """Whether the bits of n, highest first, begin with those of prefix down to its lowest one."""
+    """Whether the bits of n, highest first, begin with the bits of prefix down to its lowest 1."""
     lowest = (prefix & -prefix).bit_length() - 1
     return n >> lowest == prefix >> lowest

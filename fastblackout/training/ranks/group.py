@@ -37,9 +37,9 @@ class Group(Single):
             dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=_A_STEP)
             atexit.register(dist.destroy_process_group)  # its threads keep the interpreter from ending
         if (dist.get_rank(), dist.get_world_size()) != (place.rank, place.count):
-            raise ValueError(f"ranks: RANK, WORLD_SIZE: must be those of torch's process group, got {place}")
+            raise ValueError(f"ranks: RANK, WORLD_SIZE: must agree with torch's process group, got {place}")
         words = dist.new_group(backend="gloo", timeout=_NEVER)
-        assert isinstance(words, dist.ProcessGroup)  # and not that of a rank which is no member
+        assert isinstance(words, dist.ProcessGroup)  # a rank that is no member would get another object
         self._words = words  # for all that is no gradient
 
     def wait(self) -> None:

@@ -31,7 +31,7 @@ class RankFailed(RuntimeError):
 
 
 def current() -> Single:
-    """The ranks that this process works with: inside `together` those of its launch, else itself alone."""
+    """The ranks that this process works with: inside `together` the ranks of its launch, else itself alone."""
     return _current
 
 

@@ -106,7 +106,7 @@ class Single:
         return list(map(function, items))
 
     def gather(self, parts: Iterable[Any]) -> Iterator[Any]:
-        """On rank 0 its own parts, then those of rank 1 and so on; on the others nothing, once all theirs are sent."""
+        """On rank 0 its own parts, then rank 1's and so on; on the others nothing, once all theirs are sent."""
         return iter(parts)
 
     def device(self, chosen: device) -> device:
@@ -118,5 +118,5 @@ class Single:
         return module
 
     def no_sync(self, replica: nn.Module) -> AbstractContextManager[Any]:
-        """Inside it the gradients of a replica stay the rank's own, to be added to those of the next pass."""
+        """Inside it the gradients of a replica stay the rank's own, to be added to the gradients of the next pass."""
         return nullcontext()

@@ -84,7 +84,7 @@ class Watch:
         threading.Thread(target=self._listen, name="ranks", daemon=True).start()
 
     def begin(self) -> None:
-        """From here on the end of another rank is a failure, and that of this one is one for the others."""
+        """From here on the end of another rank is a failure, and the end of this one is a failure for the others."""
         self.inside = True
         self._send({"kind": "begin"})
 

@@ -32,7 +32,7 @@ AUTHORS: dict[str, Any] = {
 
 
 class Recipe(NamedTuple):
-    """options: those of training/config.py. sample: what to draw samples with. time: how long the training takes, and
+    """options: options of training/config.py. sample: what to draw samples with. time: how long the training takes, and
     how that is known. about: one line on what it is."""
 
     about: str
