@@ -67,7 +67,7 @@ def add_train(parser: Parser) -> None:
     add_json(output)
     output.add_argument("--quiet", action="store_true", help="Show no progress.")
     parser.most_used = _MOST_USED
-    parser.before_help = lambda given: _tell_defaults(parser, given.dataset)
+    parser.before_help = lambda given: _tell_defaults(parser, given.dataset, given.recipe)
     parser.set_defaults(run=_train)
 
 
@@ -83,17 +83,28 @@ def _add(group: argparse._ArgumentGroup, option: Field[Any]) -> None:
         group.add_argument(flag, type=number, metavar=metavar)
 
 
-def _tell_defaults(parser: Parser, dataset: str | None) -> None:
-    """Gives the options of TrainConfig their help: with the defaults of the data set that is named, else of all."""
-    by_data = {name: preset(name) for name in ([dataset] if dataset else PRESETS)}
+def _tell_defaults(parser: Parser, dataset: str | None, recipe: str | None) -> None:
+    """Gives the options of TrainConfig their help: with the defaults of the data set that is named, else of all.
+
+    A recipe that is named beside the data set has its options in place of these.
+    """
+
+    def config(name: str, **given: Any) -> TrainConfig:
+        return preset(name, **options_of(name, recipe if dataset else None, given))
+
+    try:
+        own = config(dataset or "")
+    except ValueError as error:
+        parser.error(str(error).removeprefix("train: "))
+    by_data = {name: config(name) for name in ([dataset] if dataset else PRESETS)}
     if dataset in (None, "array"):
         by_data[_TABLE] = preset("array", **OF_TABLE)
-    by_head = {f"head {head}": preset(dataset or "", head=head) for head in HEADS}
+    by_head = {f"head {head}": config(dataset or "", head=head) for head in HEADS}
     for action in parser._actions:
         if action.dest in HELP:
             named = action.choices is not None and action.metavar == "NAME"
             names = f" NAME is {', '.join(map(str, action.choices or ()))}." if named else ""
-            default = _defaults(action.dest, preset(dataset or ""), by_data, by_head)
+            default = _defaults(action.dest, own, by_data, by_head)
             action.help = f"{HELP[action.dest]}{names}{default and f' Default: {default}.'}"
 
 

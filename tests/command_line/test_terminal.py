@@ -55,7 +55,7 @@ def test_help_fits(monkeypatch, terminal):
 
 def test_help_of_a_named_data_set_has_its_defaults(capsys):
     pages = {}
-    for words in ("", "array", "digits"):
+    for words in ("", "array", "digits", "mnist --recipe best"):
         with pytest.raises(SystemExit) as done:
             cli.main(["train", *words.split(), "--help-all"])
         assert done.value.code == 0
@@ -72,8 +72,13 @@ def test_help_of_a_named_data_set_has_its_defaults(capsys):
         ),
         ("digits", ["for N steps. Default: 4000.", "Adam is X. Default: 0.002.", "half cosine. Default: on."]),
         ("digits", ["Default: beta-binomial.", "Default: uniform; head mean: likelihood; head implicit: energy."]),
+        ("mnist --recipe best", ["for N steps. Default: 16000.", "Adam is X. Default: 0.003.", "Default: cosine; head"]),
     ):
         assert all(each in pages[words] for each in told), (words, told)
+    with pytest.raises(SystemExit) as done:
+        cli.main(["train", "digits", "--recipe", "paper", "--help"])
+    assert done.value.code == 2
+    assert "train: error: recipe: must be best for digits, got paper" in capsys.readouterr().err
 
 
 def test_choices_are_those_that_there_are():
