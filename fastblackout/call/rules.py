@@ -43,10 +43,10 @@ class Rule(NamedTuple):
         end = _FLOAT32_END if self.dtype == "float32" else math.inf
         return -end < number < end and (number > self.low if self.open_low else number >= self.low)
 
-    def refuse(self, op: str, argument: str, value: float) -> NoReturn:
+    def refuse(self, op: str, argument: str, value: float, where: str = "") -> NoReturn:
         bound = "" if self.low == -math.inf else f" and {'above' if self.open_low else 'at least'} {self.low:g}"
         rule = "must be in [0, 1]" if self.unit else f"must be finite{bound}"
-        raise ValueError(f"{op}: {argument}: {rule}, got {value!r}")
+        raise ValueError(f"{op}: {argument}: {rule}, got {value!r}{where}")
 
 
 FINITE = Rule()
@@ -88,7 +88,8 @@ def _checked(op: str, argument: str, value: Any, samples: int, rule: Rule) -> ND
             array = array.astype(rule.dtype)
     right = rule.right(array)
     if not right.all():
-        rule.refuse(op, argument, float(array[~right].flat[0]))
+        sample = int(right.argmin())
+        rule.refuse(op, argument, float(array.flat[sample]), f" at sample {sample}" if array.shape else "")
     if rule.unit and array.shape and array.strides != (0,):
         return np.require(array, np.float64, ("C", "A"))  # NumPy knows arrays at addresses that no double may have
     return np.require(array, rule.dtype, "A")

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 def thin(
     key: jax.Array | Philox, x_0: ArrayLike, alive: ProbLike, *, max_count: Numbers | None = None,
     center: Numbers = 0.0, scale: Numbers = 1.0, mask: Array | None = None,
-    outputs: Sequence[ThinOutput] = ("x_t", "births", "model_input"), input_dtype: FloatDtypeLike = "float32",
-    first_sample: int | jax.Array | None = None, call: int | jax.Array | None = None,
+    outputs: ThinOutput | Sequence[ThinOutput] = ("x_t", "births", "model_input"),
+    input_dtype: FloatDtypeLike = "float32", first_sample: int | jax.Array | None = None,
+    call: int | jax.Array | None = None,
 ) -> ops.Thinned[jax.Array]:  # fmt: skip
     """Thin counts as fb.thin does, with a key of JAX.
 
@@ -50,7 +51,7 @@ def thin(
         As in fb.thin.
     mask : array of bool, optional
         True where elements take part.
-    outputs : sequence of {"x_t", "births", "model_input"}, optional
+    outputs : {"x_t", "births", "model_input"} or a sequence of these, optional
         What to make. What is not named is None in the result.
     input_dtype : dtype, optional
         The dtype of model_input.
@@ -86,7 +87,7 @@ def bridge_step(
     key: jax.Array | Philox, x_t: ArrayLike, logits: ArrayLike | None = None, step: ProbLike | None = None, *,
     births: ArrayLike | None = None, max_count: Numbers | None = None, gain: Numbers = 1.0,
     rounding: Rounding = "stochastic", attrition: ProbLike = 0.0, center: Numbers = 0.0, scale: Numbers = 1.0,
-    mask: Array | None = None, outputs: Sequence[StepOutput] = ("x_s", "model_input"),
+    mask: Array | None = None, outputs: StepOutput | Sequence[StepOutput] = ("x_s", "model_input"),
     input_dtype: FloatDtypeLike = "float32", first_sample: int | jax.Array | None = None,
     call: int | jax.Array | None = None,
 ) -> ops.Stepped[jax.Array]:  # fmt: skip
@@ -116,7 +117,7 @@ def bridge_step(
         They make the next input of the network.
     mask : array of bool, optional
         True where elements take part.
-    outputs : sequence of {"x_s", "model_input"}, optional
+    outputs : {"x_s", "model_input"} or a sequence of these, optional
         What to make. What is not named is None in the result.
     input_dtype : dtype, optional
         The dtype of model_input.
@@ -145,9 +146,9 @@ def bridge_step(
 def tau_leap_step(
     key: jax.Array | Philox, x_t: ArrayLike, logits: ArrayLike | None = None, step: ProbLike | None = None, *,
     births: ArrayLike | None = None, max_count: Numbers | None = None, gain: Numbers = 1.0, center: Numbers = 0.0,
-    scale: Numbers = 1.0, mask: Array | None = None, outputs: Sequence[StepOutput] = ("x_s", "model_input"),
-    input_dtype: FloatDtypeLike = "float32", first_sample: int | jax.Array | None = None,
-    call: int | jax.Array | None = None,
+    scale: Numbers = 1.0, mask: Array | None = None,
+    outputs: StepOutput | Sequence[StepOutput] = ("x_s", "model_input"), input_dtype: FloatDtypeLike = "float32",
+    first_sample: int | jax.Array | None = None, call: int | jax.Array | None = None,
 ) -> ops.Leaped[jax.Array]:  # fmt: skip
     """Make one reverse step by tau-leaping as fb.tau_leap_step does, with a key of JAX.
 
@@ -171,7 +172,7 @@ def tau_leap_step(
         They make the next input of the network.
     mask : array of bool, optional
         True where elements take part.
-    outputs : sequence of {"x_s", "model_input"}, optional
+    outputs : {"x_s", "model_input"} or a sequence of these, optional
         What to make. What is not named is None in the result.
     input_dtype : dtype, optional
         The dtype of model_input.

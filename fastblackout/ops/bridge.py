@@ -74,7 +74,7 @@ def bridge_step(
     center: Numbers = 0.0,
     scale: Numbers = 1.0,
     mask: Array | None = None,
-    outputs: Sequence[StepOutput] = OUTPUTS,
+    outputs: StepOutput | Sequence[StepOutput] = OUTPUTS,
     input_dtype: FloatDtypeLike = "float32",
     out: Stepped[Any] | None = None,
     backend: Backend = "auto",
@@ -118,7 +118,7 @@ def bridge_step(
     mask : array of bool, optional
         True where elements take part. It has no dimensions, or as many as `x_t`, and broadcasts. Other elements keep
         their count, whatever it is, with no births.
-    outputs : sequence of {"x_s", "model_input"}, optional
+    outputs : {"x_s", "model_input"} or a sequence of these, optional
         What to make, in one pass. What is not named is None in the result.
     input_dtype : {"float32", "float64", "bfloat16", "float16"} or dtype, optional
         The dtype of model_input.

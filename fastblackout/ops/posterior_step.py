@@ -49,7 +49,7 @@ def posterior_step(
     max_count: Numbers | None = None,
     center: Numbers = 0.0,
     scale: Numbers = 1.0,
-    outputs: Sequence[StepOutput] = OUTPUTS,
+    outputs: StepOutput | Sequence[StepOutput] = OUTPUTS,
     input_dtype: FloatDtypeLike = "float32",
     out: Stepped[Any] | None = None,
     backend: Backend = "auto",
@@ -105,7 +105,7 @@ def posterior_step(
         As in fb.posterior_loss.
     center, scale : number or array, optional
         They make the next input of the network, per sample, as in fb.thin.
-    outputs : sequence of {"x_s", "model_input"}, optional
+    outputs : {"x_s", "model_input"} or a sequence of these, optional
         What to make, in one pass. What is not named is None in the result.
     input_dtype : {"float32", "float64", "bfloat16", "float16"} or dtype, optional
         The dtype of model_input.

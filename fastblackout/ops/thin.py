@@ -69,7 +69,7 @@ def thin(
     center: Numbers = 0.0,
     scale: Numbers = 1.0,
     mask: Array | None = None,
-    outputs: Sequence[ThinOutput] = OUTPUTS,
+    outputs: ThinOutput | Sequence[ThinOutput] = OUTPUTS,
     input_dtype: FloatDtypeLike = "float32",
     out: Thinned[Any] | None = None,
     backend: Backend = "auto",
@@ -104,7 +104,7 @@ def thin(
     mask : array of bool, optional
         True where elements take part. It has no dimensions, or as many as `x_0`, and broadcasts. Other elements keep
         their count, whatever it is, with no births.
-    outputs : sequence of {"x_t", "births", "model_input"}, optional
+    outputs : {"x_t", "births", "model_input"} or a sequence of these, optional
         What to make, in one pass. What is not named is None in the result.
     input_dtype : {"float32", "float64", "bfloat16", "float16"} or dtype, optional
         The dtype of model_input.

@@ -67,7 +67,7 @@ CALLS = {
     "skellam": "fb.skellam({1}, 2.0)",
     "skellam_log_prob": "fb.skellam_log_prob({0}, 2.0, 3.0)",
     "split": "fb.split({0}, (0.8, 0.2), overdispersion=2.0)[0]",
-    "tau_leap_step": "fb.tau_leap_step({0}, births={1}, step=0.5).overshoot",
+    "tau_leap_step": "fb.tau_leap_step({0}, births={1}, step=0.5, outputs='x_s').overshoot",
     "thin": "fb.thin({0}, 0.5, input_dtype=torch.float16).model_input",
     "thin_log_prob": "fb.thin_log_prob({0}, {0}, 0.5)",
     "transition_rows": "fb.transition_rows({1}, 3)",
