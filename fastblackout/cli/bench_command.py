@@ -17,5 +17,5 @@ def bench_command(options: Namespace) -> int:
     try:
         import pytest
     except ImportError:
-        raise ValueError("bench: needs pytest; pip install '.[bench]'") from None
+        raise ValueError("bench: needs pytest; pip install 'fastblackout[bench]'") from None
     return int(pytest.main(["benchmarks", *options.arguments]))

@@ -15,7 +15,7 @@ from ..blackout import BlackoutModel
 from ..data import Dataset
 from ..evaluation.inception import read_inception
 from ..evaluation.network_scores import features_lines
-from ..evaluation.samples import compare, table
+from ..evaluation.samples import compare, table, takes_judge
 from ..evaluation.tables import compare_tables, rows_table
 from ..ground.terminal import say, wrap
 from ..likelihood.blackout import BitsPerDim, bits_per_dim
@@ -49,6 +49,8 @@ def evaluate_command(options: Namespace) -> int:
     if inception and (run.shape[1:] == (1, 1) or run.shape[0] not in (1, 3)):
         raise ValueError(f"evaluate: inception: needs images of 1 or 3 channels, got samples of shape {run.shape}")
     data = data_of(run, options)
+    if not data.is_table:
+        takes_judge("evaluate", data)  # raises before anything is drawn
     images_of_bits = min(options.bits, len(data.held_out))
     if not current().first:
         _draw(run, options, seeds)

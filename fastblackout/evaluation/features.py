@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ..ground.extras import is_there
 from . import efficientnet_lite
 from .classifier import HASHES, MAX_COUNT, SHAPE, load_classifier
 
@@ -67,7 +68,7 @@ def features_for(dataset: Dataset, device: str | torch.device = "cpu") -> Featur
     if dataset.name in HASHES and dataset.shape == SHAPE and dataset.max_count == MAX_COUNT:
         classifier = load_classifier(dataset.name).to(device)
         return Features(_SAID[dataset.name], HASHES[dataset.name], _of_counts(classifier, MAX_COUNT), device)
-    if dataset.shape[0] == 3 and not dataset.is_table and efficientnet_lite.installed():
+    if dataset.shape[0] == 3 and not dataset.is_table and is_there(efficientnet_lite.PACKAGE):
         network = efficientnet_lite.load_efficientnet_lite().to(device)
         of_counts = _of_counts(network, dataset.max_count)
         return Features("EfficientNet-Lite0", efficientnet_lite.SHA256, of_counts, device, batch=50)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..atomic_files import read_plain
+from ..ground.extras import lacking
 from . import fidelity
 from .features import Features
 from .pinned import checked
@@ -27,7 +28,7 @@ def read_inception(path: str | os.PathLike[str]) -> bytes:
     Raises ValueError without torch-fidelity, for a file that cannot be read, and for any other than `FILE`.
     """
     if fidelity.version() is None:
-        raise ValueError("evaluate: inception: needs torch-fidelity, got none that works; pip install torch-fidelity")
+        raise lacking("evaluate: inception", "torch-fidelity")
     try:
         content = read_plain(path, MOST_BYTES)
     except (OSError, ValueError) as error:

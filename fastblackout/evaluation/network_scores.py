@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..ground.extras import pip_line
 from ..ground.terminal import wrap
 from . import fidelity
 from .features import Features
@@ -106,7 +107,7 @@ def features_lines(result: dict[str, Any]) -> list[str]:
     lines.append(row(f"{result['train_as_many']} training images, the floor ({SUBSETS} draws)", "frechet_train"))
     weights = ["", "The SHA-256 of the network's weights is", f"  {result['sha256']}"]
     if "kernel_samples" not in result:
-        more = "pip install torch-fidelity adds a kernel distance, a score of the classes, precision and recall."
+        more = f"{pip_line('torch-fidelity')} adds a kernel distance, a score of the classes, precision and recall."
         return [*lines, wrap(more, "  ", "  "), *weights]
     kernel, score = ("KID", "Inception score") if inception else ("kernel distance", "score of the classes")
     title = f"By torch-fidelity {result['torch_fidelity']} in the same features"

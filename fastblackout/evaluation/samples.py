@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..ground.extras import is_there, lacking
 from ..ground.terminal import wrap
 
 if TYPE_CHECKING:
@@ -114,6 +115,16 @@ class Judge:
         return named, margins.min(axis=1) >= SURE_MARGIN
 
 
+def takes_judge(op: str, dataset: Dataset) -> bool:
+    """Whether samples of these data get verdicts of a `Judge`. Raises ValueError where it lacks scikit-learn."""
+    labels = dataset.train_labels
+    if labels is None or dataset.held_out_labels is None or len(np.unique(labels[:JUDGE_TRAIN])) < 2:
+        return False
+    if not is_there("scikit-learn"):
+        raise lacking(f"{op}: labels", "scikit-learn")
+    return True
+
+
 def compare(samples: Array | Sequence[Array], dataset: Dataset) -> dict[str, Any]:
     """Compare samples with a data set, in numbers that need no pretrained network.
 
@@ -134,7 +145,7 @@ def compare(samples: Array | Sequence[Array], dataset: Dataset) -> dict[str, Any
     Raises
     ------
     ValueError
-        If the shapes differ.
+        If the shapes differ, or if the data have labels and scikit-learn is missing.
     """
     sets = sets_of(samples, dataset)
     real = _Real(dataset, len(sets[0]))
@@ -170,7 +181,7 @@ class _Real:
         self.max_count = dataset.max_count
         self.judged = None
         labels, held_out_labels = dataset.train_labels, dataset.held_out_labels
-        if labels is not None and held_out_labels is not None and len(np.unique(labels[:JUDGE_TRAIN])) > 1:
+        if labels is not None and held_out_labels is not None and takes_judge("compare", dataset):
             self.judged, self.classes = Judge(train, labels, dataset.max_count), dataset.classes or 0
             named, sure = self.judged(held_out[:NEAREST_QUERY])
             self.numbers["sure_held_out"] = float(sure.mean())

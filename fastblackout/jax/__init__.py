@@ -17,10 +17,12 @@ and `fastblackout info` whether this version of JAX takes the kernels.
 
 from __future__ import annotations
 
+from ..ground.extras import pip_line as _pip_line
+
 try:
     import jax as _jax  # noqa: F401
 except ImportError as error:
-    _text = f"fastblackout.jax: jax: must be installed (pip install 'jax>=0.4.35'), got: {error}"
+    _text = f"fastblackout.jax: jax: must be installed ({_pip_line('jax')}), got: {error}"
     raise ModuleNotFoundError(_text) from None
 
 from .elements import binomial, poisson

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ..ground.extras import lacking
+
 FOLDER = "tensorboard"
 # The tags of the values of a record in log.jsonl. Tags with one name before the slash are one group of charts.
 TAGS = {
@@ -26,8 +28,7 @@ def check_installed() -> None:
     try:
         import torch.utils.tensorboard  # noqa: F401
     except ImportError:
-        rule = "needs the package tensorboard, got no such package; pip install tensorboard, or --no-tensorboard"
-        raise ValueError(f"train: tensorboard: {rule}") from None
+        raise lacking("train: tensorboard", "tensorboard") from None
 
 
 class Board:

@@ -10,6 +10,7 @@ from ..atomic_files import own
 from ..data import BatchOrder
 from ..evaluation.charts import loss_curve
 from ..evaluation.plots import sample_grid
+from ..ground.extras import is_there
 from .progress import Progress
 from .progress_log import Journal
 from .stopping import Stop
@@ -67,7 +68,7 @@ def look(trainer: Trainer, run: Path, journal: Journal, stop: Stop) -> None:
                 bits_images=len(trainer.bits.x_0),
             )
         if step % config.checkpoint_every == 0 or last:
-            loss_curve(journal.records, own(run / "loss.png"))
+            draw_losses(journal, run)
         picture = run / f"samples-{step:08d}.png"
         pictured = config.sample_every and not trainer.dataset.is_table
         if pictured and (step % config.sample_every == 0 or last):
@@ -84,6 +85,12 @@ def due(trainer: Trainer, every: int) -> bool:
     """Whether a held-out number is taken at this step."""
     step = trainer.step
     return every > 0 and step > 0 and (step == trainer.total or _epoch_to_judge(trainer.order, step, every))
+
+
+def draw_losses(journal: Journal, run: Path) -> None:
+    """Draw the run's loss.png, where matplotlib is installed."""
+    if is_there("matplotlib"):
+        loss_curve(journal.records, own(run / "loss.png"))
 
 
 def _epoch_to_judge(order: BatchOrder, step: int, every: int) -> bool:

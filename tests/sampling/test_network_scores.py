@@ -87,7 +87,7 @@ def test_without_torch_fidelity(random_features, monkeypatch):
     assert result["torch_fidelity"] is None and not any("kernel" in name or "recall" in name for name in result)
     assert result["frechet_samples"] == before["frechet_samples"]
     text = "\n".join(features_lines(result))
-    assert text.count("pip install torch-fidelity") == 1 and "precision of" not in text
+    assert text.count("pip install 'fastblackout[evaluate]'") == 1 and "precision of" not in text
 
 
 @needs_fidelity

@@ -94,7 +94,7 @@ def pip(arguments):
 
     if arguments[0] != "install" or len(arguments) != 2:
         sys.exit(f"pip: only `pip install WHAT` is known here, got {arguments}")
-    what = re.fullmatch(r"\.(?:\[(.+)\])?", arguments[1])
+    what = re.fullmatch(r"(?:\.|fastblackout)(?:\[(.+)\])?", arguments[1])
     if what is None:
         sources = Path(find_spec("fastblackout").origin).parent.rglob("*.py")
         imported = re.compile(rf"^ *import {re.escape(arguments[1])}$", re.MULTILINE)
@@ -103,8 +103,11 @@ def pip(arguments):
         return 0
     project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
+    wanted = what[1].split(",") if what[1] else []
     here = {Requirement(line).name for line in [*project["dependencies"], *extras["test"]]}
-    for requirement in map(Requirement, [*project["dependencies"], *(extras[what[1]] if what[1] else [])]):
+    for requirement in map(
+        Requirement, [*project["dependencies"], *(line for name in wanted for line in extras[name])]
+    ):
         try:
             found = version(requirement.name)
         except PackageNotFoundError:

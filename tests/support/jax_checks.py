@@ -194,7 +194,7 @@ def check_without_jax():
     try:
         importlib.import_module("fastblackout.jax")
     except ModuleNotFoundError as error:
-        assert "pip install 'jax>=0.4.35'" in str(error)
+        assert "pip install 'fastblackout[jax]'" in str(error)
     else:
         raise AssertionError("it was imported without jax")
     finally:

@@ -115,9 +115,9 @@ def test_without_the_package_nothing_begins(place, monkeypatch, capsys):
     assert main(["train", "array", "--data=nothing.npz", "--tensorboard", *TINY]) == 1  # before the data are read
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
-    assert "train: tensorboard: needs the package tensorboard" in err and "pip install tensorboard" in err
+    assert "train: tensorboard: needs tensorboard" in err and "pip install 'fastblackout[tensorboard]'" in err
     assert not place.exists()
-    with pytest.raises(ValueError, match="tensorboard: needs the package"):
+    with pytest.raises(ValueError, match="tensorboard: needs tensorboard"):
         training.train(training_data(), place, TrainConfig(tensorboard=True), progress=False)
     assert not place.exists() or not list(place.iterdir())
     assert main([*TRAIN, "--steps=1"]) == 0

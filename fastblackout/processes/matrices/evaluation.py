@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
 import numpy as np
 
+from ...ground.extras import is_there, lacking
 from ...typing import Method
 from .modes import FEWEST, MOST, Eigen, Modes, find_modes
 from .rounding import normalize
@@ -56,8 +56,8 @@ class Evaluator:
         # Rates are multiplied by the unit of time, and times divided by it.
         self.rates = rates if self.unit == 1.0 else rates * self.unit
         self.fastest = float(self.rates.sum(1).max())
-        if method == "expm" and importlib.util.find_spec("scipy") is None:
-            raise ValueError(f"{op}: method: expm needs SciPy (pip install scipy), got {method!r}")
+        if method == "expm" and not is_there("scipy"):
+            raise lacking(f"{op}: method: expm", "scipy")
         if method == "eigendecomposition" and not self.narrow:
             raise ValueError(
                 f"{op}: method: eigendecomposition needs an irreducible, symmetrizable Q whose stationary law spans a "
