@@ -106,7 +106,7 @@ def load(name: str) -> ModuleType | str:
     spec = _find(home, name)
     if name == "_cuda" and spec is None:
         why = build_facts().get("why_no_cuda") or "it was not built"
-        return f"{why}; to build it: FASTBLACKOUT_CUDA=1 pip install . (=pypi brings nvcc)"
+        return f"{why}; to build it, in a clone: FASTBLACKOUT_CUDA=pypi pip install ."
     if name == "_cuda" and (old := _old_driver()) is not None:
         return old
     if spec is None:

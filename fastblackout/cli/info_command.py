@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import platform
 from argparse import Namespace
 from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from .._version import __version__
+from ..ground.extras import LATE, is_there, pip_line
 from ..ground.terminal import wrap
 from ..ops.capabilities import capabilities, preferences, public_ops
 from ..training.recipes import RECIPES
@@ -14,18 +17,23 @@ from .json_output import check_json, give_json
 
 
 def info_command(options: Namespace) -> int:
-    """Says which backends there are and why others are absent, how JAX calls the kernels, what "auto" takes, which ops
-    there are, and which recipes."""
+    """Says which backends there are and why others are absent, how JAX calls the kernels, which optional packages are
+    missing and what brings them, what "auto" takes, which ops there are, and which recipes."""
     check_json(options, options.force)
     backends, taken = capabilities(), preferences()
     indent, every = " " * 16, backends["reference"]["ops"]
     others = [name for name in public_ops() if name not in every]
     print(f"fastblackout {__version__}")
+    print(wrap(system := _system(), "on ", "   "))
     for name, state in backends.items():
         has = f"; {_of(state['ops'], every)}" if state["ops"] else ""
         print(wrap(f"{state['detail']}{has}", f"{name:10} {'yes' if state['available'] else 'no':4} ", indent))
     jax = _jax()
     print(wrap(jax["detail"], f"{'jax':10} {'yes' if jax['available'] else 'no':4} ", indent))
+    missing = {name: late.what for name, late in LATE.items() if name != "jax" and not is_there(name)}
+    print("missing packages, and what brings them" if missing else "no optional package is missing")
+    for name, what in missing.items():
+        print(wrap(f"{name}: {what}", "  ", "    "), f"    {pip_line(name)}", sep="\n")
     print('backend="auto" takes')
     for device, ops, backend, why in taken:
         print(wrap(f"{_of(ops, every)}: {why}", f"{device:10} {backend:9} ", " " * 21))
@@ -40,9 +48,21 @@ def info_command(options: Namespace) -> int:
     auto = [dict(zip(("device", "ops", "backend", "why"), rule, strict=True)) for rule in taken]
     recipes = {dataset: {name: each._asdict() for name, each in known.items()} for dataset, known in RECIPES.items()}
     listed = {"with_kernels": every, "others": others}
-    given = {"version": __version__, "backends": backends, "jax": jax, "auto": auto, "ops": listed, "recipes": recipes}
-    give_json(options, given)
+    brings = {name: pip_line(name) for name in missing}
+    given = {"version": __version__, "system": system, "backends": backends, "jax": jax, "missing": brings}
+    give_json(options, {**given, "auto": auto, "ops": listed, "recipes": recipes})
     return 0
+
+
+def _system() -> str:
+    """What a report of a bug should name: Python, the packages that all stands on, and the machine."""
+    names = ["Python " + platform.python_version()]
+    for package in ("torch", "triton", "numpy"):
+        try:
+            names.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            names.append(f"no {package}")
+    return ", ".join([*names, " ".join(filter(None, platform.libc_ver())), f"{platform.system()} {platform.machine()}"])
 
 
 def _jax() -> dict[str, Any]:

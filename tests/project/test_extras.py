@@ -60,6 +60,17 @@ def test_a_missing_package_is_told_with_its_line(without, labelled, package, cal
     assert str(raised.value).endswith(f": needs {package}, got no such package; {pip_line(package)}")
 
 
+def test_info_names_what_is_missing(without, capsys):
+    for package in LATE.keys() - {"jax"}:
+        without(package)
+    assert main(["info"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    at = lines.index("missing packages, and what brings them")
+    for package in LATE.keys() - {"jax"}:
+        told = next(n for n, line in enumerate(lines[at:]) if line.startswith(f"  {package}: "))
+        assert f"    {pip_line(package)}" in lines[at + told + 1 : at + told + 3]
+
+
 def test_without_matplotlib(without, labelled, tmp_path, monkeypatch, capsys):
     """A training goes on and says what it leaves out, and a plot is refused before anything is drawn."""
     monkeypatch.chdir(tmp_path)
