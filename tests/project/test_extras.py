@@ -1,5 +1,6 @@
 """What a bare install lacks: each package that is imported late is in an extra, and is told with its line of pip."""
 
+import platform
 import sys
 import tomllib
 
@@ -65,6 +66,7 @@ def test_info_names_what_is_missing(without, capsys):
         without(package)
     assert main(["info"]) == 0
     lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith(f"on Python {platform.python_version()}, torch ")
     at = lines.index("missing packages, and what brings them")
     for package in LATE.keys() - {"jax"}:
         told = next(n for n, line in enumerate(lines[at:]) if line.startswith(f"  {package}: "))
