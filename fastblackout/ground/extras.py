@@ -42,4 +42,4 @@ def is_there(package: str) -> bool:
 
 def lacking(where: str, package: str) -> ValueError:
     """What is raised where a package is missing; where: the op and the argument that need it."""
-    return ValueError(f"{where}: needs {package}, got no such package; {pip_line(package)}")
+    return ValueError(f"{where}: needs {package}, got none that can be imported; {pip_line(package)}")

@@ -58,7 +58,7 @@ def test_a_missing_package_is_told_with_its_line(without, labelled, package, cal
     without(package)
     with pytest.raises(ValueError) as raised:
         call(labelled)
-    assert str(raised.value).endswith(f": needs {package}, got no such package; {pip_line(package)}")
+    assert str(raised.value).endswith(f": needs {package}, got none that can be imported; {pip_line(package)}")
 
 
 def test_info_names_what_is_missing(without, capsys):
@@ -85,5 +85,5 @@ def test_without_matplotlib(without, labelled, tmp_path, monkeypatch, capsys):
     assert main(["plot", *TINY[-1:]]) == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and error.endswith(
-        f"plot: needs matplotlib, got no such package; {pip_line('matplotlib')}\n"
+        f"plot: needs matplotlib, got none that can be imported; {pip_line('matplotlib')}\n"
     )
