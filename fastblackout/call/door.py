@@ -20,6 +20,8 @@ import numpy as np
 from ..arrays import Array
 from ..ground.values import aligned, common_shape, is_array, is_number, is_tensor, real_array, shown
 from ..probability import Prob
+from .annotated import is_annotated, matrix_of, new_of
+from .numbers import largest_in
 from .request import names_of
 
 _ON_THE_HOST = 1  # kDLCPU
@@ -130,11 +132,7 @@ class Annotated:
     """The counts of an AnnData, its X."""
 
     def __init__(self, op: str, argument: str, data: Any) -> None:
-        if data.isbacked:
-            rule = "must be in memory, read it by .to_memory() first"
-            raise ValueError(f"{op}: {argument}: {rule}, got an AnnData in a file")
-        if (counts := data.X) is None:
-            raise ValueError(f"{op}: {argument}: must have counts in X, got an AnnData without X")
+        counts = matrix_of(op, argument, data)
         self.data = data
         self.counts: Any = cells_of(op, argument, counts) or Dense(op, argument, counts)
         self.values: Any = self.counts.values
@@ -143,14 +141,17 @@ class Annotated:
 
     def give(self, drawn: Any) -> Any:
         """An AnnData of the same cells and genes. What was computed from the counts, such as layers, stays behind."""
-        data = self.data
-        return type(data)(X=self.counts.give(drawn), obs=data.obs.copy(), var=data.var.copy())
+        return new_of(self.data, self.counts.give(drawn))
+
+    def give_layers(self, key: str, parts: Sequence[Any]) -> Any:
+        """The same without X, with the parts in layers key_0, key_1, ..."""
+        return new_of(self.data, None, {f"{key}_{n}": self.counts.give(part) for n, part in enumerate(parts)})
 
 
 # Where a library is loaded: (its name, whether a value is of it, what an op takes of such a one).
 _KINDS: tuple[tuple[str, Callable[[Any, Any], bool], Any], ...] = (
     ("scipy.sparse", lambda sparse, value: sparse.issparse(value), Stored),
-    ("anndata", lambda anndata, value: isinstance(value, anndata.AnnData), Annotated),
+    ("anndata", lambda _, value: is_annotated(value), Annotated),
 )
 
 
@@ -187,6 +188,8 @@ def thinned(operation: Any, values: Sequence[Any], request: Sequence[Any], backe
         raise ValueError(
             f"{op}: outputs: must hold {' or '.join(counts)} for scipy.sparse and AnnData, got {shown(outputs)}"
         )
+    if max_count is None:
+        max_count = largest_in(cells.values)
     values, request = (cells.values, alive, key, max_count, center, scale), (wanted, input_dtype, None)
     drawn = cells.thin(operation, values, request, backend)
     return operation.outputs.result(*(None if each is None else cells.give(each) for each in drawn))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..arrays import name_of_torch
 from ..ground.values import check_name, is_array, is_integer, is_spread, is_tensor, shown
@@ -148,6 +149,15 @@ class MaxCount(Numbers):
 def largest(dtype: str) -> int:
     """The count up to which a dtype holds every one."""
     return _LARGEST[dtype]
+
+
+def largest_in(counts: NDArray[Any]) -> int | None:
+    """The largest of counts, or what their dtype allows if that is less; None where a call needs or takes no bound."""
+    limit = _LARGEST.get(counts.dtype.name)
+    if limit is None or counts.dtype == np.uint8:
+        return None
+    top = counts.max(initial=1)
+    return int(min(top, limit)) if top == top else 1  # NaN is told by what reads the counts
 
 
 def max_count_of(op: str, max_count: Any, dtype: str, low: int = 1) -> int:

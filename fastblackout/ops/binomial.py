@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..arrays import COUNTS
 from ..call import door
+from ..call.annotated import of_layer
 from ..call.arguments import Key
 from ..call.elements import Elements
 from ..call.operation import Operation
@@ -38,6 +39,7 @@ def binomial(
     *,
     rng: Rng = None,
     generator: torch.Generator | None = None,
+    layer: str | None = None,
     backend: Backend = "auto",
 ) -> CountsT:
     """Draw from Binomial(count, prob), element by element.
@@ -60,6 +62,8 @@ def binomial(
         The key of the draw. Without one a seed comes from torch's default generator.
     generator : torch.Generator, optional
         The generator that the seed comes from instead.
+    layer : str, optional
+        Of an AnnData, the layer that holds the counts. By default X does.
     backend : {"auto", "reference", "cpu", "cuda", "triton"}, optional
         Which kernels run. All give the same bits.
 
@@ -86,8 +90,8 @@ def binomial(
     in canonical order (indices sorted, duplicates summed). The result is of the same kind and dtype, with the indices
     of `count`. What is drawn as 0 stays stored, as in scipy's own functions, until .eliminate_zeros().
 
-    Of an AnnData X is drawn, sparse or dense. The result is an AnnData with copies of obs and var alone. For a layer
-    give its matrix.
+    Of an AnnData X or a layer is drawn, sparse or dense. The result is a new AnnData with the draws in X, and with obs
+    and var alone. These come without columns of numbers, which may be figures of the counts before the draw.
 
     References
     ----------
@@ -99,4 +103,6 @@ def binomial(
     >>> fb.binomial(np.array([10, 1000]), np.array([0.5, 0.1]), rng=fb.Philox(1))
     array([ 6, 98])
     """
+    if layer is not None:
+        count = of_layer("binomial", "count", count, layer)
     return _BINOMIAL(((count, prob), (rng, generator)), backend=backend)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
+from ..call.annotated import of_layer
 from ..call.composed import Composed, as_type
-from ..call.door import by_tensors, cells_of, foreign_of
+from ..call.door import Annotated, by_tensors, cells_of, foreign_of
 from ..call.elements import Elements
 from ..ground.values import as_float, check_integer, is_integer, is_number, real_array, shown
 from ..probability import Prob
@@ -29,6 +30,7 @@ _POISSON = Elements({"counts": ELEMENT_COUNTS})
 _NEGATIVE_BINOMIAL = Elements({"counts": ELEMENT_COUNTS, "overdispersion": FLOATS})
 
 
+@overload
 def split(
     counts: CountsT | NumpyLike,
     folds: int | Sequence[float] | Array = 2,
@@ -36,8 +38,33 @@ def split(
     *,
     rng: Rng = None,
     generator: torch.Generator | None = None,
+    layer: str | None = None,
+    key_added: None = None,
     backend: Backend = "auto",
-) -> tuple[CountsT, ...]:
+) -> tuple[CountsT, ...]: ...
+@overload
+def split(
+    counts: CountsT,
+    folds: int | Sequence[float] | Array = 2,
+    overdispersion: CountsT | NumpyLike | None = None,
+    *,
+    rng: Rng = None,
+    generator: torch.Generator | None = None,
+    layer: str | None = None,
+    key_added: str,
+    backend: Backend = "auto",
+) -> CountsT: ...
+def split(
+    counts: CountsT | NumpyLike,
+    folds: int | Sequence[float] | Array = 2,
+    overdispersion: CountsT | NumpyLike | None = None,
+    *,
+    rng: Rng = None,
+    generator: torch.Generator | None = None,
+    layer: str | None = None,
+    key_added: str | None = None,
+    backend: Backend = "auto",
+) -> tuple[CountsT, ...] | CountsT:
     """Divide counts at random into parts that add up to them.
 
     ::
@@ -66,14 +93,18 @@ def split(
         The key of the draw. Without one a seed comes from torch's default generator.
     generator : torch.Generator, optional
         The generator that the seed comes from instead.
+    layer : str, optional
+        Of an AnnData, the layer that holds the counts. By default X does.
+    key_added : str, optional
+        Of an AnnData, give one new AnnData back, with the parts in its layers key_added_0, key_added_1, ...
     backend : {"auto", "reference", "cpu", "cuda", "triton"}, optional
         Which kernels run. All give the same bits.
 
     Returns
     -------
-    tuple of arrays, sparse matrices or AnnData
+    tuple of arrays, sparse matrices or AnnData, or one AnnData
         One for each part, of the shape to which `counts` and `overdispersion` broadcast. They are in the dtype of
-        `counts` and in C order.
+        `counts` and in C order. With `key_added` one AnnData without X has all parts.
 
     Raises
     ------
@@ -91,6 +122,14 @@ def split(
     fastblackout/call/composed.py says how it is made of `rng`. The error of the law is the sum of the errors of those
     draws. For F parts it is within F (4e-14 + 2e-15 sqrt(counts)) total variation, with `overdispersion` F times the
     error of fb.beta_binomial. (torch.func._random.split splits keys.)
+
+    What was computed from the counts before the split knows all parts. Who uses it with one part learns of the others.
+    So of an AnnData the parts are new AnnData, with and without `key_added`, and `counts` is not changed. They carry no
+    X, layers, raw, obsm, varm, obsp, varp or uns of it. Of obs and var columns of numbers stay behind, whatever they
+    are (total_counts, n_genes_by_counts, means, ...), and the categories that scanpy computes: leiden, louvain, phase,
+    predicted_doublet and highly_variable. All other columns are copied. Look that none of them was computed from the
+    counts, as cell types named after clusters are. A number that was not, such as an age, is put back by
+    `part.obs["age"] = counts.obs["age"]`.
 
     References
     ----------
@@ -111,9 +150,17 @@ def split(
     if (array := foreign_of(counts)) is not None:
         how = functools.partial(split, rng=rng, generator=generator, backend=backend)
         return by_tensors(op, how, array, counts, folds, overdispersion)  # type: ignore[no-any-return]
-    if (cells := cells_of(op, "counts", counts)) is not None:
+    if layer is not None:
+        counts = of_layer(op, "counts", counts, layer)
+    cells = cells_of(op, "counts", counts)
+    if key_added is not None and not (isinstance(cells, Annotated) and isinstance(key_added, str)):
+        rule = "must be text, and None but for AnnData"
+        raise TypeError(f"{op}: key_added: {rule}, got {shown(key_added)} for {type(counts).__name__}")
+    if cells is not None:
         fitted = cells.fitted("overdispersion", overdispersion)
         parts = split(cells.values, folds, fitted, rng=rng, generator=generator, backend=backend)
+        if isinstance(cells, Annotated) and key_added is not None:
+            return cells.give_layers(key_added, parts)  # type: ignore[no-any-return]
         return tuple(cells.give(part) for part in parts)
     given, values = _POISSON, [counts]
     if overdispersion is not None:

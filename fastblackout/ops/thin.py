@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..call import door
+from ..call.annotated import of_layer
 from ..call.arguments import Counts, Key
 from ..call.numbers import MaxCount, PerSample, Probability
 from ..call.operation import Operation
@@ -69,6 +70,7 @@ def thin(
     center: Numbers = 0.0,
     scale: Numbers = 1.0,
     mask: Array | None = None,
+    layer: str | None = None,
     outputs: ThinOutput | Sequence[ThinOutput] = OUTPUTS,
     input_dtype: FloatDtypeLike = "float32",
     out: Thinned[Any] | None = None,
@@ -96,14 +98,16 @@ def thin(
     generator : torch.Generator, optional
         The generator that the seed comes from instead.
     max_count : integer or array, optional
-        The largest count that `x_0` may hold, per sample or within a sample. The default is 255 for uint8; other dtypes
-        must be given one. It changes no bits.
+        The largest count that `x_0` may hold, per sample or within a sample. The default is 255 for uint8, and of
+        scipy.sparse and AnnData the largest that they hold. Other arrays must be given one. It changes no bits.
     center, scale : number or array, optional
         They bring counts to a network's range. They are finite, per sample or within a sample, and rounded to float32.
         model_input is computed in float32 and rounded to `input_dtype`.
     mask : array of bool, optional
         True where elements take part. It has no dimensions, or as many as `x_0`, and broadcasts. Other elements keep
         their count, whatever it is, with no births.
+    layer : str, optional
+        Of an AnnData, the layer that holds the counts. By default X does.
     outputs : {"x_t", "births", "model_input"} or a sequence of these, optional
         What to make, in one pass. What is not named is None in the result.
     input_dtype : {"float32", "float64", "bfloat16", "float16"} or dtype, optional
@@ -157,6 +161,8 @@ def thin(
     >>> births
     array([[  0,  25,  47, 103]], dtype=uint8)
     """
+    if layer is not None:
+        x_0 = of_layer("thin", "x_0", x_0, layer)
     values = x_0, alive, (rng, generator), max_count, center, scale
     how = values, (outputs, input_dtype, out), backend
     return _THIN(*how) if mask is None else per_element.masked(_THIN, *how, mask)

@@ -1,4 +1,4 @@
-"""scipy.sparse matrices and AnnData in thin, binomial and split: what is drawn, what comes back, laws and errors."""
+"""scipy.sparse matrices in thin, binomial and split: what is drawn, what comes back, laws and errors."""
 
 import numpy as np
 import pytest
@@ -139,12 +139,12 @@ def test_zeros_stay_stored_and_empty_matrices():
 
 
 def test_a_largest_count_of_each_gene():
-    """It changes no draw; a matrix's column that exceeds its own is told."""
+    """It changes no draw, and need not be given; a matrix's column that exceeds its own is told."""
     most = COUNTS.max(0, keepdims=True)
     for matrix in (sp.csr_matrix(COUNTS), sp.csc_array(COUNTS)):
         for alive in (0.5, np.full(ROWS, 0.5)):
             drawn = fb.thin(matrix, alive, rng=RNG, max_count=MOST)
-            for bound in (most, most.tolist(), COUNTS.max(1)):
+            for bound in (most, most.tolist(), COUNTS.max(1), None):
                 same = fb.thin(matrix, alive, rng=RNG, max_count=bound)
                 assert (same.x_t != drawn.x_t).nnz == (same.births != drawn.births).nnz == 0
             lower = most - (most == most.max())
@@ -172,8 +172,6 @@ def test_errors_of_counts(backend):
 
 def test_errors_of_other_arguments(backend):
     matrix, one = sp.csr_matrix(COUNTS), np.full(ROWS, 0.5)
-    for alive in (0.5, one):
-        assert_named(lambda p=alive: fb.thin(matrix, p), ValueError, "thin: max_count: must be given", "None")
     state = torch.get_rng_state()
     for alive in (0.5, one):
         for wrong, error, rule, value in (
@@ -201,47 +199,3 @@ def test_errors_of_other_arguments(backend):
     assert_named(lambda: fb.split(matrix, 2, -PER_ROW), ValueError, "split: overdispersion: must be finite", "got -")
     assert torch.equal(state, torch.get_rng_state())  # a call that is refused draws no seed
     assert_named(lambda: fb.binomial(matrix, PER_ROW * 2), ValueError, "binomial: prob: must be in [0, 1]", "got 1.")
-
-
-def test_annotated_data():
-    anndata = pytest.importorskip("anndata")
-    pandas = pytest.importorskip("pandas")
-    names = [f"cell-{n}" for n in range(ROWS)]
-    for lay in (np.asarray, *KINDS):
-        counts = lay(COUNTS.astype(np.float32))
-        data = anndata.AnnData(X=counts, obs=pandas.DataFrame({"type": list("aabbccc"), "n": 0}, index=names))
-        data.layers["twice"] = counts * 2
-        for part, some in ((data, counts), (data[2:5, :30], counts[2:5, :30])):  # a view, too
-            half = fb.binomial(part, 0.5, rng=RNG)
-            given = {"x_t": fb.thin(part, 0.3, rng=RNG, max_count=MOST).x_t, "rows": None, "split": None}
-            chances = np.linspace(0.1, 0.9, len(part))
-            given["rows"] = fb.thin(part, chances, rng=RNG, max_count=MOST).births
-            given["split"] = fb.split(part, 2, 3.0, rng=RNG)[1]
-            bare = {
-                "x_t": fb.thin(some, 0.3, rng=RNG, max_count=MOST).x_t,
-                "rows": fb.thin(some, chances, rng=RNG, max_count=MOST).births,
-                "split": fb.split(some, 2, 3.0, rng=RNG)[1],
-            }
-            for made, other in ((half, fb.binomial(some, 0.5, rng=RNG)), *((given[n], bare[n]) for n in given)):
-                assert type(made) is anndata.AnnData and not made.is_view and type(made.X) is type(other)
-                assert made.X.dtype == np.float32 and abs(made.X - other).sum() == 0
-                assert made.obs.equals(part.obs) and made.var.equals(part.var) and "twice" not in made.layers
-        half.obs.loc[:, "n"] = 5
-        assert not data.obs["n"].any()  # a copy
-    rule = "binomial: prob: must broadcast to shape (7, 40)"
-    dense = anndata.AnnData(X=COUNTS.astype(np.float32))
-    assert_named(lambda: fb.binomial(dense, np.ones((2, 7, 40))), ValueError, rule, "got (2, 7, 40)")
-    without = anndata.AnnData(obs=data.obs)
-    assert_named(
-        lambda: fb.split(without), ValueError, "split: counts: must have counts in X", "got an AnnData without"
-    )
-
-
-def test_annotated_data_in_a_file(tmp_path):
-    anndata = pytest.importorskip("anndata")
-    anndata.AnnData(X=sp.csr_matrix(COUNTS.astype(np.float32))).write_h5ad(tmp_path / "cells.h5ad")
-    backed = anndata.read_h5ad(tmp_path / "cells.h5ad", backed="r")
-    rule = "thin: x_0: must be in memory, read it by .to_memory() first"
-    assert_named(lambda: fb.thin(backed, 0.5, max_count=MOST), ValueError, rule, "got an AnnData in a file")
-    assert fb.thin(backed.to_memory(), 0.5, max_count=MOST).x_t.n_obs == ROWS
-    backed.file.close()

@@ -1,0 +1,62 @@
+"""AnnData objects: their counts, and new ones that carry nothing which was computed from other counts.
+
+anndata is never imported here: while it is not loaded there are no objects of it.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import Any
+
+# Names of the columns of categories or of booleans that scanpy computes from the counts.
+_COMPUTED = re.compile("(leiden|louvain|highly_variable).*|phase|predicted_doublet")
+
+
+def is_annotated(value: Any) -> bool:
+    """Whether a value is an AnnData."""
+    module = sys.modules.get("anndata")
+    return module is not None and isinstance(value, module.AnnData)
+
+
+def matrix_of(op: str, argument: str, data: Any, layer: str | None = None) -> Any:
+    """X of an AnnData, or one of its layers. ValueError where it is not there, or lies in a file."""
+    if data.isbacked:
+        rule = "must be in memory, read it by .to_memory() first"
+        raise ValueError(f"{op}: {argument}: {rule}, got an AnnData in a file")
+    if layer is not None:
+        if layer not in data.layers:
+            raise ValueError(f"{op}: layer: must be one of {listed(data.layers)}, got {layer!r}")
+        return data.layers[layer]
+    if data.X is None:
+        there = f" (its layers: {listed(data.layers)})" if len(data.layers) else ""
+        raise ValueError(f"{op}: {argument}: must have counts in X, got an AnnData without X{there}")
+    return data.X
+
+
+def of_layer(op: str, argument: str, value: Any, layer: str) -> Any:
+    """An AnnData whose X is a layer of another. TypeError for a value that is no AnnData."""
+    if not is_annotated(value):
+        raise TypeError(f"{op}: layer: must be None but for AnnData, got {layer!r} for {type(value).__name__}")
+    return type(value)(X=matrix_of(op, argument, value, layer), obs=value.obs, var=value.var)
+
+
+def new_of(data: Any, counts: Any, layers: dict[str, Any] | None = None) -> Any:
+    """An AnnData of the same cells and genes with other counts in X and in layers.
+
+    Of obs and var the columns that may be figures of the counts of `data` stay behind, as all else does.
+    """
+    return type(data)(X=counts, obs=_described(data.obs), var=_described(data.var), layers=layers)
+
+
+def _described(table: Any) -> Any:
+    """A copy of obs or var without columns of numbers, and without the categories that scanpy computes from counts."""
+    kept = table.select_dtypes(exclude="number")
+    return kept.loc[:, [_COMPUTED.fullmatch(str(name)) is None for name in kept.columns]].copy()
+
+
+def listed(names: Any) -> str:
+    """Some names, for a message."""
+    shown = [repr(str(name)) for name in names]
+    more = f" and {len(shown) - 10} more" if len(shown) > 10 else ""
+    return f"{', '.join(shown[:10])}{more}" if shown else "those there are, none"
