@@ -25,8 +25,9 @@ from scipy import sparse
 
 import fastblackout as fb
 from fastblackout.data import Dataset, load
+from fastblackout.data.sets import OF_TABLE
 from fastblackout.evaluation.tables import compare_tables
-from fastblackout.training.config import OF_TABLE, preset
+from fastblackout.training.config import preset
 from fastblackout.training.trained_model import Run, load_run
 
 GENES, STEPS = 100, 50  # reverse steps of a sample

@@ -105,7 +105,7 @@ Precision: TypeAlias = Literal["auto", "fp32", "bf16", "tf32"]
 StopBy: TypeAlias = Literal["loss", "bits"]
 Weights: TypeAlias = Literal["ema", "network"]
 DataName: TypeAlias = Literal[
-    "digits", "mnist", "fashion-mnist", "mnist-binary", "cifar10", "celeba64", "folder", "array"
+    "digits", "mnist", "fashion-mnist", "mnist-binary", "cifar10", "celeba64", "folder", "array", "h5ad"
 ]
 Channels: TypeAlias = Literal["first", "last"]
 Pretrained: TypeAlias = Literal["digits", "fashion-mnist", "mnist"]

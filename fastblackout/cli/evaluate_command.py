@@ -16,7 +16,6 @@ from ..data import Dataset
 from ..evaluation.inception import read_inception
 from ..evaluation.network_scores import features_lines
 from ..evaluation.samples import compare, table, takes_judge
-from ..evaluation.tables import compare_tables, rows_table
 from ..ground.terminal import say, wrap
 from ..likelihood.blackout import BitsPerDim, bits_per_dim
 from ..philox import Philox
@@ -61,14 +60,14 @@ def evaluate_command(options: Namespace) -> int:
     began = time.perf_counter()
     sets = _draw(run, options, seeds)
     seconds = time.perf_counter() - began
-    result = {"seeds": seeds, **(compare_tables(sets, data) if data.is_table else compare(sets, data))}
+    result = {"seeds": seeds, **compare(sets, data)}
     drawn = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}, drawn in {seconds:.1f} s"
     say(f"model: {run.checkpoint.path}")
     print(wrap(f"sampler: {options.told}, {drawn}"))
     if options.searched:
         print(wrap("These times were chosen by the held-out images: samples are nearer to them than to other images."))
     if data.is_table:
-        print(rows_table(result))
+        print(table(result))
     else:
         result |= in_networks(networks, sets, data, options)
         more = [line for kind in networks for line in features_lines(result[kind])]

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..call.annotated import listed
 from ..data import Dataset, load
 from ..ground.terminal import wrap
 from ..models.tuned import Tuned, usual_steps
@@ -172,11 +173,21 @@ def labels_for(run: Run, options: Namespace, first: int = 0) -> torch.Tensor | N
         if wanted is not None:
             raise _needs_labels(run, options, "label", wanted)
         return None
+    turn = torch.arange(first, first + options.num) % run.dataset["classes"]
+    labels = turn if wanted is None else torch.full_like(turn, _class_of(run, options, wanted))
+    return labels.to(next(run.model.parameters()).device)
+
+
+def _class_of(run: Run, options: Namespace, wanted: str) -> int:
+    """The label of a class, by its name where classes have names, else by its number."""
+    names = run.dataset.get("class_names") or []
+    if wanted in names:
+        return names.index(wanted)
     classes = run.dataset["classes"]
-    if wanted is not None and not 0 <= wanted < classes:
-        raise ValueError(f"{options.command}: label: must be in 0..{classes - 1}, got {wanted}")
-    turn = torch.arange(first, first + options.num) % classes
-    return (turn if wanted is None else torch.full_like(turn, wanted)).to(next(run.model.parameters()).device)
+    if wanted.isdecimal() and int(wanted) < classes:
+        return int(wanted)
+    rule = f"must be one of {listed(names)}, or" if names else "must be"
+    raise ValueError(f"{options.command}: label: {rule} in 0..{classes - 1}, got {wanted}")
 
 
 def steps_of(options: Namespace) -> dict[str, Any]:

@@ -57,21 +57,20 @@ def add_sample(parser: Parser) -> None:
     _add_run(parser)
     samples = parser.add_argument_group("samples")
     samples.add_argument("--num", **_N, default=64, help="Draw N samples. Default: 64.")
-    what = "Draw class N alone, of a model with labels. Default: all classes in turn."
-    samples.add_argument("--label", **_N, help=what)
+    what = "Draw one class alone, of a model with labels, by its name or its number. Default: all classes in turn."
+    samples.add_argument("--label", metavar="CLASS", help=what)
     _add_steps(samples)
     _add_draws(samples)
     what = "Begin with sample N of the seed's sequence: with --first 25000 another process or machine draws the second "
     samples.add_argument("--first", **_N, default=0, help=f"{what}half. Default: 0.")
     _add_speed(parser)
     output = parser.add_argument_group("output")
-    what = (
-        "Write the samples into this .npz file, or folder for png; pictures go beside it. Default: RUN/samples; of a "
-    )
-    what += "model that comes with the package or was exported MODEL-samples in the working folder."
+    what = "Write the samples into this .npz or .h5ad file, or folder for png; pictures go beside it. Default: "
+    what += "RUN/samples; of a model that comes with the package or was exported MODEL-samples in the working folder."
     output.add_argument("--out", metavar="FILE", help=what)
     what = "npz: counts (N, C, H, W). adm: arr_0, uint8 (N, H, W, 3), for ADM's evaluator. png: a folder of pictures. "
-    output.add_argument("--format", choices=["npz", "adm", "png"], default="npz", help=f"{what}Default: npz.")
+    what += "h5ad: an AnnData, of a table. Default: h5ad where --out ends so, else npz."
+    output.add_argument("--format", choices=["npz", "adm", "png", "h5ad"], help=what)
     output.add_argument("--gif", action="store_true", help="Write the film as an animated GIF too.")
     _add_files(output, "the files")
     parser.most_used = ("num", "steps", "label", "guidance", "seed", "device", "out", "format", "gif", "force")

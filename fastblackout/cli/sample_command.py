@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..atomic_files import own
+from ..data.cells import import_anndata
 from ..evaluation.plots import film_gif, film_strip, sample_grid
 from ..evaluation.sample_files import FORMATS, SampleFiles
 from ..ground.terminal import say, wrap
@@ -70,15 +71,23 @@ def sample_command(options: Namespace) -> int:
             say(f"{old} is of earlier samples; --gif --force makes it anew")
     done = {"checkpoint": run.checkpoint.path, "files": [files.out, *pictures.values()], "samples": num}
     done |= {"seconds": seconds, "samples_per_second": num / seconds, "network_calls": seen / num}
-    names = ("seed", "first", "label", "format")
+    done["label"] = None if labels is None or options.label is None else int(labels[0])
+    names = ("seed", "first", "format")
     give_json(options, {**done, **{name: getattr(options, name) for name in names}, **steps_of(options)})
     return 0
 
 
 def _files_for(run: Run, options: Namespace, path: Path) -> SampleFiles:
     """Where the samples go. ValueError for a name or a format that does not fit them."""
-    is_table, kind = run.shape[1:] == (1, 1), FORMATS[options.format]
-    if options.format != "npz" and (is_table or run.shape[0] not in (1, 3)):
+    is_table = run.shape[1:] == (1, 1)
+    if options.format is None:
+        options.format = "h5ad" if options.out and options.out.endswith(".h5ad") else "npz"
+    kind = FORMATS[options.format]
+    if options.format == "h5ad":
+        if not is_table:
+            raise ValueError(f"sample: format: h5ad needs a table, got samples of shape {run.shape}")
+        import_anndata("sample", "format")
+    elif options.format != "npz" and (is_table or run.shape[0] not in (1, 3)):
         got = "a table" if is_table else f"{run.shape[0]} channels"
         raise ValueError(f"sample: format: must be npz but for images of 1 or 3 channels, got {options.format}, {got}")
     if options.gif and is_table:
@@ -90,7 +99,7 @@ def _files_for(run: Run, options: Namespace, path: Path) -> SampleFiles:
         raise ValueError(f"sample: out: must end in {kind.suffix}, got {out}")
     if not kind.suffix and (out.suffix == ".npz" or (out.exists() and not out.is_dir())):
         raise ValueError(f"sample: out: must be a folder for format {options.format}, got {out}")
-    return kind(out, options.num, run.shape, run.model.max_count, options.first)
+    return kind(out, options.num, run.shape, run.model.max_count, options.first, run.dataset)
 
 
 def _pictures_for(run: Run, options: Namespace, out: Path) -> dict[str, Path]:

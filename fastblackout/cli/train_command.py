@@ -9,9 +9,10 @@ from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
+from ..data.sets import OF_TABLE
 from ..ground.terminal import say
 from ..heads import HEADS
-from ..training.config import HELP, OF_TABLE, PRESETS, TrainConfig, preset
+from ..training.config import HELP, PRESETS, TrainConfig, preset
 from ..training.ranks import current
 from ..training.recipes import RECIPES, names, options_of
 from ..training.run_lock import holding
@@ -37,19 +38,33 @@ _GROUPS = {
 _MOST_USED = ("data", "download", "conditional", "head", "recipe", "steps", "batch", "resume", "device", "out", "json")
 
 
+class _DataSets(list[str]):
+    """The names of data sets, among which any .h5ad file counts too."""
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or (isinstance(name, str) and name.endswith(".h5ad"))
+
+
 def add_train(parser: Parser) -> None:
     """Adds the options of `fastblackout train`, and what runs it."""
-    what = f"The data: {', '.join(PRESETS)}. folder and array are your own: a folder of images, an array of counts."
-    parser.add_argument("dataset", choices=list(PRESETS), metavar="DATASET", help=what)
+    what = (
+        f"The data: {', '.join(PRESETS)}. folder, array and h5ad are your own: a folder of images, an array of counts, "
+    )
+    what += "an AnnData. FILE.h5ad stands for h5ad --data FILE.h5ad."
+    parser.add_argument("dataset", choices=_DataSets(PRESETS), metavar="DATASET", help=what)
     groups = {name: parser.add_argument_group(name) for name in ("data", "network", "training", "speed", "output")}
     data, training, output = (groups[name] for name in ("data", "training", "output"))
     what = "The folder that holds the data set or the images, or a .npy or .npz file. digits needs none."
     data.add_argument("--data", metavar="PATH", help=what)
     data.add_argument("--download", action="store_true", help="Let torchvision fetch what is missing into --data.")
-    what = "The largest count possible in an array. Default: the largest that it holds."
+    what = "The largest count possible in an array or an AnnData. Default: the largest that it holds."
     data.add_argument("--max-count", **_N, help=what)
     what = "Where the channels of an array are. Needed where it is unclear."
     data.add_argument("--channels-at", choices=["first", "last"], help=what)
+    what = "The layer of an AnnData that holds the counts. Default: X."
+    data.add_argument("--layer", metavar="NAME", help=what)
+    what = "The column of obs of an AnnData that holds the classes, for --conditional, which it turns on."
+    data.add_argument("--labels-key", metavar="NAME", help=what)
     data.add_argument("--crop", **_N, help="Cut out the middle N x N pixels of images.")
     data.add_argument("--resize", **_N, help="Then make the shorter side of images N pixels long, antialiased.")
     data.add_argument("--binarize", type=int, metavar="T", help="Then make a count 1 where it is at least T, else 0.")
@@ -58,7 +73,7 @@ def add_train(parser: Parser) -> None:
     training.add_argument("--recipe", choices=names(), help=what)
     what = "Go on from the newest checkpoint, or begin where there is none."
     training.add_argument("--resume", action="store_true", help=what)
-    output.add_argument("--out", metavar="RUN", help="The run's folder. Default: runs/DATASET.")
+    output.add_argument("--out", metavar="RUN", help="The run's folder. Default: runs/DATASET, of a file runs/FILE.")
     options = {each.name: each for each in fields(TrainConfig)}
     rest = options.keys() - {option for group in _GROUPS.values() for option in group}
     for name, group in {**_GROUPS, "training": [option for option in options if option in rest]}.items():
@@ -88,6 +103,8 @@ def _tell_defaults(parser: Parser, dataset: str | None, recipe: str | None) -> N
 
     A recipe that is named beside the data set has its options in place of these.
     """
+
+    dataset = "h5ad" if dataset and dataset.endswith(".h5ad") else dataset
 
     def config(name: str, **given: Any) -> TrainConfig:
         return preset(name, **options_of(name, recipe if dataset else None, given))
@@ -134,7 +151,11 @@ _TABLE = "a table"
 
 
 def _train(options: argparse.Namespace) -> int:
-    out = options.out or os.path.join("runs", options.dataset)
+    out = options.out or os.path.join("runs", Path(options.dataset).stem)
+    if options.dataset.endswith(".h5ad"):
+        if options.data is not None:
+            raise ValueError(f"train: data: must be left out where the file is named at once, got {options.data}")
+        options.dataset, options.data = "h5ad", options.dataset
     if not current().first:
         return _train_in_held_folder(options, out)
     check_json(options, options.resume, how="choose another (a resumed run overwrites it)")
@@ -153,9 +174,12 @@ def _train_in_held_folder(options: argparse.Namespace, out: str) -> int:
     given = {name: getattr(options, name) for name in HELP if getattr(options, name) is not None}
     if "steps" in given and "epochs" in given:
         raise ValueError("train: steps, epochs: give one of them, got both")
+    if options.labels_key is not None:
+        given.setdefault("conditional", True)
     given = options_of(options.dataset, options.recipe, given)
     config = preset(options.dataset, **given)
     asked = {"max_count": options.max_count, "channels": options.channels_at}
+    asked |= {"layer": options.layer, "labels_key": options.labels_key}
     asked |= shaping_of(options.dataset, **{name: getattr(options, name) for name in SHAPING})
     done = 0
 
@@ -178,8 +202,8 @@ def _train_in_held_folder(options: argparse.Namespace, out: str) -> int:
         return load(options.dataset, options.data, options.download, **asked)
 
     data = current().first_of_host_first(loaded) if options.download else loaded()
-    if data.is_table and checkpoint is None:
-        config = preset(options.dataset, **{**OF_TABLE, **given})
+    if options.dataset == "array" and data.is_table and checkpoint is None:
+        config = preset("array", **{**OF_TABLE, **given})
     source = {"root": options.data, "channels_at": asked["channels"]}
     saved = train_in_held_folder(data, out, config, options.resume, not options.quiet, source)
     if not current().first:
@@ -199,7 +223,7 @@ def _as_before(options: argparse.Namespace, asked: dict[str, Any], before: dict[
     if before["channels"] is None:  # the run's data came from a program, which need not say it
         before = {**before, "channels": asked["channels"]}
     for name, value in before.items():
-        given = getattr(options, "channels_at" if name == "channels" else name)
+        given = getattr(options, "channels_at" if name == "channels" else name, None)  # none: no option gives it
         if given is not None and given != value:
             raise ValueError(f"train: {name}: a resumed run keeps {'none' if value is None else value}, got {given}")
     return {**asked, **before}

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import importlib
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from .sets import SETS
+from .sets import CELLS, SETS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ..typing import Channels, DataName
+    from .cells import from_anndata as from_anndata
+    from .cells_out import to_anndata as to_anndata
     from .dataset import Dataset as Dataset
     from .dataset import make_dataset as make_dataset
     from .files import load_array as load_array
@@ -27,10 +31,12 @@ _HOME = {
     "BatchOrder": "order",
     "Dataset": "dataset",
     "flip_rows": "order",
+    "from_anndata": "cells",
     "load_array": "files",
     "load_digits": "named",
     "load_folder": "files",
     "make_dataset": "dataset",
+    "to_anndata": "cells_out",
 }
 
 __all__ = [
@@ -39,12 +45,14 @@ __all__ = [
     "BatchOrder",
     "Dataset",
     "flip_rows",
+    "from_anndata",
     "load",
     "load_array",
     "load_digits",
     "load_folder",
     "make_dataset",
     "shaping_of",
+    "to_anndata",
 ]
 
 
@@ -57,6 +65,15 @@ if not TYPE_CHECKING:  # which would take any name for one that there is
         return value
 
 
+class Cells(TypedDict, total=False):
+    """What `load` takes for an .h5ad file alone."""
+
+    layer: str | None
+    labels_key: str | None
+    var_names: Sequence[str] | None
+    class_names: Sequence[str] | None
+
+
 def load(
     name: DataName,
     root: str | os.PathLike[str] | None = None,
@@ -66,20 +83,21 @@ def load(
     crop: int | None = None,
     resize: int | None = None,
     binarize: int | None = None,
+    **cells: Unpack[Cells],
 ) -> Dataset:
     """Load a data set by name.
 
     Parameters
     ----------
-    name : {"digits", "mnist", "fashion-mnist", "mnist-binary", "cifar10", "celeba64", "folder", "array"}
+    name : {"digits", "mnist", "fashion-mnist", "mnist-binary", "cifar10", "celeba64", "folder", "array", "h5ad"}
         Which data set, one of `NAMES`.
     root : str or os.PathLike, optional
         The folder that holds the files of mnist, fashion-mnist, cifar10 or celeba64; the folder of images; or the .npy
-        or .npz file.
+        or .npz file; the .h5ad file.
     download : bool, default False
         Let torchvision fetch mnist, fashion-mnist or cifar10 into `root`.
     max_count : int, optional
-        The largest count that is possible, for "array". By default it is the largest in the data.
+        The largest count that is possible, for "array" and "h5ad". By default it is the largest in the data.
     channels : {"first", "last"}, optional
         Where the channels lie, for "array".
     crop : int, optional
@@ -88,6 +106,8 @@ def load(
         Then make the shorter side so many pixels long (see data/shaping.py).
     binarize : int, optional
         Then make counts 1 where they are at least this number, else 0.
+    **cells : object
+        layer, labels_key, var_names and class_names of an .h5ad file, as `from_anndata` takes them.
 
     Returns
     -------
@@ -109,10 +129,13 @@ def load(
     if name not in SETS:
         raise ValueError(f"load: name: must be one of {', '.join(SETS)}, got {name!r}")
     shaping = shaping_of(name, crop=crop, resize=resize, binarize=binarize)
-    known, given = SETS[name], {"download": download, "max_count": max_count, "channels": channels, **shaping}
-    if "channels" not in known.takes and (max_count is not None or channels is not None):
-        takers = _takers("channels")
-        raise ValueError(f"load: max_count, channels: belong to {takers} data alone, got them for {name}")
+    if unknown := cells.keys() - set(CELLS):
+        raise TypeError(f"load: arguments: must be those of the signature or {', '.join(CELLS)}, got {min(unknown)}")
+    known, own = SETS[name], {"max_count": max_count, "channels": channels, **cells}
+    for argument, value in own.items():
+        if value is not None and argument not in known.takes:
+            raise ValueError(f"load: {argument}: belongs to {_takers(argument)} data alone, got it for {name}")
+    given = {"download": download, **own, **shaping}
     if "root" not in known.takes and (root is not None or download):
         come = f"{name} come with {known.origin}, leave out --data and --download"
         raise ValueError(f"load: data, download: {come}, got one")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -14,6 +15,7 @@ from .order import permutation
 
 SPLIT_SEED = 20230515  # one fixed split for everybody; a run's seed does not move it
 MOST_CLASSES = 1 << 16  # a network keeps an embedding of every class up to the largest label
+_ROWS_AT_ONCE = 4096
 HELD_OUT_SHARE = 10  # one sample in ten is held out where the data bring no split of their own
 
 
@@ -26,7 +28,8 @@ class Dataset:
     name : str
         The name of the data set.
     train : numpy.ndarray
-        The training counts, (N, C, H, W) in C order: uint8 where max_count <= 255, else int16, int32 or int64.
+        The training counts, (N, C, H, W) in C order: uint8 where max_count <= 255, else int16, int32 or int64. Of a
+        sparse table a SparseRows, which gives out dense rows (see data/sparse_rows.py).
     held_out : numpy.ndarray
         The held-out counts, alike.
     max_count : int
@@ -37,6 +40,8 @@ class Dataset:
         int64 (N,), or None where there are no labels.
     shaping : dict of str to int
         crop, resize and binarize of `load`, as far as they were carried out. Checkpoints remember them.
+    cells : dict
+        Of an AnnData: its var_names and class_names, and the layer and labels_key of `load`. Checkpoints remember them.
     """
 
     name: str
@@ -46,6 +51,7 @@ class Dataset:
     train_labels: NDArray[np.int64] | None = None
     held_out_labels: NDArray[np.int64] | None = None
     shaping: dict[str, int] = field(default_factory=dict)
+    cells: dict[str, Any] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -68,9 +74,15 @@ class Dataset:
         digest = hashlib.sha256()
         for part in (self.train, self.held_out, self.train_labels, self.held_out_labels):
             digest.update(b"None" if part is None else f"{part.dtype.str} {part.shape}".encode())
-            if part is not None:
-                digest.update(np.ascontiguousarray(part).data)
+            for rows in () if part is None else parts_of(part):
+                digest.update(np.ascontiguousarray(rows).data)
         return digest.hexdigest()
+
+
+def parts_of(rows: Any) -> Iterator[NDArray[Any]]:
+    """Rows in parts, one after the other: sparse ones are dense only so many at a time."""
+    for first in range(0, len(rows), _ROWS_AT_ONCE):
+        yield rows[first : first + _ROWS_AT_ONCE]
 
 
 def make_dataset(
@@ -126,11 +138,7 @@ def make_dataset(
         if part is not None:
             _check_images(name, part, max_count)
     if held_out is None:
-        count = max(1, len(images) // HELD_OUT_SHARE) if held_out_count is None else held_out_count
-        if len(images) <= count:
-            raise ValueError(f"{name}: images: at least {count + 1} are needed to hold {count} out, got {len(images)}")
-        order = permutation(len(images), SPLIT_SEED, epoch=0)
-        kept, left = np.sort(order[count:]), np.sort(order[:count])
+        kept, left = kept_and_held_out(f"{name}: images", len(images), held_out_count)
         held_out, images = images[left], images[kept]
         if labels is not None:
             _check_labels(name, labels, len(kept) + len(left))
@@ -149,6 +157,18 @@ def make_dataset(
     dtype = count_dtype(max_count)
     images, held_out = (np.ascontiguousarray(part, dtype=dtype) for part in (images, held_out))
     return Dataset(name, images, held_out, max_count, labels, held_out_labels)
+
+
+def kept_and_held_out(what: str, of: int, count: int | None = None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The places of the samples to train on, and of `count` that are held out, by default a tenth.
+
+    what: the op and the argument of an error.
+    """
+    count = max(1, of // HELD_OUT_SHARE) if count is None else count
+    if of <= count:
+        raise ValueError(f"{what}: at least {count + 1} are needed to hold {count} out, got {of}")
+    order = permutation(of, SPLIT_SEED, epoch=0)
+    return np.sort(order[count:]), np.sort(order[:count])
 
 
 def count_dtype(max_count: int) -> type[np.integer[Any]]:

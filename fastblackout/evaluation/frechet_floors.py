@@ -18,7 +18,7 @@ from ..atomic_files import atomic_write
 from ..data import load
 from .classifier import HASHES, load_classifier
 from .features import features_for
-from .samples import Gaussian
+from .gaussian import Gaussian
 from .train_classifier import accuracy
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from ..ground.extras import pip_line
 from ..ground.terminal import wrap
 from . import fidelity
 from .features import Features
-from .samples import Gaussian, sets_of, spread_out
+from .gaussian import Gaussian
+from .sets import sets_of, spread_out
 
 if TYPE_CHECKING:
     from ..data import Dataset

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..atomic_files import atomic_file, naming, sync_directory, write_npz
+from ..data.cells_out import to_anndata
 from .plots import as_bytes
 
 
@@ -21,13 +22,23 @@ class SampleFiles(ABC):
     """Takes samples in parts, and has written all of them, or none, when `finish` returns; a context manager.
 
     out: the file or folder. num: how many samples will be added; shape: (C, H, W) of one, counts 0..max_count.
-    first: the index of the first of them in the sequence that the seed stands for.
+    first: the index of the first of them in the sequence that the seed stands for. dataset: what the run knows of its
+    data.
     """
 
     suffix = ".npz"
 
-    def __init__(self, out: Path, num: int, shape: tuple[int, int, int], max_count: int, first: int = 0) -> None:
+    def __init__(
+        self,
+        out: Path,
+        num: int,
+        shape: tuple[int, int, int],
+        max_count: int,
+        first: int = 0,
+        dataset: dict[str, Any] | None = None,
+    ) -> None:
         self.out, self.num, self.shape, self.max_count, self.first = out, num, shape, max_count, first
+        self.dataset = dataset or {}
         self.added = 0
 
     def __enter__(self) -> SampleFiles:
@@ -122,4 +133,27 @@ class PngFolder(SampleFiles):
         sync_directory(self.out)
 
 
-FORMATS: dict[str, type[SampleFiles]] = {"npz": NpzFile, "adm": AdmFile, "png": PngFolder}
+class H5adFile(SampleFiles):
+    """An AnnData with the genes of the training, and the names of classes in obs: see data/cells.py."""
+
+    suffix = ".h5ad"
+
+    def _take(self, part: NDArray[Any]) -> None:
+        from scipy.sparse import csr_matrix
+
+        if self.added == 0:
+            self.parts: list[Any] = []
+        self.parts.append(csr_matrix(part[:, :, 0, 0]))
+
+    def finish(self, labels: NDArray[Any] | None = None) -> None:
+        from scipy.sparse import vstack
+
+        data = to_anndata(vstack(self.parts, format="csr"), self, labels, self.first)
+        with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=self.out.parent) as folder:  # HDF5 needs a name
+            file = Path(folder) / self.out.name
+            data.write_h5ad(file, compression="gzip")
+            with atomic_file(self.out) as written, file.open("rb") as content:
+                shutil.copyfileobj(content, written)
+
+
+FORMATS: dict[str, type[SampleFiles]] = {"npz": NpzFile, "adm": AdmFile, "png": PngFolder, "h5ad": H5adFile}

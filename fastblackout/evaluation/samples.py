@@ -7,17 +7,23 @@ distance of raw pixels also falls for plain Gaussian noise, and a model that mem
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data import Dataset
+from ..data.cells import dataset_of, read_cells
 from ..ground.extras import is_there, lacking
 from ..ground.terminal import wrap
+from .gaussian import Gaussian
+from .sets import Samples, sets_of, spread_out
+from .tables import compare_tables, rows_table
 
 if TYPE_CHECKING:
-    from ..data import Dataset
+    import os
+
+    from anndata import AnnData
 
 NEAREST_TRAIN, NEAREST_QUERY = 10_000, 1_000  # the most images used for nearest neighbours
 JUDGE_TRAIN = 5_000  # the most training images of the SVM, whose cost grows with the square
@@ -25,37 +31,6 @@ SURE_MARGIN = 0.5
 ENOUGH = 1000  # samples below which the bias of a Frechet distance hides what it should tell
 
 Array = NDArray[Any]
-
-
-class Gaussian:
-    """The Gaussian fitted to samples (N, ...), N at least 2, flattened: `mean`, unbiased `covariance`, float64."""
-
-    def __init__(self, samples: Array) -> None:
-        flat = samples.reshape(len(samples), -1)
-        if len(flat) < 2:
-            raise ValueError(f"Gaussian: samples: must be at least 2, got {len(flat)}")
-        self.mean = flat.mean(axis=0, dtype=np.float64)
-        self.covariance = np.zeros((flat.shape[1], flat.shape[1]))
-        for first in range(0, len(flat), 4096):  # in parts: CIFAR-10 in float64 takes 1.2 GB
-            part = flat[first : first + 4096] - self.mean
-            self.covariance += part.T @ part
-        self.covariance /= len(flat) - 1
-
-    @cached_property
-    def root(self) -> Array:
-        """The symmetric square root of the covariance, by eigh; eigenvalues that rounding made negative count as 0."""
-        values, vectors = np.linalg.eigh(self.covariance)
-        return (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
-
-    def distance(self, other: Gaussian) -> float:
-        """Squared Frechet distance: |mean - mean'|^2 + tr(C + C' - 2 (C^1/2 C' C^1/2)^1/2)."""
-        cross = np.sqrt(np.linalg.eigvalsh(self.root @ other.covariance @ self.root).clip(min=0)).sum()
-        traces = np.trace(self.covariance) + np.trace(other.covariance)
-        return max(float(((self.mean - other.mean) ** 2).sum() + traces - 2 * cross), 0.0)
-
-    def draw(self, count: int, seed: int) -> Array:
-        """`count` draws (count, D)."""
-        return self.mean + np.random.default_rng(seed).standard_normal((count, len(self.mean))) @ self.root
 
 
 def frechet_distance(x: Array, y: Array) -> float:
@@ -125,29 +100,38 @@ def takes_judge(op: str, dataset: Dataset) -> bool:
     return True
 
 
-def compare(samples: Array | Sequence[Array], dataset: Dataset) -> dict[str, Any]:
+def compare(
+    samples: Samples | Sequence[Samples], dataset: Dataset | AnnData | str | os.PathLike[str]
+) -> dict[str, Any]:
     """Compare samples with a data set, in numbers that need no pretrained network.
 
     Parameters
     ----------
-    samples : numpy.ndarray or sequence of numpy.ndarray
-        Samples (N, C, H, W), or several sets of so many.
-    dataset : Dataset
-        The data.
+    samples : numpy.ndarray, AnnData, str or os.PathLike, or a sequence of them
+        Samples (N, C, H, W), or several sets of so many. Of cells an AnnData, or the path of an .h5ad file, whose X
+        has counts. Its genes are found by their names, so their order does not matter.
+    dataset : Dataset, AnnData, str or os.PathLike
+        The data. An AnnData, or an .h5ad file, is read as by `fb.data.from_anndata`, which also takes a layer.
 
     Returns
     -------
     dict
-        Numbers by name; `table` shows what they are. Distances are in counts. A number about samples is the mean over
-        the sets. With two sets or more, "each" holds the sets' numbers and "spread" their standard deviation. Labelled
-        data also get the verdicts of an SVM and the histogram of classes.
+        Numbers by name; `table` shows what they are. Rows of a table, such as cells, have other numbers than images.
+        Distances are in counts. A number about samples is the mean over the sets. With two sets or more, "spread" holds
+        the standard deviation of the sets' numbers, and "each" the numbers of each set of images. Labelled images also
+        get the verdicts of an SVM and the histogram of classes.
 
     Raises
     ------
     ValueError
-        If the shapes differ, or if the data have labels and scikit-learn is missing.
+        If the shapes differ, if samples lack a gene of the data, or if the data have labels and scikit-learn is
+        missing.
     """
+    if not isinstance(dataset, Dataset):
+        dataset = dataset_of("compare", "dataset", read_cells("compare", "dataset", dataset))
     sets = sets_of(samples, dataset)
+    if dataset.is_table:
+        return compare_tables(sets, dataset)
     real = _Real(dataset, len(sets[0]))
     found = [real.judge(one) for one in sets]
     result: dict[str, Any] = {"samples": len(sets[0]), "sets": len(sets)}
@@ -205,20 +189,6 @@ class _Real:
         return self.gaussian.distance(Gaussian(images)) if len(images) > 1 else float("nan")
 
 
-def sets_of(samples: Array | Sequence[Array], dataset: Dataset) -> list[Array]:
-    """One set of samples, or several, as a list; ValueError unless all have as many, 2 or more, of the data's shape."""
-    sets = [samples] if isinstance(samples, np.ndarray) else list(samples)
-    if not sets or any(one.shape[1:] != dataset.shape or len(one) < 2 or len(one) != len(sets[0]) for one in sets):
-        got = ", ".join(str(one.shape) for one in sets) or "none"
-        raise ValueError(f"compare: samples: need 2 or more of shape {dataset.shape}, all sets alike, got {got}")
-    return sets
-
-
-def spread_out(images: Array, count: int) -> Array:
-    """So many of the images, spread evenly over all of them."""
-    return images[np.arange(count) * len(images) // count]
-
-
 def table(result: dict[str, Any], more: Sequence[str] = ()) -> str:
     """The numbers of `compare`, for a reader.
 
@@ -234,6 +204,8 @@ def table(result: dict[str, Any], more: Sequence[str] = ()) -> str:
     str
         Lines of at most 80 columns.
     """
+    if "columns" in result:
+        return rows_table(result)
     samples, held_out, sets, few = (result[name] for name in ("samples", "held_out", "sets", "as_many"))
     spread = result.get("spread", {})
 

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data.dataset import parts_of
 from ..ground.terminal import wrap
-from .samples import sets_of, spread_out
+from .gaussian import Gaussian
+from .sets import sets_of, spread_out
 
 if TYPE_CHECKING:
     from ..data import Dataset
@@ -29,11 +31,11 @@ class _Moments:
     """Means, variances, shares of zeros and the correlations of the columns of rows (N, D), N at least 2."""
 
     def __init__(self, rows: Array) -> None:
-        flat = rows.reshape(len(rows), -1).astype(np.float64)
-        self.mean, self.variance = flat.mean(axis=0), flat.var(axis=0, ddof=1)
-        self.zeros = (flat == 0).mean(axis=0)
-        scaled = (flat - self.mean) / np.sqrt(np.where(self.variance > 0, self.variance, np.inf))
-        self.correlation = scaled.T @ scaled / (len(flat) - 1)
+        law = Gaussian(rows)
+        self.mean, self.variance = law.mean, law.covariance.diagonal()
+        self.zeros = sum((part == 0).sum(axis=0) for part in parts_of(rows)).reshape(-1) / len(rows)
+        root = np.sqrt(np.where(self.variance > 0, self.variance, np.inf))
+        self.correlation = law.covariance / root / root[:, None]
 
     def difference(self, train: _Moments) -> dict[str, float]:
         """Root mean squares over the columns, or pairs of them, that vary in `train`; NaN where there are none.

@@ -241,12 +241,6 @@ _LATER = frozenset(
 )
 
 PRESETS: dict[str, dict[str, Any]] = {name: known.preset for name, known in SETS.items()}
-# Options of a table of counts where they are not given. On rows of ten columns with long tails, a beta-binomial head
-# had the variances, the correlations and the zeros right after 2,000 steps. A mean head had halved the variances.
-OF_TABLE: dict[str, Any] = {
-    "network": "mlp", "head": "beta-binomial", "steps": 10_000, "batch": 256, "decay": True,
-    "times": "uniform",
-}  # fmt: skip
 
 HELP: dict[str, str] = {each.name: each.metadata["help"] for each in fields(TrainConfig)}
 

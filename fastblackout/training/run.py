@@ -7,15 +7,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ..call.annotated import is_annotated
 from ..data import Dataset
+from ..data.cells import dataset_of, read_cells
 from ..ground.extras import is_there, pip_line
 from .board import check_installed
 from .checkpoint import TRIED, Checkpoint, has_checkpoint, load_checkpoint
-from .config import TrainConfig
+from .config import TrainConfig, preset
 from .looks import draw_losses, due, look
 from .patience import is_over
 from .progress_log import Journal, NoJournal
@@ -28,14 +30,19 @@ from .trained_model import described, pick_device
 from .trainer import Trainer
 from .trial import trial_of
 
+if TYPE_CHECKING:
+    from anndata import AnnData
+
 
 def train(
-    dataset: Dataset,
+    dataset: Dataset | AnnData | str | os.PathLike[str],
     out: str | os.PathLike[str],
     config: TrainConfig | None = None,
     resume: bool = False,
     progress: bool = True,
     source: dict[str, Any] | None = None,
+    layer: str | None = None,
+    labels_key: str | None = None,
 ) -> Path:
     """Train a Blackout Diffusion model.
 
@@ -43,12 +50,13 @@ def train(
 
     Parameters
     ----------
-    dataset : Dataset
-        The data.
+    dataset : Dataset, AnnData, str or os.PathLike
+        The data: a data set, or an AnnData or the path of an .h5ad file, as `fb.data.from_anndata` reads them.
     out : str or os.PathLike
         The run's folder. It must not exist, or be empty, unless `resume`. No other training may use it meanwhile.
     config : TrainConfig, optional
-        The options. With `resume` they must be the options of the run but for the fields in `config.RESUMABLE`.
+        The options. By default those of TrainConfig; of an AnnData or a file `preset("h5ad")`. With `resume` they must
+        be the options of the run but for the fields in `config.RESUMABLE`.
     resume : bool, default False
         Go on from the newest checkpoint in `out`. The training then ends in the weights of a run that was never
         interrupted, to the bit (on the CPU, with the same torch and as many threads).
@@ -57,6 +65,10 @@ def train(
     source : dict, optional
         How to load the data again, for `evaluate`. "root", the path of the data, goes into this machine's record of its
         trainings (see record.py). All else ("channels_at") goes into the checkpoint, as do crop, resize and binarize.
+    layer : str, optional
+        The layer of an AnnData that holds the counts. By default X does.
+    labels_key : str, optional
+        The column of obs of an AnnData that holds the classes. Without `config` the model is then conditional.
 
     Returns
     -------
@@ -89,15 +101,32 @@ def train(
 
         config = fastblackout.training.config.preset("digits", steps=500)
         folder = fb.train(fb.data.load("digits"), "runs/digits", config)
+
+    On cells, with a model that knows their types::
+
+        folder = fb.train(adata, "runs/cells", layer="counts", labels_key="cell_type")
     """
-    if not isinstance(dataset, Dataset):
-        make = 'fastblackout.data.make_dataset("array", counts, max_count=N) makes one of counts (N, C, H, W)'
-        rule = f"must be a fastblackout.data.Dataset ({make})"
-        raise TypeError(f"train: dataset: {rule}, got {type(dataset).__name__}")
+    if isinstance(dataset, Dataset):
+        if not (layer is None and labels_key is None):
+            raise TypeError("train: layer, labels_key: must be None but for AnnData and .h5ad files, got a Dataset")
+    else:
+        source = {"root": dataset, **(source or {})} if isinstance(dataset, (str, os.PathLike)) else source
+        dataset = _of_cells(dataset, layer, labels_key)
+        config = config or preset("h5ad", conditional=labels_key is not None)
     if config is not None and not isinstance(config, TrainConfig):
         raise TypeError(f"train: config: must be a TrainConfig, got {type(config).__name__}")
     with together("train") as ranks, holding(out) if ranks.first else nullcontext():
         return train_in_held_folder(dataset, out, config, resume, progress, source)
+
+
+def _of_cells(data: Any, layer: str | None, labels_key: str | None) -> Dataset:
+    """The data set of an AnnData or of an .h5ad file. TypeError for all else."""
+    data = read_cells("train", "dataset", data)
+    if not is_annotated(data):
+        make = 'fastblackout.data.make_dataset("array", counts, max_count=N) makes one of counts (N, C, H, W)'
+        rule = f"must be a fastblackout.data.Dataset ({make}), an AnnData or the path of an .h5ad file"
+        raise TypeError(f"train: dataset: {rule}, got {type(data).__name__}")
+    return dataset_of("train", "dataset", data, layer, labels_key)
 
 
 def train_in_held_folder(

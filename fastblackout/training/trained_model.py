@@ -14,6 +14,7 @@ from ..backends.select import DEVICE_BACKENDS
 from ..blackout import BlackoutModel
 from ..data import SHAPING
 from ..data.dataset import MOST_CLASSES
+from ..data.sets import CELLS
 from ..heads import head_named
 from ..models import NetworkConfig
 from ..models.presets import bytes_of_weights
@@ -106,6 +107,7 @@ def describe(config: TrainConfig, dataset: Dataset, model: BlackoutModel, source
         "classes": dataset.classes,
         "sha256": dataset.sha256,
         **dataset.shaping,
+        **dataset.cells,
         **source,
     }
     return {"train": config.to_dict(), "dataset": about, "model": model.to_config()}
@@ -117,8 +119,9 @@ def read_by(dataset: dict[str, Any], max_count: int | None) -> dict[str, Any]:
     They follow from what its checkpoint says of them (see `describe`), and from its model's largest count.
     """
     shaping = {name: dataset.get(name) for name in SHAPING}
-    own = dataset["name"] == "array" and shaping["binarize"] is None
-    return {"max_count": max_count if own else None, "channels": dataset.get("channels_at"), **shaping}
+    own = dataset["name"] in ("array", "h5ad") and shaping["binarize"] is None
+    cells = {name: dataset.get(name) for name in CELLS}
+    return {"max_count": max_count if own else None, "channels": dataset.get("channels_at"), **shaping, **cells}
 
 
 def described(checkpoint: Checkpoint) -> tuple[TrainConfig, dict[str, Any]]:
@@ -138,11 +141,21 @@ def described(checkpoint: Checkpoint) -> tuple[TrainConfig, dict[str, Any]]:
         "dataset.shape": type(shape) is list and len(shape) == 3 and all(type(n) is int and n > 0 for n in shape),
         "dataset.classes": (classes is None and not config.conditional)
         or (type(classes) is int and 0 < classes <= MOST_CLASSES),
+        "dataset.var_names": _are_names(dataset.get("var_names"), shape),
+        "dataset.class_names": _are_names(dataset.get("class_names"), [classes]),
+        "dataset.layer, labels_key": all(type(dataset.get(n)) in (str, type(None)) for n in ("layer", "labels_key")),
         "model.schedule.steps": type(steps) is int and steps <= MOST_SCHEDULE_STEPS,
     }
     if wrong := ", ".join(key for key, good in right.items() if not good):
         raise _damaged(checkpoint, ValueError(f"{wrong} cannot be right"))
     return config, dataset
+
+
+def _are_names(value: Any, counts: Any) -> bool:
+    """Whether this is None, or as many names as the first of the counts says."""
+    if value is None:
+        return True
+    return type(value) is list and [len(value)] == counts[:1] and all(type(name) is str for name in value)
 
 
 def _damaged(checkpoint: Checkpoint, error: Exception) -> ValueError:

@@ -63,7 +63,7 @@ def test_help_of_a_named_data_set_has_its_defaults(capsys):
         assert max(map(len, page.splitlines())) <= 80
         pages[words] = " ".join(page.split())
     for words, told in (
-        ("", ["for N steps. Default: 100000; digits: 4000; a table: 10000.", "Default: 0.0005; digits: 0.002."]),
+        ("", ["for N steps. Default: 100000; digits: 4000; h5ad, a table: 10000.", "Default: 0.0005; digits: 0.002."]),
         ("", ["norm is above X. Default: 1.0.", "instead of --steps. --batch N"]),
         ("array", ["for N steps. Default: 100000; a table: 10000.", "the paper's. Default: small; a table: mlp."]),
         (

@@ -1,0 +1,251 @@
+"""Counts of genes in cells, as AnnData holds them and as its files (.h5ad) do: into a data set, and samples back."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..call.annotated import is_annotated, listed, matrix_of
+from ..call.numbers import MAX_COUNT, max_count_of
+from .dataset import MOST_CLASSES, Dataset, count_dtype, kept_and_held_out
+from .sparse_rows import SparseRows
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+NAME = "h5ad"  # of the data set
+_RAW = "must hold raw counts, whole numbers that were neither normalized nor logarithmized"
+
+
+def from_anndata(
+    data: AnnData,
+    layer: str | None = None,
+    labels_key: str | None = None,
+    max_count: int | None = None,
+    var_names: Sequence[str] | None = None,
+    class_names: Sequence[str] | None = None,
+) -> Dataset:
+    """Make a data set of an AnnData.
+
+    Parameters
+    ----------
+    data : AnnData
+        The cells, in memory. Their counts are whole numbers of any dtype, dense or sparse. A sparse matrix stays
+        sparse: only the cells of a minibatch are made dense.
+    layer : str, optional
+        The layer that holds the counts. By default X does.
+    labels_key : str, optional
+        The column of obs that holds the classes of a conditional model, such as cell types. They are names, integers or
+        booleans.
+    max_count : int, optional
+        The largest count that is possible. By default it is the largest in the data.
+    var_names : sequence of str, optional
+        The genes to take, in this order. By default all.
+    class_names : sequence of str, optional
+        The classes in the order of their labels 0, 1, ... By default those of the column, sorted.
+
+    Returns
+    -------
+    Dataset
+        What `fb.train` takes. A keyed shuffle holds out a tenth of the cells. Names of genes and classes go along, into
+        checkpoints too.
+
+    Raises
+    ------
+    TypeError
+        If `data` is no AnnData.
+    ValueError
+        If the counts are not whole, or a layer, a column, a gene or a class is not there.
+
+    Examples
+    --------
+    >>> import anndata
+    >>> counts = np.random.default_rng(0).poisson(2.0, (50, 3)).astype(np.float32)
+    >>> cells = anndata.AnnData(counts, obs={"type": ["T", "B"] * 25})
+    >>> data = fb.data.from_anndata(cells, labels_key="type")
+    >>> data.shape, data.cells["class_names"]
+    ((3, 1, 1), ['B', 'T'])
+    """
+    return dataset_of("from_anndata", "data", data, layer, labels_key, max_count, var_names, class_names)
+
+
+def load_h5ad(
+    path: str | os.PathLike[str],
+    max_count: int | None = None,
+    layer: str | None = None,
+    labels_key: str | None = None,
+    var_names: Sequence[str] | None = None,
+    class_names: Sequence[str] | None = None,
+) -> Dataset:
+    """The data set of an .h5ad file, as from_anndata makes it."""
+    data = read_h5ad("load", "data", path)
+    return dataset_of("load", "data", data, layer, labels_key, max_count, var_names, class_names)
+
+
+def read_h5ad(op: str, argument: str, path: str | os.PathLike[str]) -> AnnData:
+    """The AnnData of a file. ValueError where the file is none, or anndata is not installed."""
+    file = Path(path)
+    if not file.is_file() or file.suffix != ".h5ad":
+        there = "" if file.exists() else ", which does not exist"
+        raise ValueError(f"{op}: {argument}: must be a .h5ad file, got {file}{there}")
+    module = import_anndata(op, argument)
+    try:
+        return module.read_h5ad(file)
+    except Exception as error:  # reading a damaged file may fail in any way
+        reason = (str(error) or type(error).__name__).splitlines()[0][:300]
+        raise ValueError(f"{op}: {file}: not a readable .h5ad file: {reason}") from None
+
+
+def read_cells(op: str, argument: str, value: Any) -> Any:
+    """The AnnData of a path; any other value as it is."""
+    return read_h5ad(op, argument, value) if isinstance(value, (str, os.PathLike)) else value
+
+
+def import_anndata(op: str, argument: str) -> Any:
+    """The module. ValueError, which names how to get it, where it is not installed."""
+    try:
+        import anndata
+    except ImportError:
+        raise ValueError(
+            f"{op}: {argument}: .h5ad files and AnnData need anndata, got no such package; pip install anndata"
+        ) from None
+    return anndata
+
+
+def dataset_of(
+    op: str,
+    argument: str,
+    data: Any,
+    layer: str | None = None,
+    labels_key: str | None = None,
+    max_count: int | None = None,
+    var_names: Sequence[str] | None = None,
+    class_names: Sequence[str] | None = None,
+) -> Dataset:
+    """`from_anndata` for another op."""
+    if not is_annotated(data):
+        raise TypeError(f"{op}: {argument}: must be an AnnData, got {type(data).__name__}")
+    matrix = matrix_of(op, argument, data, layer)
+    if 0 in matrix.shape:
+        raise ValueError(f"{op}: {argument}: must have cells and genes, got shape {matrix.shape}")
+    genes = [str(name) for name in data.var_names]
+    if var_names is None:
+        places_of(op, argument, genes, genes)
+    else:
+        matrix = matrix[:, places_of(op, argument, genes, var_names)]
+    counts, top = _whole(op, argument, data, matrix)
+    most = max_count_of(op, max(top, 1) if max_count is None else max_count, "int64")
+    if top > most:
+        raise ValueError(f"{op}: {argument}: counts must be in 0..{most} (max_count), got {top}")
+    labels, names = None, None
+    if labels_key is not None:
+        labels, names = _labels(op, data.obs, labels_key, class_names)
+    kept, held_out = kept_and_held_out(f"{op}: {argument}: cells", len(data))
+    if labels is not None and class_names is None:
+        _check_every_class(op, labels, kept, names or [])
+    known = {
+        "var_names": genes if var_names is None else list(var_names), "class_names": names,
+        "layer": layer, "labels_key": labels_key,
+    }  # fmt: skip
+    train, test = (_rows(counts[places], most) for places in (kept, held_out))
+    train_labels, test_labels = (None, None) if labels is None else (labels[kept], labels[held_out])
+    return Dataset(NAME, train, test, most, train_labels, test_labels, cells=known)
+
+
+def rows_like(op: str, argument: str, data: Any, dataset: Dataset) -> Any:
+    """The counts (N, D, 1, 1) of an AnnData, in the order that the genes have in a data set."""
+    if (wanted := dataset.cells.get("var_names")) is None:
+        rule = "must be an array for a data set without names of genes"
+        raise ValueError(f"{op}: {argument}: {rule}, got an AnnData for {dataset.name} data")
+    genes = [str(name) for name in data.var_names]
+    matrix = matrix_of(op, argument, data)[:, places_of(op, argument, genes, wanted)]
+    return _rows(*_whole(op, argument, data, matrix))
+
+
+def places_of(op: str, argument: str, genes: Sequence[str], wanted: Sequence[str]) -> NDArray[np.int64]:
+    """Where the genes wanted stand. ValueError, which names the first, where one is missing or stands there twice."""
+    places = {name: place for place, name in enumerate(genes)}
+    if missing := [name for name in wanted if name not in places]:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        rule = f"must have all {len(wanted)} genes, by var_names"
+        raise ValueError(f"{op}: {argument}: {rule}, got none named {missing[0]!r}{more}")
+    times = Counter(genes) if len(places) < len(genes) else {}
+    if twice := next((name for name in wanted if times.get(name, 1) > 1), None):
+        rule = "names in var must be unique, make them so by .var_names_make_unique()"
+        raise ValueError(f"{op}: {argument}: {rule}, got {twice!r} twice")
+    return np.array([places[name] for name in wanted], np.int64)
+
+
+def _whole(op: str, argument: str, data: Any, matrix: Any) -> tuple[Any, int]:
+    """The counts, an array or a matrix in CSR format, and the largest. ValueError unless they are whole numbers."""
+    sparse = hasattr(matrix, "tocsr")
+    if sparse:
+        matrix = matrix.tocsr()
+        if not matrix.has_canonical_format:
+            matrix = matrix.copy()
+            matrix.sum_duplicates()
+    elif isinstance(matrix, np.ndarray):
+        matrix = np.asarray(matrix)  # the array of a view is of a class of anndata's
+    else:
+        rule = "counts must be a NumPy array or a matrix of scipy.sparse"
+        raise TypeError(f"{op}: {argument}: {rule}, got {type(matrix).__name__}")
+    values = matrix.data if sparse else matrix
+    if values.dtype.kind not in "iuf":
+        raise ValueError(f"{op}: {argument}: {_RAW}, got dtype {values.dtype}")
+    if values.dtype.kind == "f":
+        with np.errstate(invalid="ignore"):
+            wrong = ~(np.mod(values, 1) == 0)  # so are infinities and NaN
+        if wrong.any():
+            there = f" (a layer may have them: {listed(data.layers)})" if len(data.layers) else ""
+            raise ValueError(f"{op}: {argument}: {_RAW}{there}, got {float(values[wrong][0]):.6g}")
+    low, top = (int(each(initial=0)) for each in (values.min, values.max))
+    if not 0 <= low <= top <= MAX_COUNT:
+        raise ValueError(f"{op}: {argument}: {_RAW}, in 0..2^53, got {low if low < 0 else top:.6g}")
+    return matrix, top
+
+
+def _rows(counts: Any, most: int) -> Any:
+    """Counts (N, D), at most `most`, as a data set has them."""
+    counts = counts.astype(count_dtype(most))
+    return np.ascontiguousarray(counts)[:, :, None, None] if isinstance(counts, np.ndarray) else SparseRows(counts)
+
+
+def _labels(op: str, obs: Any, key: str, class_names: Sequence[str] | None) -> tuple[NDArray[np.int64], list[str]]:
+    """The label of each cell, and the names of the classes."""
+    if key not in obs.columns:
+        raise ValueError(f"{op}: labels_key: must be a column of obs, one of {listed(obs.columns)}, got {key!r}")
+    column = obs[key]
+    if (lacking := column.isna().to_numpy()).any():
+        rule = "every cell must have a class"
+        raise ValueError(f"{op}: labels_key: {rule}, got none in {key!r} for cell {str(obs.index[lacking][0])!r}")
+    values = np.asarray(column)
+    if values.dtype.kind not in "OUSTiub":
+        rule = "must be a column of names, integers or booleans"
+        raise ValueError(f"{op}: labels_key: {rule}, got {key!r} of dtype {values.dtype}")
+    try:
+        known, labels = np.unique(values, return_inverse=True)
+    except TypeError:  # text and numbers have no order
+        known, labels = np.unique(values.astype(str), return_inverse=True)
+    names = [str(name) for name in known]
+    if len(names) > MOST_CLASSES:
+        raise ValueError(f"{op}: labels_key: must have at most {MOST_CLASSES} classes, got {len(names)} in {key!r}")
+    if class_names is None:
+        return labels.astype(np.int64), names
+    of_run = {str(name): label for label, name in enumerate(class_names)}
+    if new := [name for name in names if name not in of_run]:
+        raise ValueError(f"{op}: labels_key: classes must be among {listed(class_names)}, got {new[0]!r} in {key!r}")
+    return np.array([of_run[name] for name in names], np.int64)[labels], list(of_run)
+
+
+def _check_every_class(op: str, labels: NDArray[np.int64], kept: NDArray[np.int64], names: Sequence[str]) -> None:
+    """ValueError where a class has no cell left to train on."""
+    left = np.bincount(labels[kept], minlength=len(names))
+    if not left.all():
+        rule = "every class must have a cell left to train on once a tenth is held out"
+        raise ValueError(f"{op}: labels_key: {rule}, got none of {names[int(left.argmin())]!r}")

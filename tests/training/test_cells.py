@@ -1,0 +1,312 @@
+"""AnnData and .h5ad files: what is read of them, trainings on them, samples as AnnData, and figures about these."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+
+import fastblackout as fb
+from fastblackout.data import from_anndata, load, make_dataset, to_anndata
+from fastblackout.data.dataset import kept_and_held_out
+from fastblackout.data.sparse_rows import SparseRows
+from fastblackout.evaluation import compare, table
+from fastblackout.training.config import preset
+from fastblackout.training.trained_model import load_run
+from support.helpers import assert_named
+
+anndata = pytest.importorskip("anndata")
+pandas = pytest.importorskip("pandas")
+
+CELLS, GENES = 60, 6
+KINDS = [np.asarray, sp.csr_matrix, sp.csc_array]
+COUNTS = np.random.default_rng(0).poisson([3.0, 0.1, 0.0, 40.0, 1.0, 0.5], (CELLS, GENES))
+TYPES = np.array(["T cell", "B cell", "NK"])[np.arange(CELLS) % 3]
+TINY = {"steps": 4, "batch": 8, "channels": 4, "threads": 1, "held_out_every": 2}
+
+
+def cells(lay=np.asarray, dtype="float32", counts=COUNTS):
+    """X has no counts, and the layer "counts" has the counts."""
+    obs = pandas.DataFrame({"type": TYPES, "number": np.arange(CELLS) % 4, "age": 0.5})[: len(counts)]
+    obs.index = [f"cell-{n}" for n in range(len(counts))]
+    obs["cluster"] = pandas.Categorical(obs["number"].astype(str), categories=["3", "7", "2", "1", "0"])
+    obs["control"] = obs["number"] > 1
+    var = pandas.DataFrame(index=names(counts.shape[1]))
+    data = anndata.AnnData(lay(np.sqrt(np.abs(counts)) + 0.25 * (counts > 0)), obs=obs, var=var)
+    data.layers["counts"] = lay(counts.astype(dtype))
+    return data
+
+
+def names(number=GENES):
+    return [f"gene-{n}" for n in range(number)]
+
+
+@pytest.mark.parametrize("lay", KINDS)
+@pytest.mark.parametrize("dtype", ["uint8", "int64", "uint16", "float32", "float64"])
+def test_the_data_set_of_an_anndata(lay, dtype):
+    """Sparse or dense, it has the counts of the same array, held out alike; a sparse one is sparse."""
+    whole = cells(lay, dtype)
+    raw = anndata.AnnData(whole.layers["counts"], obs=whole.obs, var=whole.var)
+    labels = np.searchsorted(["B cell", "NK", "T cell"], TYPES)
+    for most, data in (
+        (COUNTS.max(), from_anndata(whole, layer="counts", labels_key="type")),
+        (1000, from_anndata(raw, labels_key="type", max_count=1000)),
+    ):
+        like = make_dataset("array", COUNTS[:, :, None, None], labels, max_count=most)
+        assert isinstance(data.train, np.ndarray if lay is np.asarray else SparseRows)
+        assert (data.max_count, data.sha256, data.shape) == (most, like.sha256, like.shape) and data.is_table
+        for one, other in ((data.train, like.train), (data.held_out, like.held_out)):
+            assert one.dtype == other.dtype and np.array_equal(one[:], other)
+        assert data.train_labels.tolist() == like.train_labels.tolist()
+        assert data.held_out_labels.tolist() == like.held_out_labels.tolist()
+        assert data.cells["class_names"] == ["B cell", "NK", "T cell"] and data.cells["var_names"] == names()
+    view = whole[10:50, ["gene-3", "gene-0"]]
+    assert from_anndata(view, layer="counts").sha256 == from_anndata(view.copy(), layer="counts").sha256
+
+
+def test_sparse_rows_are_as_dense_ones():
+    dense = COUNTS.astype(np.int16)[:, :, None, None]
+    rows = SparseRows(sp.csr_matrix(COUNTS.astype(np.int16)))
+    assert (len(rows), rows.shape, rows.ndim, rows.dtype, rows.nbytes) == (
+        len(dense), dense.shape, dense.ndim, dense.dtype, dense.nbytes,
+    )  # fmt: skip
+    places = [0, np.int64(3), -1, slice(2, 9), slice(None, None, 7), np.array([5, 5, 1]), np.arange(CELLS) % 7 == 0]
+    for place in (*places, slice(0, 0)):
+        assert np.array_equal(rows[place], dense[place]) and rows[place].dtype == dense.dtype
+    assert (rows.min(), rows.max()) == (dense.min(), dense.max())
+    assert rows.mean(dtype=np.float64) == dense.mean(dtype=np.float64)
+    assert np.array_equal(rows.mean(axis=0, dtype=np.float64), dense.mean(axis=0, dtype=np.float64))
+    assert rows.std(dtype="float64") == pytest.approx(dense.std(dtype="float64"), rel=1e-12)
+    assert np.array_equal((rows >= 2).astype(np.uint8)[:], (dense >= 2).astype(np.uint8))
+
+
+def test_a_matrix_with_places_stored_twice():
+    loose = sp.csr_matrix((np.array([1.0, 2, 4]), np.array([1, 1, 0]), np.array([0, 2, 3])), shape=(2, 2))
+    data = from_anndata(anndata.AnnData(loose))
+    assert data.max_count == 4 and {tuple(part[0].ravel()) for part in (data.train, data.held_out)} == {(0, 3), (4, 0)}
+    assert loose.nnz == 3
+
+
+@pytest.mark.parametrize(
+    ("key", "found"),
+    [
+        ("cluster", ["0", "1", "2", "3"]),  # sorted, without one that no cell has
+        ("number", ["0", "1", "2", "3"]),
+        ("control", ["False", "True"]),
+    ],
+)
+def test_classes(key, found):
+    whole = cells()
+    data = from_anndata(whole, layer="counts", labels_key=key)
+    assert data.cells["class_names"] == found and data.classes == len(found)
+    wanted = ["new", *found[::-1]]
+    again = from_anndata(whole, layer="counts", labels_key=key, class_names=wanted)
+    assert again.cells["class_names"] == wanted
+    for one, other in ((data, again), (again, data)):
+        assert [one.cells["class_names"][n] for n in one.train_labels] == [
+            other.cells["class_names"][n] for n in other.train_labels
+        ]
+
+
+def test_genes_by_name():
+    wanted = ["gene-3", "gene-0", "gene-5"]
+    for lay in KINDS:
+        data = from_anndata(cells(lay), layer="counts", var_names=wanted)
+        assert data.cells["var_names"] == wanted
+        assert data.sha256 == from_anndata(cells(lay, counts=COUNTS[:, [3, 0, 5]]), layer="counts").sha256
+
+
+def _with(change, lay=np.asarray):
+    data = cells(lay)
+    change(data)
+    return data
+
+
+def _no_type(data):
+    data.obs.loc["cell-4", "type"] = None
+
+
+def _twice(data):
+    data.var_names = ["a", "b", "c", "d", "b", "e"]
+
+
+def _rare(data):
+    data.obs.loc[f"cell-{kept_and_held_out('', CELLS)[1][0]}", "type"] = "rare"
+
+
+@pytest.mark.parametrize(
+    ("data", "how", "error", "rule", "got"),
+    [
+        (cells(), {}, ValueError, "data: must hold raw counts, whole", "(a layer may have them: 'counts'), got "),
+        (cells(counts=COUNTS - 1), {"layer": "counts"}, ValueError, "data: must hold raw counts", "got -1"),
+        (cells(), {"layer": "count"}, ValueError, "layer: must be one of 'counts'", "got 'count'"),
+        (cells(), {"labels_key": "typ"}, ValueError, "labels_key: must be a column of obs, one of 'type', ", "'typ'"),
+        (cells(), {"labels_key": "age"}, ValueError, "labels_key: must be a column of names, integers", "float64"),
+        (_with(_no_type), {"labels_key": "type"}, ValueError, "labels_key: every cell must have a class", "'cell-4'"),
+        (_with(_rare), {"labels_key": "type"}, ValueError, "labels_key: every class must have a cell left", "'rare'"),
+        (cells(), {"labels_key": "type", "class_names": ["NK"]}, ValueError, "labels_key: classes must be", "'B cell'"),
+        (_with(_twice), {}, ValueError, "data: names in var must be unique, make them so by", "got 'b' twice"),
+        (_with(_twice), {"var_names": ["a", "b"]}, ValueError, "data: names in var must be unique", "got 'b' twice"),
+        (cells(), {"var_names": ["gene-1", "x", "y"]}, ValueError, "data: must have all 3 genes", "'x' and 1 more"),
+        (cells(), {"max_count": 5}, ValueError, "data: counts must be in 0..5 (max_count)", f"got {COUNTS.max()}"),
+        (cells(counts=COUNTS[:, :0]), {}, ValueError, "data: must have cells and genes", "got shape (60, 0)"),
+        (cells(counts=COUNTS[:1]), {"layer": "counts"}, ValueError, "data: cells: at least 2 are needed", "got 1"),
+        (COUNTS, {}, TypeError, "data: must be an AnnData", "got ndarray"),
+        (anndata.AnnData(obs=cells().obs), {}, ValueError, "data: must have counts in X", "without X"),
+    ],
+)  # fmt: skip
+def test_what_is_refused(data, how, error, rule, got):
+    how = {"layer": "counts", **how} if how else how
+    assert_named(lambda: from_anndata(data, **how), error, f"from_anndata: {rule}", got)
+
+
+@pytest.mark.parametrize("lay", KINDS)
+@pytest.mark.parametrize("value", [0.5, np.nan, np.inf, -2.0, 1e30])
+def test_counts_that_are_none(lay, value):
+    counts = COUNTS.astype(np.float32)
+    counts[3, 2] = value
+    data, rule = anndata.AnnData(lay(counts)), "from_anndata: data: must hold raw counts"
+    assert_named(lambda: from_anndata(data), ValueError, rule, f"got {value:.6g}")
+
+
+def test_files(tmp_path, monkeypatch):
+    file = tmp_path / "cells.h5ad"
+    cells(sp.csr_matrix).write_h5ad(file)
+    data = load("h5ad", file, layer="counts", labels_key="type")
+    assert data.sha256 == from_anndata(cells(), layer="counts", labels_key="type").sha256
+    lit = load("h5ad", file, layer="counts", binarize=2)
+    assert lit.max_count == 1 and np.array_equal(lit.train[:], data.train[:] >= 2)
+    backed = anndata.read_h5ad(file, backed="r")
+    assert_named(lambda: from_anndata(backed, "counts"), ValueError, "data: must be in memory", "an AnnData in a file")
+    backed.file.close()
+    (tmp_path / "half.h5ad").write_bytes(file.read_bytes()[:3000])
+    with pytest.raises(ValueError, match=r"load: \S+half.h5ad: not a readable .h5ad file: "):
+        load("h5ad", tmp_path / "half.h5ad")
+    for name, how, error, rule, got in (
+        ("none.h5ad", {}, ValueError, "load: data: must be a .h5ad file", "which does not exist"),
+        ("cells.h5ad", {"channels": "first"}, ValueError, "load: channels: belongs to array data alone", "for h5ad"),
+        ("cells.h5ad", {"layr": "counts"}, TypeError, "load: arguments: must be", "got layr"),
+        ("cells.h5ad", {"layer": "counts", "crop": 2}, ValueError, "load: crop, resize: need images", "6 columns"),
+    ):
+        assert_named(lambda n=name, h=how: load("h5ad", tmp_path / n, **h), error, rule, got)
+    rule = "load: layer: belongs to h5ad data alone"
+    assert_named(lambda: load("digits", layer="counts"), ValueError, rule, "got it for digits")
+    monkeypatch.setitem(sys.modules, "anndata", None)
+    for call in (lambda: load("h5ad", file), lambda: to_anndata(COUNTS, data)):
+        assert_named(call, ValueError, "need anndata", "pip install anndata")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run on sparse cells with types."""
+    out = tmp_path_factory.mktemp("run") / "cells"
+    config = preset("h5ad", conditional=True, **TINY)
+    fb.train(cells(sp.csr_matrix), out, config, progress=False, layer="counts", labels_key="type")
+    return out
+
+
+def test_a_training_on_an_anndata(run, tmp_path):
+    """It learns from sparse cells what it learns from dense ones, keeps all names, and can be resumed."""
+    config = preset("h5ad", conditional=True, **TINY)
+    cells(np.asarray).write_h5ad(tmp_path / "cells.h5ad")
+    fb.train(tmp_path / "cells.h5ad", tmp_path / "dense", config, progress=False, layer="counts", labels_key="type")
+    first, second = ([json.loads(line) for line in (out / "log.jsonl").open()] for out in (run, tmp_path / "dense"))
+    for one, other in zip(first, second, strict=True):
+        for name in one.keys() & {"loss", "held_out_loss"}:
+            assert one[name] == pytest.approx(other[name], rel=1e-5)
+    trained = load_run(run)
+    known = {name: trained.dataset[name] for name in ("name", "var_names", "class_names", "layer", "labels_key")}
+    assert known == {
+        "name": "h5ad", "var_names": names(), "class_names": ["B cell", "NK", "T cell"],
+        "layer": "counts", "labels_key": "type",
+    }  # fmt: skip
+    assert (trained.config.head, trained.config.network) == ("negative-binomial", "mlp")
+    again = {"resume": True, "progress": False, "layer": "counts"}
+    fb.train(cells(), tmp_path / "dense", config, labels_key="type", **again)
+    with pytest.raises(ValueError, match="train: data: a resumed run keeps its data"):
+        fb.train(cells(), tmp_path / "dense", config, labels_key="number", **again)
+
+
+def test_without_options_it_is_a_table_of_cells(tmp_path, monkeypatch):
+    seen = {}
+    monkeypatch.setattr("fastblackout.training.run.train_in_held_folder", lambda *all: seen.update(config=all[2]))
+    for key in (None, "type"):
+        fb.train(cells(), tmp_path / "new", layer="counts", labels_key=key)
+        assert seen["config"] == preset("h5ad", conditional=key is not None)
+    data = from_anndata(cells(), "counts")
+    rule = "train: layer, labels_key: must be None but for AnnData"
+    assert_named(lambda: fb.train(data, tmp_path / "new", layer="counts"), TypeError, rule, "got a Dataset")
+    assert_named(lambda: fb.train(COUNTS, tmp_path / "new"), TypeError, "train: dataset: must be a", "got ndarray")
+    assert_named(lambda: fb.train(cells(), tmp_path / "new"), ValueError, "train: dataset: must hold raw", "got ")
+    rule = "train: dataset: must be a .h5ad file"
+    assert_named(lambda: fb.train("a.npz", tmp_path / "new"), ValueError, rule, "got a.npz")
+
+
+def test_samples_as_an_anndata(run):
+    trained = load_run(run)
+    labels = torch.arange(5) % 3
+    drawn = fb.sample(trained.model, trained.schedule, (5, *trained.shape), 2, labels=labels, rng=fb.Philox(1))
+    data = to_anndata(drawn, trained, labels, first=7)
+    assert data.X.dtype == np.int32 and data.X.format == "csr" and np.array_equal(data.X.toarray(), drawn[:, :, 0, 0])
+    assert list(data.var_names) == names() and list(data.obs_names) == [f"sample-{n}" for n in range(7, 12)]
+    assert list(data.obs["type"]) == ["B cell", "NK", "T cell", "B cell", "NK"]
+    assert list(data.obs["type"].cat.categories) == ["B cell", "NK", "T cell"]
+    bare = from_anndata(anndata.AnnData(COUNTS.astype(np.int64)))
+    made = to_anndata(COUNTS + 2**40, bare, np.zeros(CELLS, int))
+    assert made.X.dtype == np.int64 and list(made.var_names) == list("012345") and set(made.obs["label"]) == {"0"}
+    assert to_anndata(COUNTS[:0], bare).n_obs == 0
+    for samples, given, rule, got in (
+        (COUNTS[:, 1:], None, "samples: must be integers of shape (N, 6) or (N, 6, 1, 1)", "int64 of shape (60, 5)"),
+        (COUNTS[0], None, "samples: must be integers", "(6,)"),
+        (COUNTS * 0.5, None, "samples: must be integers", "float64"),
+        (COUNTS, labels, "labels: must be 60 integers", "int64 of shape (5,)"),
+        (COUNTS[:5], labels + 1, "labels: must be in 0..2", "got 1..3"),
+        (COUNTS[:5], labels * 0.5, "labels: must be 5 integers", "float32"),
+    ):
+        assert_named(lambda s=samples, g=given: to_anndata(s, trained, g), ValueError, f"to_anndata: {rule}", got)
+
+
+def test_figures_about_cells(tmp_path):
+    """Of an AnnData, whatever the order of its genes, they are those of its counts; numbers are by hand in
+    test_tables.py."""
+    whole, data = cells(), from_anndata(cells(), layer="counts")
+    drawn = np.random.default_rng(1).poisson(2.0, (20, GENES))
+    expected = compare(drawn[:, :, None, None], data)
+    assert expected["columns"] == GENES and table(expected).startswith("1 set of 20 samples, 54 training rows")
+    for lay in KINDS:
+        made = anndata.AnnData(lay(drawn.astype(np.float32)), var=whole.var)
+        wider = anndata.concat([made, anndata.AnnData(lay(np.ones((20, 1))), obs=made.obs)], axis=1)[:, ::-1]
+        wider.write_h5ad(tmp_path / "drawn.h5ad")
+        raw = anndata.AnnData(lay(COUNTS), var=whole.var)
+        for samples in (made, wider, tmp_path / "drawn.h5ad"):
+            assert compare(samples, data) == expected
+        assert compare([made, wider], raw)["mean_samples"] == pytest.approx(expected["mean_samples"])
+        raw.write_h5ad(tmp_path / "real.h5ad")
+        found = compare(made, tmp_path / "real.h5ad")
+        assert found["mean_train"] == pytest.approx(expected["mean_train"])
+    rule = "compare: samples: must have all 6 genes, by var_names"
+    assert_named(lambda: compare(made[:, [0, 1, 3, 5]], data), ValueError, rule, "got none named 'gene-2' and 1 more")
+    assert_named(lambda: compare(whole, data), ValueError, "compare: samples: must hold raw counts", "got ")
+    array = make_dataset("array", COUNTS[:, :, None, None], max_count=COUNTS.max())
+    rule = "compare: samples: must be an array for a data set without names of genes"
+    assert_named(lambda: compare(made, array), ValueError, rule, "got an AnnData for array data")
+    assert_named(lambda: compare(drawn, COUNTS), TypeError, "compare: dataset: must be an AnnData", "got ndarray")
+
+
+@pytest.mark.parametrize("lay", KINDS[:2])
+@pytest.mark.parametrize("table_of", ["one gene", "cells without counts", "genes without counts", "no counts"])
+def test_tables_that_lack_much(lay, table_of, tmp_path):
+    counts = {
+        "one gene": COUNTS[:, :1], "cells without counts": COUNTS * (np.arange(CELLS)[:, None] % 3 > 0),
+        "genes without counts": COUNTS * np.array([1, 0, 1, 0, 1, 0]), "no counts": 0 * COUNTS,
+    }[table_of]  # fmt: skip
+    data = from_anndata(cells(lay, counts=counts), layer="counts")
+    fb.train(data, tmp_path / "run", preset("h5ad", bits_every=2, **TINY), progress=False)
+    trained = load_run(tmp_path / "run")
+    drawn = fb.sample(trained.model, trained.schedule, (30, *trained.shape), 3, rng=fb.Philox(1))
+    found = compare(to_anndata(drawn, trained), data)
+    assert found["columns"] == counts.shape[1] and table(found)
+    for record in map(json.loads, (tmp_path / "run" / "log.jsonl").open()):
+        assert np.isfinite([value for value in record.values() if isinstance(value, float)]).all()
