@@ -54,7 +54,7 @@ def add_train(parser: Parser) -> None:
     parser.add_argument("dataset", choices=_DataSets(PRESETS), metavar="DATASET", help=what)
     groups = {name: parser.add_argument_group(name) for name in ("data", "network", "training", "speed", "output")}
     data, training, output = (groups[name] for name in ("data", "training", "output"))
-    what = "The folder that holds the data set or the images, or a .npy or .npz file. digits needs none."
+    what = "The folder that holds the data set or the images, or a .npy, .npz or .h5ad file. digits needs none."
     data.add_argument("--data", metavar="PATH", help=what)
     data.add_argument("--download", action="store_true", help="Let torchvision fetch what is missing into --data.")
     what = "The largest count possible in an array or an AnnData. Default: the largest that it holds."
