@@ -82,6 +82,19 @@ def test_sparse_rows_are_as_dense_ones():
     assert np.array_equal((rows >= 2).astype(np.uint8)[:], (dense >= 2).astype(np.uint8))
 
 
+@pytest.mark.parametrize("lay", KINDS)
+def test_rows_in_parts(lay, monkeypatch):
+    """Of which digests and figures are made, as of the whole."""
+    found = []
+    for most in (CELLS, 7):
+        monkeypatch.setattr("fastblackout.data.dataset._ROWS_AT_ONCE", most)
+        data = from_anndata(cells(lay), layer="counts")
+        found.append((data.sha256, {n: v for n, v in compare(data.train, data).items() if n.startswith("difference")}))
+    assert found[0][0] == found[1][0]
+    for one, other in zip(*(each.values() for _, each in found), strict=True):
+        assert one == pytest.approx(other, rel=1e-9, abs=1e-12)
+
+
 def test_a_matrix_with_places_stored_twice():
     loose = sp.csr_matrix((np.array([1.0, 2, 4]), np.array([1, 1, 0]), np.array([0, 2, 3])), shape=(2, 2))
     data = from_anndata(anndata.AnnData(loose))
