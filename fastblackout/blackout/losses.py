@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, cast
 
 import numpy as np
 import torch
@@ -24,6 +24,16 @@ if TYPE_CHECKING:
 
     from ..philox import Philox
     from ..typing import Times, Weight
+
+    class Options(TypedDict, total=False):
+        """The keywords of `loss`."""
+
+        conditions: Tensor | None
+        rng: Philox | Tensor | int | None
+        generator: torch.Generator | None
+        k: Tensor | None
+        global_batch: int | None
+        draws: int
 
 
 def loss(

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ..sampling.imputation import Options as ImputeOptions
     from ..sampling.sampler import Options
     from ..typing import HeadName, Times, Weight
+    from .losses import Options as LossOptions
 
 
 INPUTS = get_args(Input)
@@ -202,7 +203,7 @@ class BlackoutModel(Parametrized):
     # What torch.compiler.assume_constant_result sets: where torch traces, this runs at once.
     loss_unit._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
-    def loss(self, x_0: Tensor, labels: Tensor | None = None, **options: Any) -> Tensor:
+    def loss(self, x_0: Tensor, labels: Tensor | None = None, **options: Unpack[LossOptions]) -> Tensor:
         """The training loss (B,) of counts: `fb.loss` of this model.
 
         Parameters
@@ -212,7 +213,7 @@ class BlackoutModel(Parametrized):
         labels : torch.Tensor, optional
             Integers (B,).
         **options : object
-            The keywords of `fb.loss`: rng, generator, k, global_batch, draws.
+            The keywords of `fb.loss`: conditions, rng, generator, k, global_batch, draws.
 
         Returns
         -------

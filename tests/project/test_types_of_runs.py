@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 import fastblackout as fb
 from fastblackout.training.config import TrainConfig
-from fastblackout.training.trained_model import load_run
 
 schedule = fb.Schedule.cosine(100)
 x = torch.zeros(2, 3, dtype=torch.uint8)
@@ -54,6 +53,19 @@ assert_type(model.center(3), float)
 assert_type(model.center(steps), Tensor)
 fb.BlackoutModel(fb.models.small((1, 8, 8)), schedule, 255, head="beta_binomial")  # wrong
 fb.BlackoutModel(fb.models.small((1, 8, 8)), schedule, 255, inputs="unit")  # wrong
+fb.BlackoutModel(fb.models.small((1, 8, 8)), schedule)  # wrong
+assert_type(model.fit_input(x), fb.BlackoutModel)
+assert_type(model.loss(x, rng=3), Tensor)
+assert_type(fb.loss(torch.nn.DataParallel(model), x, rng=fb.Philox(3).tensor("cpu")), Tensor)
+assert_type(model.sample((2, 1, 8, 8), 5, rng=3, grid="early"), Tensor)
+assert_type(model.bits_per_dim(x, rng=3).discrete.bits, float)
+assert_type(model.impute(x, x > 0, draws=3), Tensor)
+assert_type(model.save_pretrained("model"), Path)
+assert_type(fb.BlackoutModel.from_pretrained("model"), fb.BlackoutModel)
+model.loss(x, rgn=3)  # wrong
+model.sample((2, 1, 8, 8), grid="erly")  # wrong
+model.bits_per_dim(x, repeat=3)  # wrong
+model.impute(x)  # wrong
 
 data = fb.data.load("digits")
 assert_type(data.held_out_labels, NDArray[np.int64] | None)
@@ -62,7 +74,7 @@ assert_type(fb.train(data, "runs/digits", TrainConfig(head="implicit", precision
 fb.train(data)  # wrong
 TrainConfig(weight="energie")  # wrong
 TrainConfig(learning_rte=1e-3)  # wrong
-run = load_run("runs/digits", weights="ema")
+run = fb.load_run("runs/digits", weights="ema")
 assert_type(run.shape, tuple[int, int, int])
 assert_type(fb.load_pretrained("digits").model, fb.BlackoutModel)
 fb.load_pretrained("cifar10")  # wrong
