@@ -30,7 +30,7 @@ def info_command(options: Namespace) -> int:
         print(wrap(f"{state['detail']}{has}", f"{name:10} {'yes' if state['available'] else 'no':4} ", indent))
     jax = _jax()
     print(wrap(jax["detail"], f"{'jax':10} {'yes' if jax['available'] else 'no':4} ", indent))
-    missing = {name: late.what for name, late in LATE.items() if name != "jax" and not is_there(name)}
+    missing = {name: late.what for name, late in LATE.items() if not is_there(name)}
     print("missing packages, and what brings them" if missing else "no optional package is missing")
     for name, what in missing.items():
         print(wrap(f"{name}: {what}", "  ", "    "), f"    {pip_line(name)}", sep="\n")
