@@ -22,7 +22,6 @@ from torch import nn
 
 import fastblackout as fb
 from fastblackout.processes import Process, sample_reverse
-from fastblackout.processes.conversion import reachable_from
 
 STATES, STEPS, LEVEL, SAMPLES = 32, 64, 0.01, 4000
 
@@ -59,11 +58,17 @@ def time_grid(gap: float, steps: int = STEPS) -> np.ndarray:
 
 
 class Denoiser(nn.Module):
-    """Logits (B, 2, S) of x_0 from states (B, 2) and the step k (B,): three layers on one-hot states."""
+    """Logits (B, 2, S) of both counts at time 0, from their states (B, 2) and the step k (B,).
 
-    def __init__(self, states: int, steps: int, width: int) -> None:
+    By Bayes' rule log p(x_0 | x_t, y_t) = log p(x_t | x_0) + log p(x_0 | y_t) + constant, and so for y. The process
+    knows the first term. So three layers on one-hot states learn the second term alone. Without the first one they
+    would also have to learn, from few examples, that x_0 is near a rare x_t.
+    """
+
+    def __init__(self, likelihood: torch.Tensor, width: int) -> None:
         super().__init__()
-        self.states, self.steps = states, steps
+        self.steps, states = likelihood.shape[:2]  # k - 1, x_0, x_t
+        self.register_buffer("known", likelihood.log().swapaxes(1, 2).float())  # -inf where x_t cannot be reached
         self.layers = nn.Sequential(
             nn.Linear(2 * states + 16, width),
             nn.SiLU(),
@@ -75,10 +80,11 @@ class Denoiser(nn.Module):
         )
 
     def forward(self, x_t: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
-        one_hot = nn.functional.one_hot(x_t.long(), self.states).flatten(1).float()
+        known = self.known[k[:, None] - 1, x_t.long()]
+        one_hot = nn.functional.one_hot(x_t.long(), known.shape[-1]).flatten(1).float()
         phase = k[:, None] / self.steps * math.pi * 2.0 ** torch.arange(-1, 7)
         features = torch.cat([one_hot, torch.sin(phase), torch.cos(phase)], 1)
-        return self.layers(features).view(-1, 2, self.states)
+        return known + self.layers(features).view_as(known)
 
 
 def train(
@@ -86,24 +92,24 @@ def train(
     times: np.ndarray,
     law: np.ndarray,
     updates: int,
-    width: int = 192,
-    batch: int = 512,
+    width: int = 64,
+    batch: int = 2048,
     seed: int = 0,
 ) -> Denoiser:
     """The network after `updates` steps of Adam on the cross-entropy of x_0."""
     torch.manual_seed(seed)
-    network = Denoiser(process.states, len(times) - 1, width)
-    optimizer = torch.optim.Adam(network.parameters(), lr=2e-3, betas=(0.9, 0.99))
+    chances = torch.from_numpy(process.transition_matrix(times[1:]))  # k - 1, x_0, x_t
+    likelihood = chances.clone()
+    likelihood[:, len(law) :] = 0  # x_0 is never the mask
+    network = Denoiser(likelihood, width)
+    optimizer = torch.optim.Adam(network.parameters(), lr=5e-3, betas=(0.9, 0.99))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, updates)
-    chances = torch.from_numpy(process.transition_matrix(times[1:]))
-    reachable = chances.swapaxes(1, 2) > 0  # k - 1, x_t, x_0
     generator = np.random.default_rng(seed)
     for update in range(updates):
         x_0 = torch.from_numpy(draw(law, batch, generator))
         k = torch.from_numpy(generator.permutation(np.linspace(0, len(times) - 1, batch, endpoint=False)).astype(int))
         x_t = fb.categorical(x_0, chances, index=k, rng=fb.Philox(seed, call=update))
-        logits = network(x_t, k + 1).masked_fill(~reachable[k[:, None], x_t], -math.inf)
-        loss = nn.functional.cross_entropy(logits.flatten(0, 1), x_0.flatten())
+        loss = nn.functional.cross_entropy(network(x_t, k + 1).flatten(0, 1), x_0.flatten())
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -117,8 +123,7 @@ def sample(network: Denoiser, process: Process, times: np.ndarray, count: int, s
     k_of = {float(t): k for k, t in enumerate(times)}
 
     def model(x_t: torch.Tensor, t: float) -> torch.Tensor:
-        logits = network(x_t, torch.full((len(x_t),), k_of[t]))
-        return logits.masked_fill(~reachable_from(process, x_t, t), -math.inf)
+        return network(x_t, torch.full((len(x_t),), k_of[t]))
 
     drawn = sample_reverse(process, model, (count, 2), times[::-1], device="cpu", rng=fb.Philox(seed))
     return drawn.numpy()
@@ -180,7 +185,7 @@ def picture(panels: dict[str, np.ndarray], path: Path, states: int = STATES) -> 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--updates", type=int, default=3000)
+    parser.add_argument("--updates", type=int, default=4000)
     parser.add_argument("--out", type=Path, default=Path(), help="the folder for the picture; default: this one")
     options = parser.parse_args()
     options.out.mkdir(exist_ok=True)
