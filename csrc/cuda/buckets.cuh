@@ -50,7 +50,7 @@ FB_DEVICE uint32_t bucket_number(uint32_t z) {
   return bit_cast<uint32_t>(static_cast<float>(static_cast<int32_t>(z))) >> (21 - Bits);
 }
 
-// Where a row's bucket lies, in bytes. rows: of mixed_rows; one byte of it counts. The exclusive or with that byte, taken twice,
+// Where a row's bucket lies, in bytes. rows: of mixed_rows, of which one byte counts. The exclusive or with that byte, taken twice,
 // tells the rows apart where the exponent's upper bits are, which follow from its lower ones; and where its lower ones are, it
 // moves the buckets of different rows to different banks of shared memory. Without that, half of all uniforms would meet in 8 of
 // the 32 banks, and for the lower rows even in 4.

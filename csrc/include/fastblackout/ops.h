@@ -7,7 +7,7 @@
 // (bindings/record_reader.h), from torch's tensors and Python's numbers as a user gave them (bindings/tensor_reader.h), or from
 // buffers of a program that JAX has compiled (bindings/xla_reader.h). A reader has
 //   read(fields...)                    arguments, each by its type; of a C array one after the other
-//   read.either(given, is_second)      two arguments, one of them None
+//   read.either(given, is_second)      two arguments of which one is None
 //   read.optional(prob)                a probability that may be left out
 //   read.at_least(low, number)         a number for each sample, not below `low`, which a reader checks if nobody has yet; all others
 //                                      are finite
