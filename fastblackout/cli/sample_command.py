@@ -89,7 +89,8 @@ def _files_for(run: Run, options: Namespace, path: Path) -> SampleFiles:
         import_anndata("sample", "format")
     elif options.format != "npz" and (is_table or run.shape[0] not in (1, 3)):
         got = "a table" if is_table else f"{run.shape[0]} channels"
-        raise ValueError(f"sample: format: must be npz but for images of 1 or 3 channels, got {options.format}, {got}")
+        rule = "must be npz, or h5ad of a table, but for images of 1 or 3 channels"
+        raise ValueError(f"sample: format: {rule}, got {options.format}, {got}")
     if options.gif and is_table:
         raise ValueError("sample: gif: needs images, got a table")
     name = f"samples-{options.first}" if options.first and kind.suffix else "samples"

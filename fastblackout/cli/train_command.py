@@ -47,10 +47,8 @@ class _DataSets(list[str]):
 
 def add_train(parser: Parser) -> None:
     """Adds the options of `fastblackout train`, and what runs it."""
-    what = (
-        f"The data: {', '.join(PRESETS)}. folder, array and h5ad are your own: a folder of images, an array of counts, "
-    )
-    what += "an AnnData. FILE.h5ad stands for h5ad --data FILE.h5ad."
+    what = f"The data: {', '.join(PRESETS)}. folder, array and h5ad are your own: a folder of images, an array of "
+    what += "counts, an AnnData. FILE.h5ad stands for h5ad --data FILE.h5ad."
     parser.add_argument("dataset", choices=_DataSets(PRESETS), metavar="DATASET", help=what)
     groups = {name: parser.add_argument_group(name) for name in ("data", "network", "training", "speed", "output")}
     data, training, output = (groups[name] for name in ("data", "training", "output"))

@@ -1,4 +1,4 @@
-"""Counts of genes in cells, as AnnData holds them and as its files (.h5ad) do: into a data set, and samples back."""
+"""Counts of genes in cells, as AnnData and its files (.h5ad) hold them, into a data set; cells_out.py goes back."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from .sparse_rows import SparseRows
 if TYPE_CHECKING:
     from anndata import AnnData
 
-NAME = "h5ad"  # of the data set
 _RAW = "must hold raw counts, whole numbers that were neither normalized nor logarithmized"
 
 
@@ -155,7 +154,7 @@ def dataset_of(
     }  # fmt: skip
     train, test = (_rows(counts[places], most) for places in (kept, held_out))
     train_labels, test_labels = (None, None) if labels is None else (labels[kept], labels[held_out])
-    return Dataset(NAME, train, test, most, train_labels, test_labels, cells=known)
+    return Dataset("h5ad", train, test, most, train_labels, test_labels, cells=known)
 
 
 def rows_like(op: str, argument: str, data: Any, dataset: Dataset) -> Any:

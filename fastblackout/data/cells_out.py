@@ -1,4 +1,4 @@
-"""Samples of a table as an AnnData: the way back of cells.py."""
+"""Samples of a table as an AnnData: the way back from cells.py."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def sets_of(samples: Samples | Sequence[Samples], dataset: Dataset) -> list[Arra
     An AnnData, or the path of a file with one, becomes its counts of the data's genes, in their order.
     """
     alone = isinstance(samples, (np.ndarray, str, os.PathLike)) or is_annotated(samples)
-    sets = [_counts(one, dataset) for one in ([samples] if alone else samples)]  # type: ignore[union-attr, list-item]
+    sets = [_counts(one, dataset) for one in ([samples] if alone else samples)]  # type: ignore[union-attr]
     if not sets or any(one.shape[1:] != dataset.shape or len(one) < 2 or len(one) != len(sets[0]) for one in sets):
         got = ", ".join(str(one.shape) for one in sets) or "none"
         raise ValueError(f"compare: samples: need 2 or more of shape {dataset.shape}, all sets alike, got {got}")

@@ -162,7 +162,10 @@ def test_the_film_is_of_the_samples_whatever_the_batch():
         ("runs/colour --format=png --out=a.npz", "out: must be a folder for format png, got a.npz"),
         ("runs/colour --format=png --out=a/b", "out: no such folder: a"),
         ("runs/colour --format=adm --out=a", "out: must end in .npz, got a"),
-        ("runs/table --format=adm", "format: must be npz but for images of 1 or 3 channels, got adm, a table"),
+        (
+            "runs/table --format=adm",
+            "format: must be npz, or h5ad of a table, but for images of 1 or 3 channels",
+        ),
         ("runs/table --gif", "gif: needs images, got a table"),
     ],
 )
