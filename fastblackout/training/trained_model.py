@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from ..backends.available import absent
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 # The errors that a damaged description may cause when it is read, or when a network is built from it.
 _DAMAGE = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError)
+MOST_FITTED = 1 << 26  # counts that a model's input is fitted to: rows evenly spread over the training data
 _NEEDED = ("thin", "birth_loss", "bridge_step", "tau_leap_step", "normal", "energy_loss")
 
 
@@ -93,7 +95,10 @@ def make_model(config: TrainConfig, dataset: Dataset) -> BlackoutModel:
         weight=config.weight,
         times=config.times,
     )
-    return model.fit_input(dataset.train, outputs) if model.needs_fit else model
+    if model.needs_fit:
+        every = -(-len(dataset.train) * int(np.prod(dataset.shape)) // MOST_FITTED)
+        model.fit_input(dataset.train[slice(0, None, every)], outputs)
+    return model
 
 
 def describe(config: TrainConfig, dataset: Dataset, model: BlackoutModel, source: dict[str, Any]) -> dict[str, Any]:
