@@ -67,13 +67,14 @@ def test_a_step_compiles_to_one_graph_for_all_steps(head):
         return graph
 
     torch._dynamo.reset()
-    step = torch.compile(lambda x, key: fb.loss(model, x, rng=key), backend=backend, fullgraph=True)
+    part = {"global_batch": 16}
+    step = torch.compile(lambda x, key: fb.loss(model, x, rng=key, **part), backend=backend, fullgraph=True)
     wrapped = torch.compile(model, backend=backend)
     for call in range(100):
-        key = fb.Philox(3, call=call)
-        expected = fb.loss(model, X[:4], rng=key)
+        key = fb.Philox(3, first_sample=5, call=call)
+        expected = fb.loss(model, X[:4], rng=key, **part)
         torch.testing.assert_close(step(X[:4], key.tensor("cpu")), expected, rtol=1e-5, atol=1e-6)
-        torch.testing.assert_close(fb.loss(wrapped, X[:4], rng=key), expected, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(fb.loss(wrapped, X[:4], rng=key, **part), expected, rtol=1e-5, atol=1e-6)
     assert len(graphs) == 2
     torch._dynamo.reset()
 
