@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..atomic_files import atomic_write, read_plain
-from ..ground.json_files import read_json
+from ..ground.json_files import MODEL_FORMAT, read_json
 from ..models.config import NetworkConfig
 from ..models.presets import bytes_of_weights
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-FORMAT, FORMAT_VERSION = "fastblackout-model", 1
+FORMAT_VERSION = 1
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 # The errors that a damaged description may cause when a model is built from it.
 DAMAGE = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError)
@@ -30,7 +30,7 @@ def write(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]
 
     folder.mkdir(parents=True, exist_ok=True)
     content = safetensors.torch.save({name: value.detach().cpu().contiguous() for name, value in tensors.items()})
-    head = {"format": FORMAT, "format_version": FORMAT_VERSION, "model": config}
+    head = {"format": MODEL_FORMAT, "format_version": FORMAT_VERSION, "model": config}
     atomic_write(folder / WEIGHTS, content)
     atomic_write(folder / CONFIG, (json.dumps(head, indent=1) + "\n").encode())
     return folder
@@ -50,8 +50,8 @@ def read(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Tens
         tensors = safetensors.torch.load(content)
     except (OSError, ValueError, RecursionError, safetensors.SafetensorError) as error:
         raise unfit(folder, error) from None
-    if not isinstance(head, dict) or head.get("format") != FORMAT or not isinstance(head.get("model"), dict):
-        raise unfit(folder, f"{CONFIG} has no format {FORMAT!r} (fb.load_run reads the runs of a training)")
+    if not isinstance(head, dict) or head.get("format") != MODEL_FORMAT or not isinstance(head.get("model"), dict):
+        raise unfit(folder, f"{CONFIG} has no format {MODEL_FORMAT!r} (fb.load_run reads the runs of a training)")
     if head.get("format_version") != FORMAT_VERSION:
         raise unfit(folder, f"format version must be {FORMAT_VERSION}, got {head.get('format_version')!r}")
     return head["model"], tensors

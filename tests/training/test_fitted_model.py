@@ -103,6 +103,8 @@ def test_a_folder_holds_all_of_a_model(tmp_path):
     again = fb.BlackoutModel.from_pretrained(tmp_path / "model", network=Flat(2))
     assert not again.training and again.to_config() == model.to_config()
     assert torch.equal(again.sample((4, 2, 3, 1), steps=4, rng=1), model.sample((4, 2, 3, 1), steps=4, rng=1))
+    with pytest.raises(ValueError, match="is of a model that save_pretrained wrote, not of a training .fb.BlackoutMod"):
+        fb.load_run(tmp_path / "model")
     own = fb.BlackoutModel(fb.models.small((1, 8, 8), channels=8), SCHEDULE, 16)
     again = fb.BlackoutModel.from_pretrained(own.save_pretrained(tmp_path / "own"))
     assert all(torch.equal(*pair) for pair in zip(own.parameters(), again.parameters(), strict=True))
