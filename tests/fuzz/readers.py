@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gzip
 import hashlib
 import io
@@ -10,6 +11,7 @@ import json
 import pickle
 import shutil
 import struct
+import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -20,8 +22,11 @@ import safetensors.torch
 import torch
 from PIL import Image
 
+from fastblackout.blackout import BlackoutModel
 from fastblackout.data import load
+from fastblackout.models import small
 from fastblackout.pretrained import folder_of
+from fastblackout.schedule.schedule import Schedule
 from fastblackout.training.checkpoint import CONFIG, EMA, load_checkpoint, save_checkpoint
 from fastblackout.training.progress_log import read_log
 from fastblackout.training.torch_files import Stored, read_torch
@@ -175,6 +180,26 @@ def _read_description(content: bytes, folder: Path) -> None:
     load_run(folder, device="cpu")
 
 
+@functools.cache
+def _model() -> dict[str, bytes]:
+    """The two files of a model that was fitted to data."""
+    network = small((1, 8, 8), channels=4, outputs=2)
+    model = BlackoutModel(network, Schedule.cosine(20), None, input="log1p", head="negative-binomial")
+    with tempfile.TemporaryDirectory() as folder:
+        model.fit_input(np.arange(640).reshape(10, 1, 8, 8)).save_pretrained(folder)
+        return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+
+
+def _read_model(content: bytes, folder: Path, changed: str = "config.json") -> None:
+    for name, right in _model().items():
+        (folder / name).write_bytes(content if name == changed else right)
+    BlackoutModel.from_pretrained(folder)
+
+
+def _read_weights(content: bytes, folder: Path) -> None:
+    _read_model(content, folder, "model.safetensors")
+
+
 def _tensors() -> list[bytes]:
     tensors = {"w": torch.arange(6.0).view(2, 3), "n": torch.tensor(3), "h": torch.ones(2).bfloat16()}
     return [safetensors.torch.save(tensors)]
@@ -212,6 +237,8 @@ READERS = {
     "torch": Reader(_read_saved, _saved),
     "torch-pickle": Reader(_read_pickled, _pickles),
     "config": Reader(_read_description, _descriptions, changed_json),
+    "model": Reader(_read_model, lambda: [_model()["config.json"]], changed_json),
+    "model-weights": Reader(_read_weights, lambda: [_model()["model.safetensors"]]),
     "safetensors": Reader(_read_tensors, _tensors),
     "log": Reader(_read_log, _logs),
 }
