@@ -80,7 +80,8 @@ def lead_to_pages(app: Sphinx, *given: Any) -> None:
 
 def is_of_others(app: Sphinx, what: str, name: str, member: object, skip: bool, options: object) -> bool | None:
     """Whether a class has a member of another project, such as of torch's modules: these are not shown."""
-    home = getattr(getattr(member, "fget", member), "__module__", None) or project
+    owner = getattr(member, "__objclass__", member)  # of methods in C, such as those of dict
+    home = getattr(getattr(member, "fget", owner), "__module__", None) or project
     return None if home.startswith(project) else True
 
 

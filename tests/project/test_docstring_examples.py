@@ -1,7 +1,7 @@
 """The examples of docstrings give what they say. The examples of the ops are run by test_documentation.py."""
 
 import doctest
-import importlib
+import importlib.util
 
 import numpy as np
 import pytest
@@ -9,7 +9,8 @@ import pytest
 import fastblackout as fb
 from support.source_tree import modules
 
-FOLDERS = ("ops", "distributions", "jax", "kernels", "call", "reference")
+ABSENT = () if importlib.util.find_spec("diffusers") else ("diffusers",)
+FOLDERS = ("ops", "distributions", "jax", "kernels", "call", "reference", *ABSENT)
 WITH_EXAMPLES = [
     name for name, (path, _) in modules().items()
     if name.startswith("fastblackout.") and name.split(".")[1] not in FOLDERS and ">>> " in path.read_text()

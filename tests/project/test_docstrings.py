@@ -14,7 +14,17 @@ from support import ROOT
 validate = pytest.importorskip("numpydoc.validate", reason="numpydoc is not installed: pip install numpydoc")
 
 CHECKS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["numpydoc_validation"]["checks"]
-MODULES = ("data", "distributions", "evaluation", "jax", "models", "processes", "processes.conversion", "sampling")
+MODULES = (
+    "data",
+    "diffusers",
+    "distributions",
+    "evaluation",
+    "jax",
+    "models",
+    "processes",
+    "processes.conversion",
+    "sampling",
+)
 # What these take and give, which a user meets without importing it.
 OTHERS = (
     "likelihood.blackout.BitsPerDim", "likelihood.estimate.Bound", "models.tuned.Tuned", "processes.Process",
@@ -28,7 +38,7 @@ def public_names():
     """The functions and classes of fastblackout and of its modules."""
     names = [f"fastblackout.{name}" for name in (*fb.__all__, *OTHERS)]
     for module in MODULES:
-        if module != "jax" or importlib.util.find_spec("jax"):
+        if module not in ("diffusers", "jax") or importlib.util.find_spec(module):
             known = importlib.import_module(f"fastblackout.{module}").__all__
             names += [f"fastblackout.{module}.{name}" for name in known]
     return sorted({name for name in names if isinstance(value_of(name), (type, FunctionType))})

@@ -24,7 +24,7 @@ LAYERS = (
     ("likelihood", "evaluation"),
     ("blackout",),
     ("training", "tuning"),
-    ("pretrained",),
+    ("pretrained", "diffusers"),
     ("cli",),
 )
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}

@@ -1,0 +1,28 @@
+"""Blackout Diffusion for diffusers: a scheduler, a pipeline and networks (`pip install 'fastblackout[diffusers]'`).
+
+They run the heads, rules and steps of fastblackout: with equal keys they draw what `fb.sample` draws, to the bit.
+"""
+
+from __future__ import annotations
+
+try:
+    import diffusers as _diffusers  # noqa: F401
+except ImportError as error:
+    _line = "pip install 'fastblackout[diffusers]'"
+    _text = f"fastblackout.diffusers: diffusers: must be installed ({_line}), got: {error}"
+    raise ModuleNotFoundError(_text) from None
+
+from .discrete import RedrawScheduler, RedrawSchedulerOutput
+from .network import BlackoutNetwork, unet2d
+from .pipeline import BlackoutPipeline
+from .scheduler import BlackoutScheduler, BlackoutSchedulerOutput
+
+__all__ = [
+    "BlackoutNetwork",
+    "BlackoutPipeline",
+    "BlackoutScheduler",
+    "BlackoutSchedulerOutput",
+    "RedrawScheduler",
+    "RedrawSchedulerOutput",
+    "unet2d",
+]

@@ -1,0 +1,468 @@
+"""The reverse process of Blackout Diffusion as a scheduler of diffusers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from diffusers import SchedulerMixin
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.utils import BaseOutput
+from torch import Tensor, nn
+
+from ..blackout import BlackoutModel
+from ..data.dataset import count_dtype
+from ..ground.values import check_integer, check_name, is_number
+from ..heads.head import Noised
+from ..models.tuned import to_json, tuned_from
+from ..ops import thin
+from ..philox import Philox
+from ..sampling.checks import last_rule_of, rule_of
+from ..sampling.plan import EXACT, Asked, Plan, plan_of
+from ..sampling.rules import LAST_STEPS
+from ..sampling.rules.expected import Expected
+from ..sampling.steps import Setting, State, expected_end, numbers_of, one_step, state_at
+from ..schedule.indices import as_index
+from ..schedule.schedule import Schedule
+from .keys import key_from
+
+if TYPE_CHECKING:
+    from ..typing import Grid, HeadName, Input, LastStep, Parametrization, Rounding, Weight
+
+    Times = int | Tensor
+    Draw = torch.Generator | Philox | int | None
+
+
+@dataclass
+class BlackoutSchedulerOutput(BaseOutput):
+    """What `BlackoutScheduler.step` returns.
+
+    Parameters
+    ----------
+    prev_sample : torch.Tensor
+        The counts at the next time of the run.
+    pred_original_sample : torch.Tensor, optional
+        E[x_0 | x_t] as the network sees it, float32. None where `step` was told not to predict.
+    """
+
+    prev_sample: Tensor
+    pred_original_sample: Tensor | None = None
+
+
+class BlackoutScheduler(SchedulerMixin, ConfigMixin):
+    """The schedule and the reverse steps of Blackout Diffusion, for networks and loops of diffusers.
+
+    ::
+
+        timesteps t = k - 1 in 0..num_train_timesteps - 1, from the last, where all is black, down
+
+    Parameters
+    ----------
+    max_count : int or None
+        The largest count. None is for counts without a bound, as in `fb.BlackoutModel`.
+    num_train_timesteps : int, default 1000
+        The steps of the schedule.
+    schedule : str or dict, default "cosine"
+        "logit", "cosine" or "linear", or what `Schedule.to_dict` returned.
+    head : str, default "mean"
+        What the network's outputs say of the births, as in `fb.BlackoutModel`.
+    input : {"reference", "unit", "normalized", "log1p"}, default "unit"
+        How `scale_model_input` centres and scales. "normalized" without `data_mean` and "log1p" leave counts as they
+        are, since the network knows what `BlackoutModel.fit_input` found.
+    parametrization : {"likelihood", "paper"}, default "likelihood"
+        The gain of head "mean".
+    data_mean : float, optional
+        The mean of all training counts, for input "normalized".
+    data_std : float, optional
+        Their standard deviation.
+    noise_channels : int, default 0
+        The channels of noise beside the input, for head "implicit".
+    weight : str, optional
+        How `loss` weighs the times, as in `fb.BlackoutModel`.
+    rounding : {"stochastic", "nearest"}, default "stochastic"
+        How heads without a law round births, as in `fb.sample`.
+    last_step : {"draw", "mean"}, optional
+        The last step, as in `fb.sample`.
+    tuned : dict, optional
+        Times for few steps that a training or `fb.tune` found.
+    largest_seen : int, optional
+        The largest count of the training data, where there is no bound.
+
+    Attributes
+    ----------
+    timesteps : torch.Tensor
+        The times of the run, int64, decreasing. All of the schedule before `set_timesteps`.
+
+    Raises
+    ------
+    TypeError
+        If an argument has a wrong type.
+    ValueError
+        If an argument is out of range.
+
+    Notes
+    -----
+    Each draw takes a `generator`: a torch.Generator, an `fb.Philox` or its seed. By the same Philox all steps of a run
+    draw what `fb.sample(rng=...)` draws, to the bit: step n has its call n. A torch.Generator gives each call of a
+    method another seed.
+
+    Samples are integer counts. Stock loops begin with normal noise: begin with `initial_sample` in its place.
+
+    References
+    ----------
+    Santos et al. 2023, arXiv 2305.11089.
+
+    Examples
+    --------
+    >>> from fastblackout.diffusers import BlackoutScheduler
+    >>> scheduler = BlackoutScheduler(max_count=255)
+    >>> scheduler.set_timesteps(4)
+    >>> scheduler.timesteps
+    tensor([999, 749, 499, 249])
+    """
+
+    order = 1
+
+    @register_to_config
+    def __init__(
+        self,
+        *,  # what is passed by place, from_config of diffusers takes for a default
+        max_count: int | None,
+        num_train_timesteps: int = 1000,
+        schedule: str | dict[str, Any] = "cosine",
+        head: HeadName = "mean",
+        input: Input = "unit",
+        parametrization: Parametrization = "likelihood",
+        data_mean: float | None = None,
+        data_std: float | None = None,
+        noise_channels: int = 0,
+        weight: Weight | None = None,
+        rounding: Rounding = "stochastic",
+        last_step: LastStep | None = None,
+        tuned: dict[str, Any] | None = None,
+        largest_seen: int | None = None,
+    ) -> None:
+        op = "BlackoutScheduler"
+        if isinstance(schedule, str):
+            check_name(op, "schedule", schedule, ("logit", "cosine", "linear"))
+            times: Schedule = getattr(Schedule, schedule)(num_train_timesteps)
+        else:
+            times = Schedule.from_dict(dict(schedule))
+            if times.steps != num_train_timesteps:
+                rule = f"must be {times.steps}, the steps of the schedule"
+                raise ValueError(f"{op}: num_train_timesteps: {rule}, got {num_train_timesteps}")
+        self.schedule = times
+        # It has no network of its own: what it knows of schedule, input and head is asked for.
+        self._model = BlackoutModel(
+            nn.Identity(), times, max_count, input, parametrization, data_mean, data_std, head, noise_channels, weight
+        )
+        self._model.tuned = tuned_from(tuned or {}, times)
+        self._model.largest_seen = largest_seen
+        self._rule = rule_of("bridge", rounding, 0.0, self._model.head_object)
+        if last_step is not None:
+            check_name(op, "last_step", last_step, LAST_STEPS)
+        self._begin(Plan([*range(times.steps, -1, -1)], [0.0] * times.steps, last_step or EXACT.last_step, None), None)
+
+    @classmethod
+    def from_model(
+        cls, model: BlackoutModel, rounding: Rounding = "stochastic", last_step: LastStep | None = None
+    ) -> BlackoutScheduler:
+        """The scheduler of a model.
+
+        Parameters
+        ----------
+        model : BlackoutModel
+            The model.
+        rounding : {"stochastic", "nearest"}, default "stochastic"
+            As of the class.
+        last_step : {"draw", "mean"}, optional
+            As of the class.
+
+        Returns
+        -------
+        BlackoutScheduler
+            It has the model's schedule, head, input, weight and tuned times.
+        """
+        names = ("max_count", "input", "parametrization", "data_mean", "data_std", "weight", "head", "noise_channels")
+        config, schedule = model.to_config(), model.schedule
+        given = {name: config[name] for name in (*names, "largest_seen") if name in config}
+        return cls(
+            num_train_timesteps=schedule.steps, schedule=schedule.to_dict(), rounding=rounding, last_step=last_step,
+            tuned=to_json(model.tuned), **given,
+        )  # fmt: skip
+
+    def __len__(self) -> int:
+        """The steps of the schedule, which training scripts draw times below."""
+        return self.schedule.steps
+
+    def set_timesteps(
+        self,
+        num_inference_steps: int | None = None,
+        device: str | torch.device | None = None,
+        timesteps: Sequence[int] | Tensor | None = None,
+        grid: Grid | Sequence[float] | None = None,
+    ) -> None:
+        """Choose the times of a run.
+
+        Parameters
+        ----------
+        num_inference_steps : int, optional
+            How many steps, as `steps` of `fb.sample`: by default as the model was tuned, else 100.
+        device : str or torch.device, optional
+            The device of `timesteps`.
+        timesteps : sequence of int or torch.Tensor, optional
+            The times themselves, decreasing. A run may so begin later, with what `add_noise` made.
+        grid : {"cosine", "index", "early"} or sequence of float, optional
+            Where the times lie, as in `fb.sample`.
+
+        Raises
+        ------
+        TypeError
+            If an argument has a wrong type.
+        ValueError
+            If an argument is out of range, or `timesteps` does not stand alone.
+        """
+        op, steps = "BlackoutScheduler.set_timesteps", len(self)
+        if timesteps is None:
+            asked = Asked(num_inference_steps, grid, None, self.config.last_step, "bridge")
+            self._begin(plan_of(op, self._model, self.schedule, asked, labels=True), device)
+            return
+        if num_inference_steps is not None or grid is not None:
+            name, value = (
+                ("grid", grid) if num_inference_steps is None else ("num_inference_steps", num_inference_steps)
+            )
+            raise ValueError(f"{op}: {name}: must be None beside timesteps, got {value!r}")
+        listed = timesteps.tolist() if isinstance(timesteps, Tensor) else timesteps
+        times = [check_integer(op, "timesteps", t, 0, steps - 1) + 1 for t in listed]
+        if not times or any(one <= other for one, other in zip(times, times[1:], strict=False)):
+            raise ValueError(f"{op}: timesteps: must decrease, and be at least one, got {[*timesteps]}")
+        self._begin(Plan([*times, 0], [0.0] * len(times), self.config.last_step or EXACT.last_step, None), device)
+
+    def _begin(self, plan: Plan, device: Any) -> None:
+        self.plan, self._places = plan, {k: n for n, k in enumerate(plan.times[:-1])}
+        self._last_rule = last_rule_of(plan.last_step, self._rule)
+        self.num_inference_steps = len(self._places)
+        self.timesteps = torch.tensor(plan.times[:-1], device=device) - 1
+
+    def initial_sample(self, shape: Sequence[int], device: str | torch.device | None = None) -> Tensor:
+        """Black: what a run begins with, in place of noise.
+
+        Parameters
+        ----------
+        shape : sequence of int
+            The shape (B, C, ...).
+        device : str or torch.device, optional
+            The device.
+
+        Returns
+        -------
+        torch.Tensor
+            Zeros, of the dtype of the counts: uint8 for max_count <= 255, else int16, int32 or int64.
+        """
+        return torch.zeros(*shape, dtype=getattr(torch, count_dtype(self._model.max_count).__name__), device=device)
+
+    def scale_model_input(self, sample: Tensor, timestep: Times, generator: Draw = None) -> Tensor:
+        """The network's input: the counts centred and scaled.
+
+        ::
+
+            (x_t - center(k)) * scale(k)
+
+        Parameters
+        ----------
+        sample : torch.Tensor
+            Integer counts (B, C, ...).
+        timestep : int or torch.Tensor
+            The time, or times (B,).
+        generator : torch.Generator, Philox or int, optional
+            Of head "implicit", whose noise is drawn here and stands beside the counts.
+
+        Returns
+        -------
+        torch.Tensor
+            float32 (B, C + noise_channels, ...).
+        """
+        op = "BlackoutScheduler.scale_model_input"
+        k = self._time(op, "timestep", timestep, len(_counts(op, "sample", sample)))
+        made = state_at(self._model, sample, k, Philox(0)).model_input
+        if not self._model.noise_channels:
+            return made
+        key = key_from(op, "generator", generator).at(call=self._place(op, k))
+        return torch.cat((made, self._model.draw_noise(made, key)), 1)
+
+    def add_noise(self, original_samples: Tensor, noise: Draw, timesteps: Tensor) -> Tensor:
+        """Counts at times of the forward process.
+
+        ::
+
+            x_t ~ Binomial(x_0, p_k)
+
+        Parameters
+        ----------
+        original_samples : torch.Tensor
+            Integer counts (B, C, ...).
+        noise : torch.Generator, Philox, int or None
+            Where the draw comes from. Schedulers of Gaussian diffusion take a tensor of normal numbers here. A count's
+            noise depends on the count, so it is drawn inside, and this is its key.
+        timesteps : torch.Tensor
+            The times (B,).
+
+        Returns
+        -------
+        torch.Tensor
+            Integer counts of the same shape and dtype. The network takes them by way of `scale_model_input`.
+        """
+        op = "BlackoutScheduler.add_noise"
+        counts, key = _counts(op, "original_samples", original_samples), key_from(op, "noise", noise)
+        survival = self.schedule.survival(self._time(op, "timesteps", timesteps, len(counts)))
+        return thin(counts, survival, rng=key, max_count=self._model.max_count, outputs=("x_t",)).x_t
+
+    def loss(self, model_output: Tensor, original_samples: Tensor, noisy_samples: Tensor, timesteps: Tensor) -> Tensor:
+        """The loss of the head, in place of `F.mse_loss`.
+
+        Parameters
+        ----------
+        model_output : torch.Tensor
+            What the network returned for `scale_model_input(noisy_samples, timesteps)`.
+        original_samples : torch.Tensor
+            The counts x_0 (B, C, ...).
+        noisy_samples : torch.Tensor
+            What `add_noise` made of them.
+        timesteps : torch.Tensor
+            The times (B,).
+
+        Returns
+        -------
+        torch.Tensor
+            float32 (B,): what `fb.loss` returns for the same draws.
+
+        Raises
+        ------
+        ValueError
+            For head "implicit", whose loss takes several outputs for the same counts: train it by `fb.loss`.
+        """
+        op, model, head = "BlackoutScheduler.loss", self._model, self._model.head_object
+        if head.takes_noise:
+            raise ValueError(f"{op}: head: must need one output for a sample (use fb.loss), got {head.name!r}")
+        k = self._time(op, "timesteps", timesteps, len(original_samples))
+        weight, number = self.schedule.weight(model.weight, k), head.number(model, k)
+        answered = _Answered(model, self._checked(op, model_output, noisy_samples))
+        births = _counts(op, "original_samples", original_samples) - _counts(op, "noisy_samples", noisy_samples)
+        noised = Noised(noisy_samples, births, noisy_samples, k, None, weight, number, Philox(0), 1)
+        return head.loss(answered, noised) * model.loss_unit(original_samples[0].numel())
+
+    def step(
+        self,
+        model_output: Tensor,
+        timestep: Times,
+        sample: Tensor,
+        generator: Draw = None,
+        return_dict: bool = True,
+        *,
+        guidance: float | None = None,
+        unconditional_output: Tensor | None = None,
+        predict: bool = True,
+    ) -> BlackoutSchedulerOutput | tuple[Tensor, Tensor | None]:
+        """One reverse step, from a time of `timesteps` to the next.
+
+        Parameters
+        ----------
+        model_output : torch.Tensor
+            What the network returned for `scale_model_input(sample, timestep)`.
+        timestep : int or torch.Tensor
+            The time, one of `timesteps`.
+        sample : torch.Tensor
+            Integer counts (B, C, ...) at that time.
+        generator : torch.Generator, Philox or int, optional
+            Where the draw comes from.
+        return_dict : bool, default True
+            False for a tuple.
+        guidance : float, optional
+            The guidance w of `fb.sample`, which is diffusers' guidance_scale - 1. Each head mixes its numbers in its
+            own way, so outputs must not be mixed before.
+        unconditional_output : torch.Tensor, optional
+            With guidance, what the network returned without labels. It may be None where w is 0.
+        predict : bool, default True
+            False to leave out `pred_original_sample`, which takes some time.
+
+        Returns
+        -------
+        BlackoutSchedulerOutput
+            prev_sample and pred_original_sample.
+
+        Raises
+        ------
+        TypeError
+            If an argument has a wrong type.
+        ValueError
+            If the time is none of the run, or a shape is wrong.
+        """
+        op = "BlackoutScheduler.step"
+        x = _counts(op, "sample", sample)
+        n = self._place(op, self._time(op, "timestep", timestep, len(x)))
+        k_t, k_s = self.plan.times[n : n + 2]
+        said = [self._checked(op, model_output, x)]
+        if guidance is not None and (not is_number(guidance) or not 0 <= guidance < float("inf")):
+            raise ValueError(f"{op}: guidance: must be a number of at least 0 or None, got {guidance!r}")
+        if guidance:
+            if unconditional_output is None:
+                raise ValueError(f"{op}: unconditional_output: must be given with guidance, got None")
+            said.append(self._checked(op, unconditional_output, x))
+        model, key = _Answered(self._model, *said), key_from(op, "generator", generator).at(call=n)
+        rule = self._rule if k_s else self._last_rule
+        labels = None if guidance is None else x  # only that there are some is of interest
+        setting = Setting(model, self.schedule, rule, labels, guidance is not None)
+        state, w = State(x, x, key), guidance or 0.0
+        moved = one_step(setting, numbers_of(setting, k_t, k_s, w), state).x
+        end = setting._replace(rule=Expected())
+        expected = expected_end(end, numbers_of(end, k_t, 0, w), state) if predict else None
+        return BlackoutSchedulerOutput(moved, expected) if return_dict else (moved, expected)
+
+    def _time(self, op: str, argument: str, timestep: Times, batch: int) -> Any:
+        """k of the timestep t: an int, or (batch,) of a tensor."""
+        last = len(self) - 1
+        if isinstance(timestep, Tensor) and timestep.ndim:
+            if tuple(timestep.shape) != (batch,):
+                raise ValueError(f"{op}: {argument}: must have shape ({batch},), got {tuple(timestep.shape)}")
+            return as_index(op, argument, timestep, 0, last) + 1
+        return check_integer(op, argument, timestep.item() if isinstance(timestep, Tensor) else timestep, 0, last) + 1
+
+    def _place(self, op: str, k: Any) -> int:
+        """Which step of the run begins at k."""
+        times = {*k.tolist()} if isinstance(k, Tensor) else {k}
+        if len(times) != 1 or not times <= self._places.keys():
+            raise ValueError(f"{op}: timestep: must be one of timesteps, got {sorted(k - 1 for k in times)}")
+        return self._places[times.pop()]
+
+    def _checked(self, op: str, output: Tensor, x: Tensor) -> Tensor:
+        """The network's output, contiguous; ValueError unless its shape suits the head."""
+        batch, channels, *rest = x.shape
+        numbers = self._model.head_object.numbers_per_count(self._model.max_count)
+        allowed = [(batch, channels * number, *rest) for number in numbers]
+        if tuple(output.shape) not in allowed:
+            rule = f"must have shape {' or '.join(map(str, allowed))} for head {self._model.head!r}"
+            raise ValueError(f"{op}: model_output: {rule}, got {tuple(output.shape)}")
+        return output.contiguous()
+
+
+class _Answered:
+    """A model whose network has been asked already: with labels the first answer, without them the last."""
+
+    def __init__(self, model: BlackoutModel, *said: Tensor) -> None:
+        self.model, self.said = model, said
+
+    def __call__(self, model_input: Tensor, k: Any, labels: Any = None, *noise: Tensor) -> Tensor:
+        return self.said[-1 if labels is None else 0]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.model, name)
+
+
+def _counts(op: str, argument: str, value: Any) -> Tensor:
+    """TypeError unless a tensor of integers."""
+    if not isinstance(value, Tensor) or value.is_floating_point() or value.is_complex() or value.dtype == torch.bool:
+        got = value.dtype if isinstance(value, Tensor) else type(value).__name__
+        raise TypeError(f"{op}: {argument}: must be a tensor of integer counts, got {got}")
+    return value
