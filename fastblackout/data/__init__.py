@@ -130,7 +130,7 @@ def load(
         raise ValueError(f"load: name: must be one of {', '.join(SETS)}, got {name!r}")
     shaping = shaping_of(name, crop=crop, resize=resize, binarize=binarize)
     if unknown := cells.keys() - set(CELLS):
-        raise TypeError(f"load: arguments: must be those of the signature or {', '.join(CELLS)}, got {min(unknown)}")
+        raise TypeError(f"load: arguments: must be in the signature or {', '.join(CELLS)}, got {min(unknown)}")
     known, own = SETS[name], {"max_count": max_count, "channels": channels, **cells}
     for argument, value in own.items():
         if value is not None and argument not in known.takes:

@@ -47,7 +47,7 @@ def from_anndata(
     var_names : sequence of str, optional
         The genes to take, in this order. By default all.
     class_names : sequence of str, optional
-        The classes in the order of their labels 0, 1, ... By default those of the column, sorted.
+        The classes in the order of their labels 0, 1, ... By default the values of the column, sorted.
 
     Returns
     -------

@@ -40,7 +40,7 @@ class BlackoutPipeline(DiffusionPipeline):
 
     Notes
     -----
-    `save_pretrained`, `from_pretrained`, `to` and the rest are those of diffusers. `from_pretrained` needs this module
+    `save_pretrained`, `from_pretrained`, `to` and the rest are as in diffusers. `from_pretrained` needs this module
     to be imported, since diffusers imports no module because a folder names it.
 
     References
@@ -125,7 +125,7 @@ class BlackoutPipeline(DiffusionPipeline):
         num_inference_steps : int, optional
             How many steps: by default as the model was tuned, else 100.
         generator : torch.Generator, Philox or int, optional
-            Where the draws come from. The samples are those of `fb.sample` with the same `generator`, or with this
+            Where the draws come from. The samples are what `fb.sample` draws with the same `generator`, or with this
             Philox or seed as `rng`, to the bit.
         output_type : {"pil", "np", "pt", "counts"}, default "pil"
             Images; floats in 0..1, NumPy (B, H, W, C) or torch (B, C, H, W); or the counts themselves, torch (B, C, H,

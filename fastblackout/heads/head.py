@@ -15,7 +15,7 @@ from .poisson_births import StepProbs, divergence
 
 
 class Noised(NamedTuple):
-    """What a loss is taken of: counts noised at times k (B,). The numbers are those of each time, (B,)."""
+    """What a loss is taken of: counts noised at times k (B,). The numbers are one for each time, (B,)."""
 
     x_t: Tensor  # None where the head's `thinned` does not ask for it
     births: Tensor
@@ -90,7 +90,7 @@ class Head(ABC):
 
     def numbers_per_count(self, max_count: int) -> tuple[int, ...]:
         """How many numbers a network may give of each count, one after another along its channels; of several a
-        training takes that of its option `components`."""
+        training takes the number of its option `components`."""
         return (1,)
 
     def number(self, model: Any, k: Any) -> Any:
@@ -139,7 +139,7 @@ class Head(ABC):
 
     @abstractmethod
     def log_mean(self, at: Predicted, between: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """log E[x_0 - x_t | x_t]. between: 1 - p (B,) of counts between the times, and that of the time asked about."""
+        """log E[x_0 - x_t | x_t]. between: 1 - p (B,) of counts between the times, and of the time asked."""
 
     def step_divergence(self, at: Predicted, step: StepProbs, key: Philox) -> Tensor:
         """KL(the true births of a step || those that a sampler draws) of each count; here tau-leaping by the mean."""

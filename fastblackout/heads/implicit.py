@@ -59,7 +59,7 @@ class Implicit(Head):
         return torch.stack([model(*asked, model.draw_noise(asked[0], one)) for one in draw_keys(key, noises)])
 
     def log_mean(self, at: Predicted, between: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """That of the mean of the draws; -inf where there is no room."""
+        """The logarithm of the mean of the draws; -inf where there is no room."""
         offset = at.number if between is None else torch.log(between[0])
         shares = logsigmoid(2 * at.outputs + rows_of(offset, at.room))
         return torch.log(at.room) + torch.logsumexp(shares, 0) - math.log(len(at.outputs))

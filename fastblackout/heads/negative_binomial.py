@@ -20,7 +20,7 @@ ROUNDS = 100_000  # the most of the continued fraction, which takes about the sq
 
 
 class NegativeBinomial(FamilyLaw):
-    """A law of counts without a bound (single cells, photons), cut at the room; that of a step's births is closed."""
+    """A law of counts without a bound (single cells, photons), cut at the room. The law of a step is closed."""
 
     unbounded: ClassVar[int | None] = (1 << 31) - 1  # the largest int32
 

@@ -43,7 +43,7 @@ class Line:
 
     def at(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """(lambda, d lambda / d u)."""
-        # One density inside, 1 / slope, which is that of both tails where they begin.
+        # One density inside, 1 / slope, which is the density of both tails where they begin.
         slope = self.high - self.low + 2 * TAIL_LENGTH
         share = TAIL_LENGTH / slope
         to_edge = torch.minimum(u, 1 - u).clamp(min=2.0**-54) / share  # in the tails this is below 1

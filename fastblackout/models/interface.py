@@ -84,4 +84,4 @@ def check_schedule(op: str, schedule: Any, model: Any) -> None:
     if own is schedule or not isinstance(own, Schedule):
         return
     if not (np.array_equal(own.p, schedule.p) and np.array_equal(own.q, schedule.q)):
-        raise ValueError(f"{op}: schedule: must be that of the model, {own!r}, got {schedule!r}")
+        raise ValueError(f"{op}: schedule: must be the one of the model, {own!r}, got {schedule!r}")

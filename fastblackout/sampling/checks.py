@@ -27,7 +27,7 @@ def shape_of(shape: Any) -> tuple[int, ...]:
 
 
 def rule_of(sampler: Any, rounding: Any, attrition: Any, head: Head) -> Rule:
-    """The rule of that name for models with that head, with those of the options that are not at their defaults."""
+    """The rule of that name for models with that head, with the options that are not at their defaults."""
     check_name("sample", "sampler", sampler, tuple(SAMPLERS))
     check_name("sample", "rounding", rounding, ROUNDINGS)
     _check_number("attrition", attrition)

@@ -77,7 +77,7 @@ def state_at(model: Any, x: Tensor, k: int, key: Any) -> State:
 
 
 def one_step(setting: Setting, numbers: Numbers, state: State, in_place: bool = False) -> State:
-    """The state at k_s, with the same key; `in_place`, counts and input are written where those of `state` are."""
+    """The state at k_s, with the same key; `in_place`, counts and input are written over the ones of `state`."""
     x, arguments = _asked(setting, numbers, state)
     made = setting.rule.step(x, numbers.rule, (state.x, state.model_input) if in_place else None, **arguments)
     return State(made.x_s, made.model_input, state.key)

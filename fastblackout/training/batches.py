@@ -31,7 +31,7 @@ _COPIED_AT_ONCE = 1 << 26  # bytes
 
 
 class Batch(NamedTuple):
-    """x_0: counts (B, C, H, W). labels: int64 (B,), or None. k: times, int64 (B,). numbers: those of the loss at k."""
+    """x_0: counts (B, C, H, W). labels: int64 (B,), or None. k: times, int64 (B,). numbers: of the loss at k."""
 
     x_0: Tensor
     labels: Tensor | None
@@ -121,7 +121,7 @@ class Batches:
         return _OnHost(integers, doubles, singles, images)
 
     def _labels(self, index: NDArray[np.int64], step: int) -> NDArray[np.int64]:
-        """The labels of some samples, those hidden from the network replaced by that of no class; 0 without labels."""
+        """The labels of some samples, hidden ones as the label of no class; 0 without labels."""
         if self.labels is None:
             return np.zeros(len(index), np.int64)
         # The draws of the step's seed in both cases. On a CPU, dropout goes on with the same generator, as it always

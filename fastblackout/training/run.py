@@ -55,7 +55,7 @@ def train(
     out : str or os.PathLike
         The run's folder. It must not exist, or be empty, unless `resume`. No other training may use it meanwhile.
     config : TrainConfig, optional
-        The options. By default those of TrainConfig; of an AnnData or a file `preset("h5ad")`. With `resume` they must
+        The options. By default `TrainConfig()`; of an AnnData or a file `preset("h5ad")`. With `resume` they must
         be the options of the run but for the fields in `config.RESUMABLE`.
     resume : bool, default False
         Go on from the newest checkpoint in `out`. The training then ends in the weights of a run that was never

@@ -147,7 +147,7 @@ class Trainer:
         share = len(k) / self.config.batch
         with self.execution.autocast():
             losses = blackout_loss(self.replica, self.schedule, x_0, k, key, weight, labels, draws, numbers)
-            # A replica's gradients are means over the ranks, those of the batch the sum.
+            # A replica's gradients are means over the ranks, the gradients of the batch their sum.
             loss = losses.mean() * (self.unit * share * self.ranks.count)
         loss.backward()
         return loss.detach() / self.ranks.count
@@ -159,7 +159,7 @@ class Trainer:
         return self._descend(Batch(x_0, labels, k, Numbers(*more[:count])), key)
 
     def join(self) -> None:
-        """Every rank begins with the state of rank 0, and its gradients become those of the whole batch."""
+        """Every rank begins with the state of rank 0, and its gradients become the gradients of the whole batch."""
         dataset = self.dataset
         data = {"data": dataset.name, "samples": len(dataset.train), "sha256": dataset.sha256, "step": self.step}
         self.ranks.same("train", {**data, **self.config.to_dict()})

@@ -93,7 +93,7 @@ def test_photon_split():
 
 
 def lines_of(name, when):
-    """How many lines the functions before or after have, but for empty lines: those of a loop, or of a library."""
+    """How many lines the functions before or after have, but for empty lines, in the file of a loop or of a library."""
     path = ROOT / "examples" / f"{name}.py"
     path, ending = (path, when) if path.exists() else (path.with_name("library_splits.py"), f"{name}_{when}")
     text = path.read_text()

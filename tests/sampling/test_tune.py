@@ -188,7 +188,7 @@ def test_what_is_no_better_than_the_grid_early_is_not_kept(found):
         ({"steps": [2.5]}, TypeError, "steps: must be an integer, got 2.5"),
         ({"minutes": -1}, ValueError, "minutes: must be at least 0, got -1"),
         ({"num": 1}, ValueError, "num: must be in 6.."),
-        ({"schedule": fb.Schedule.linear(9)}, ValueError, "schedule: must be that of the model"),
+        ({"schedule": fb.Schedule.linear(9)}, ValueError, "schedule: must be the one of the model"),
         ({"model": None}, TypeError, "model: must be a BlackoutModel"),
     ],
 )

@@ -55,7 +55,7 @@ def test_a_law_begins_with_the_variance_of_every_feature(head):
     p = law.log_law(arrays, torch.full((6, 1), float(most), dtype=torch.float64), offset, most).exp()
     n = torch.arange(most + 1, dtype=torch.float64)
     variance = p @ n**2 - (p @ n) ** 2
-    limit = 0.25 if head == "bayes-logistic" else 0.001  # a symmetric law, cut at 0, is not that of these counts
+    limit = 0.25 if head == "bayes-logistic" else 0.001  # a symmetric law, cut at 0, is not the law of these counts
     torch.testing.assert_close(variance, X.double().var(0, correction=0).flatten(), rtol=limit, atol=0)
 
 

@@ -87,7 +87,7 @@ def test_samples_as_an_anndata(run):
 
 
 def test_figures_about_cells(tmp_path):
-    """Of an AnnData, whatever the order of its genes, they are those of its counts; numbers are by hand in
+    """Of an AnnData, whatever the order of its genes, they are the figures of its counts; numbers are by hand in
     test_tables.py."""
     whole, data = cells(), from_anndata(cells(), layer="counts")
     drawn = np.random.default_rng(1).poisson(2.0, (20, GENES))

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 class Rule(ABC):
     """A sampler: how the counts at time k_t become those at k_s < k_t, given the births that the model expects.
 
-    A subclass is a frozen dataclass, too. Its fields are those of the options `rounding` and `attrition` of `sample`
-    that it takes, with the defaults that they have there. dropout: whether that of the network stays on. expected:
-    whether it is given the mean of the births also by a head from whose law it could draw.
+    A subclass is a frozen dataclass, too. Its fields are the ones among the options `rounding` and `attrition` of
+    `sample` that it takes, with the defaults that they have there. dropout: whether the dropout of the network stays
+    on. expected: whether it is given the mean of the births also by a head from whose law it could draw.
     """
 
     dropout: ClassVar[bool] = False
@@ -34,5 +34,5 @@ class Rule(ABC):
 
         numbers: as `numbers` returned them, or in a CUDA graph a float64 tensor (B,) on the device in place of each.
         out: None, or the x_s and model_input to write, of which x_s may be x itself. arguments: rng, max_count, center
-        and scale, which are those of the next input, and either logits and gain or births, as in `fb.bridge_step`.
+        and scale of the next input, and either logits and gain or births, as in `fb.bridge_step`.
         """

@@ -1,4 +1,4 @@
-"""Tau-leaping: births are Poisson numbers, their mean that of the bridge or the rate times the elapsed time."""
+"""Tau-leaping: births are Poisson numbers, with the mean of the bridge, or the rate times the elapsed time."""
 
 from __future__ import annotations
 
