@@ -302,7 +302,7 @@ class BlackoutModel(Parametrized):
         Returns
         -------
         torch.Tensor
-            The mean, float32 like x; or draws, (draws, *x.shape).
+            The mean, float32 like x; or draws, with a leading dimension of their number.
         """
         return impute(self, schedule or self.schedule, x, observed, draws, rng=rng, **options)
 
