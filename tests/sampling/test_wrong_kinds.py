@@ -103,7 +103,7 @@ TABLE = [
     *(("sampler_bits_per_dim", "model", value, TypeError) for value in (None, "model")),
     *(("sampler_bits_per_dim", "times", value, TypeError) for value in (None, 3, [1.0, None], "ab")),
     ("train", "dataset", [1, 2], TypeError),
-    ("train", "dataset", "digits", TypeError),
+    ("train", "dataset", "digits", ValueError),  # a name is a file
 ]
 
 
