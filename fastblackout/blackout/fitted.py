@@ -44,11 +44,15 @@ class Fitted(nn.Module):
 
     def forward(self, x: Tensor, k: Tensor) -> Tensor:
         """The input of counts x (B, C, ...), as floats, at times k (B,)."""
-        last = len(self.center) - 1
+        if x.shape[1:] != self.center.shape[1:]:
+            rule = f"must have the shape (B, {', '.join(map(str, self.center.shape[1:]))}) of the data of fit_input"
+            raise ValueError(f"BlackoutModel: model_input: {rule}, got {tuple(x.shape)}")
+        last, x = len(self.center) - 1, x.float()
         place = k.float() * (last / self.steps)
         low = place.floor().clamp(max=last - 1).long()
-        share = (place - low).view(-1, *[1] * (x.ndim - 1)).to(x.dtype)
-        center, deviation = (torch.lerp(table[low], table[low + 1], share) for table in (self.center, self.deviation))
+        share = (place - low).view(-1, *[1] * (x.ndim - 1))
+        tables = (table.float() for table in (self.center, self.deviation))
+        center, deviation = (torch.lerp(table[low], table[low + 1], share) for table in tables)
         return ((torch.log1p(x) if self.log1p else x) - center) / deviation
 
 

@@ -12,10 +12,11 @@ from ..call.keys import from_tensor, key_of, resolve_rng
 from ..ground.values import check_integer
 from ..heads import head_named, head_of, weight_of
 from ..heads.head import Noised
-from ..models.interface import check_schedule, count_of_grids, described_by, model_and_head
+from ..models.interface import check_schedule, count_of_grids, counts_of_model, described_by, model_and_head
 from ..models.labels import conditions_on, labels_on
 from ..ops import thin
 from ..probability import Prob
+from ..schedule.indices import as_index
 from ..schedule.schedule import Schedule
 from ..schedule.stratified import indices_by_tensor
 
@@ -118,12 +119,22 @@ def loss(
     if not isinstance(x_0, torch.Tensor) or x_0.ndim < 2 or not len(x_0):
         got = f"shape {tuple(x_0.shape)}" if isinstance(x_0, torch.Tensor) else type(x_0).__name__
         raise TypeError(f"{op}: x_0: must be a tensor of counts (B, C, ...), got {got}")
+    x_0 = counts_of_model(own, x_0)
+    check_integer(op, "draws", draws, 2, 1 << 10)
+    if global_batch is not None:
+        check_integer(op, "global_batch", global_batch, len(x_0), 1 << 31)
+    labels = labels_on(op, labels, len(x_0), net, x_0.device)
     if torch.compiler.is_compiling():
         rng = key_of(op, rng, generator, x_0, len(x_0))
     elif not isinstance(rng, torch.Tensor):
         rng = resolve_rng(rng, generator, op)
     if k is None:
         k = times_of_batch(own, schedule, x_0, rng, global_batch)
+    elif not isinstance(k, torch.Tensor) or k.shape != x_0.shape[:1]:
+        form = str(tuple(k.shape)) if isinstance(k, torch.Tensor) else type(k).__name__
+        raise TypeError(f"{op}: k: must be a tensor of integers ({len(x_0)},), got {form}")
+    else:
+        k = as_index(op, "k", k, 1, schedule.steps)
     given = getattr(own, "weight", None)  # a tensor, of a module that is like a BlackoutModel and has one of that name
     weight: Weight = cast("Weight", given) if isinstance(given, str) else weight_of(head_of(own).name)
     if hasattr(own, "loss_unit"):
@@ -142,7 +153,7 @@ def times_of_batch(
     batch = len(like)
     how: Times = getattr(model, "times", "uniform")
     if isinstance(rng, torch.Tensor) and (is_traced(rng) or rng.device.type != "cpu"):
-        total = batch if global_batch is None else check_integer("loss", "global_batch", global_batch, batch, 1 << 31)
+        total = batch if global_batch is None else global_batch
         return indices_by_tensor(schedule.steps, batch, rng, total, model.early_times if how == "early" else None)
     if isinstance(rng, torch.Tensor):
         rng = from_tensor(rng, "loss")

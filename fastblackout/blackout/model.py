@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Unpack, get_args
 import torch
 from torch import Tensor, nn
 
-from ..ground.values import check_integer, check_name
+from ..ground.values import check_integer, check_name, is_number
 from ..heads import HEADS, head_named, weight_of
 from ..likelihood.blackout import BitsPerDim, bits_per_dim
 from ..models.config import NetworkConfig, check_keys
@@ -163,6 +163,8 @@ class BlackoutModel(Parametrized):
         for name, value, other in (("data_mean", data_mean, data_std), ("data_std", data_std, data_mean)):
             if value is None and other is not None and input == "normalized":
                 raise ValueError(f"{op}: {name}: must be given with the other of data_mean and data_std, got None")
+            if value is not None and not is_number(value):
+                raise TypeError(f"{op}: {name}: must be a number, got {value!r}")
             if value is not None and not (math.isfinite(value) and 0 <= value <= max_count):
                 raise ValueError(f"{op}: {name}: must be in 0..max_count = {max_count}, got {value!r}")
         self.network, self.schedule, self.max_count = network, schedule, max_count
@@ -252,7 +254,9 @@ class BlackoutModel(Parametrized):
         torch.Tensor
             Counts of `shape`.
         """
-        return sample(self, schedule or self.schedule, shape, steps, rng=rng, labels=labels, **options)
+        return sample(
+            self, self.schedule if schedule is None else schedule, shape, steps, rng=rng, labels=labels, **options
+        )
 
     def bits_per_dim(self, x_0: Tensor, schedule: Schedule | None = None, **options: Unpack[BitsOptions]) -> BitsPerDim:
         """Two upper bounds of -log2 p(x_0) per dimension: `fb.bits_per_dim` of this model.
@@ -271,7 +275,7 @@ class BlackoutModel(Parametrized):
         BitsPerDim
             The two bounds, each with its errors.
         """
-        return bits_per_dim(self, schedule or self.schedule, x_0, **options)
+        return bits_per_dim(self, self.schedule if schedule is None else schedule, x_0, **options)
 
     def impute(
         self,
@@ -304,7 +308,7 @@ class BlackoutModel(Parametrized):
         torch.Tensor
             The mean, float32 like x; or draws, with a leading dimension of their number.
         """
-        return impute(self, schedule or self.schedule, x, observed, draws, rng=rng, **options)
+        return impute(self, self.schedule if schedule is None else schedule, x, observed, draws, rng=rng, **options)
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> Path:
         """Write the model to a folder: config.json and model.safetensors.
@@ -336,6 +340,8 @@ class BlackoutModel(Parametrized):
             average.model.save_pretrained("my-model")
             model = fb.BlackoutModel.from_pretrained("my-model")
         """
+        if not isinstance(folder, (str, os.PathLike)):
+            raise TypeError(f"save_pretrained: folder: must be a path, got {type(folder).__name__}")
         return saved.write(Path(folder), self.to_config(), self.weights())
 
     @classmethod
@@ -360,6 +366,11 @@ class BlackoutModel(Parametrized):
         ValueError
             If a file is missing, damaged or foreign, or does not fit the network.
         """
+        op = "from_pretrained"
+        if not isinstance(folder, (str, os.PathLike)):
+            raise TypeError(f"{op}: folder: must be a path, got {type(folder).__name__}")
+        if network is not None and not isinstance(network, nn.Module):
+            raise TypeError(f"{op}: network: must be an nn.Module, got {type(network).__name__}")
         config, tensors = saved.read(folder)
         try:
             if network is None:
@@ -379,7 +390,7 @@ class BlackoutModel(Parametrized):
             The tensors by name.
         """
         fitted = {} if self.fitted is None else self.fitted.state_dict()
-        return {**self.network.state_dict(), **{_FITTED + name: value for name, value in fitted.items()}}
+        return {**_inside(self.network).state_dict(), **{_FITTED + name: value for name, value in fitted.items()}}
 
     def load_weights(self, tensors: Mapping[str, Tensor]) -> None:
         """Fill the network, and what `fit_input` found.
@@ -395,15 +406,18 @@ class BlackoutModel(Parametrized):
             If they do not fit.
         """
         found = {name.removeprefix(_FITTED): value for name, value in tensors.items() if name.startswith(_FITTED)}
+        fitted = None
         if found:
             shapes = {name: tuple(found[name].shape) for name in ("center", "start") if name in found}
             if len(shapes) < 2 or not shapes["start"]:
                 raise RuntimeError(f"{_FITTED}: must be center, deviation and start, got {', '.join(found)}")
             fitted = empty(self.schedule.steps, self.input == LOG1P, shapes["center"], shapes["start"])
             fitted.load_state_dict(found)
-            self.fitted = fitted.to(next((each.device for each in self.network.parameters()), None))
-            self._make_tables()
-        self.network.load_state_dict({name: tensors[name] for name in tensors if not name.startswith(_FITTED)})
+            fitted.to(next((each.device for each in self.network.parameters()), None))
+        own = {name: tensors[name] for name in tensors if not name.startswith(_FITTED)}
+        _inside(self.network).load_state_dict(own)
+        self.fitted = fitted
+        self._make_tables()
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:
         """Write the model to a repository of the Hugging Face Hub, which is made where there is none.
@@ -516,7 +530,13 @@ class BlackoutModel(Parametrized):
             rule = f"{of_input} for head {self.head!r}"
             got = f"{tuple(logits.shape)} for an input of shape {tuple(model_input.shape)}"
             raise ValueError(f"BlackoutModel: network: must return {rule}, got {got}")
-        return logits if self.fitted is None else logits + self.fitted.start
+        if self.fitted is None:
+            return logits
+        if logits.shape[1] != len(self.fitted.start):
+            per = len(self.fitted.start) // channels
+            rule = f"must return the {per} numbers a count that fit_input was told of (outputs=)"
+            raise ValueError(f"BlackoutModel: network: {rule}, got {logits.shape[1] // channels}")
+        return logits + self.fitted.start
 
     def to_config(self) -> dict[str, Any]:
         """All but the weights, ready for JSON.
@@ -580,6 +600,12 @@ class BlackoutModel(Parametrized):
         schedule = Schedule.from_dict(config["schedule"])
         model = cls(network, schedule, **{name: config[name] for name in names - {"network", "schedule"}})
         model.tuned = tuned_from(config.get("tuned", {}), schedule)
-        if "largest_seen" in later:
+        if "largest_seen" in later:  # of which the table of the times "early" is made when it is first asked for
             model.largest_seen = check_integer(op, "largest_seen", config["largest_seen"], 1, model.max_count)
         return model
+
+
+def _inside(network: nn.Module) -> nn.Module:
+    """The network that torch.compile was given, so that the names of its weights are its own."""
+    inside = getattr(network, "_orig_mod", network)
+    return inside if isinstance(inside, nn.Module) else network

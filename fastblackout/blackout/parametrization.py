@@ -79,16 +79,21 @@ class Parametrized(nn.Module):
 
         Notes
         -----
-        All is kept in buffers, so in `state_dict`, in `save_pretrained` and in moving averages that are made after it.
+        All is kept in buffers, so in `state_dict`, in `save_pretrained` and in moving averages that are made after it;
+        but for the largest count, which the configuration has. `data_mean` and `data_std` are then None.
         Moments of log(1 + x_t) are taken of the data, of up to four million counts, thinned at 51 times. They are
         linear in k between these.
         """
         op = "BlackoutModel.fit_input"
         if self.input not in ("normalized", LOG1P):
             raise ValueError(f"{op}: input: must be normalized or log1p, got {self.input!r}")
+        if not isinstance(x_0, (Tensor, np.ndarray)):
+            raise TypeError(f"{op}: x_0: must be an array of integer counts, got {type(x_0).__name__}")
         counts = torch.as_tensor(x_0)
         if counts.is_floating_point() or counts.is_complex() or counts.dtype == torch.bool:
             raise TypeError(f"{op}: x_0: must be integer counts, got {counts.dtype}")
+        if counts.dtype not in (torch.uint8, torch.int16, torch.int32):
+            counts = counts.long()
         if counts.ndim < 2 or not counts.numel():
             raise ValueError(f"{op}: x_0: must have shape (N, C, ...) without a zero, got {tuple(counts.shape)}")
         low, high = int(counts.min()), int(counts.max())
@@ -99,7 +104,7 @@ class Parametrized(nn.Module):
             raise ValueError(f"{op}: outputs: must be one of {', '.join(map(str, allowed))}, got {outputs!r}")
         counts = counts.to(next((each.device for each in self.parameters()), counts.device))
         start = self.head_object.start(self, counts, numbers).flatten(0, 1)
-        self.largest_seen = max(high, 1)
+        self.largest_seen, self.data_mean, self.data_std = max(high, 1), None, None
         self.fitted = fit(self.schedule, counts, self.input == LOG1P, start).to(counts.device)
         self._make_tables()
         return self
@@ -107,7 +112,7 @@ class Parametrized(nn.Module):
     def _make_tables(self) -> None:
         arrays = self._arrays()
         self._tables = {name: Table(partial(arrays.__getitem__, name)) for name in arrays}
-        self._early = Table(partial(_early_table, self.schedule, self.typical_count))
+        self._early = Table(partial(_early_table, self))
 
     def early_times(self, index: Tensor) -> Tensor:
         """Entries of the table of the times "early", which `fb.loss` draws of where it may not look at its key.
@@ -237,5 +242,5 @@ class Parametrized(nn.Module):
         return float(value) if is_plain(k) else value
 
 
-def _early_table(schedule: Schedule, most: int) -> NDArray[np.float64]:
-    return early_times(schedule.p, most).astype(np.float64)
+def _early_table(model: Parametrized) -> NDArray[np.float64]:
+    return early_times(model.schedule.p, model.typical_count).astype(np.float64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
@@ -26,12 +27,15 @@ DAMAGE = (KeyError, TypeError, ValueError, AttributeError, OverflowError, Runtim
 
 
 def write(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Path:
-    """The weights first, so that a description never stands beside weights that are not whole."""
+    """The description has the digest of the weights: beside others, which a kill may leave, it is refused."""
     import safetensors.torch
 
     folder.mkdir(parents=True, exist_ok=True)
-    content = safetensors.torch.save({name: value.detach().cpu().contiguous() for name, value in tensors.items()})
-    head = {"format": MODEL_FORMAT, "format_version": FORMAT_VERSION, "model": config}
+    # Clones, as tensors that share their memory are refused.
+    copies = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
+    content = safetensors.torch.save(copies)
+    files = {WEIGHTS: hashlib.sha256(content).hexdigest()}
+    head = {"format": MODEL_FORMAT, "format_version": FORMAT_VERSION, "files": files, "model": config}
     atomic_write(folder / WEIGHTS, content)
     atomic_write(folder / CONFIG, (json.dumps(head, indent=1) + "\n").encode())
     return folder
@@ -55,6 +59,8 @@ def read(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Tens
         raise unfit(folder, f"{CONFIG} has no format {MODEL_FORMAT!r} (fb.load_run reads the runs of a training)")
     if head.get("format_version") != FORMAT_VERSION:
         raise unfit(folder, f"format version must be {FORMAT_VERSION}, got {head.get('format_version')!r}")
+    if head.get("files") != {WEIGHTS: hashlib.sha256(content).hexdigest()}:
+        raise unfit(folder, f"{WEIGHTS} is not the file whose SHA-256 {CONFIG} gives")
     return head["model"], tensors
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..call.annotated import is_annotated, listed, matrix_of
 from ..call.numbers import MAX_COUNT, max_count_of
+from ..ground.extras import lacking as lacking_package
 from .dataset import MOST_CLASSES, Dataset, count_dtype, kept_and_held_out
 from .sparse_rows import SparseRows
 
@@ -111,9 +112,7 @@ def import_anndata(op: str, argument: str) -> Any:
     try:
         import anndata
     except ImportError:
-        raise ValueError(
-            f"{op}: {argument}: .h5ad files and AnnData need anndata, got no such package; pip install anndata"
-        ) from None
+        raise lacking_package(f"{op}: {argument}", "anndata") from None
     return anndata
 
 
@@ -237,6 +236,8 @@ def _labels(op: str, obs: Any, key: str, class_names: Sequence[str] | None) -> t
     if class_names is None:
         return labels.astype(np.int64), names
     of_run = {str(name): label for label, name in enumerate(class_names)}
+    if len(of_run) < len(class_names):
+        raise ValueError(f"{op}: class_names: must differ, got {', '.join(map(repr, class_names))}")
     if new := [name for name in names if name not in of_run]:
         raise ValueError(f"{op}: labels_key: classes must be among {listed(class_names)}, got {new[0]!r} in {key!r}")
     return np.array([of_run[name] for name in names], np.int64)[labels], list(of_run)

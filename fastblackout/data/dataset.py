@@ -66,7 +66,10 @@ class Dataset:
     @property
     def classes(self) -> int | None:
         """The number of classes, whose labels are 0..classes-1; None without labels."""
-        return None if self.train_labels is None else int(self.train_labels.max()) + 1
+        if self.train_labels is None:
+            return None
+        names = self.cells.get("class_names")
+        return int(self.train_labels.max()) + 1 if names is None else len(names)
 
     @cached_property
     def sha256(self) -> str:

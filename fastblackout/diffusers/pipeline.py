@@ -167,7 +167,7 @@ class BlackoutPipeline(DiffusionPipeline):
         x = scheduler.initial_sample((batch, channels, *size), device)
         with evaluating(unet):
             for n, t in enumerate(self.progress_bar(scheduler.timesteps)):
-                model_input = scheduler.scale_model_input(x, t, key)
+                model_input = scheduler.scale_model_input(x, t, key).to(unet.dtype)
                 output, without = unet(model_input, t, **given).sample, None
                 if guidance is not None and guidance[n]:
                     without = unet(model_input, t, **none).sample

@@ -26,7 +26,7 @@ import torch
 
 from ..call.keys import resolve_rng
 from ..ground.values import check_integer, real_array
-from ..models.interface import check_schedule, count_of_grids, model_and_head
+from ..models.interface import check_schedule, count_of_grids, counts_of_model, model_and_head
 from ..models.labels import conditions_on, labels_on
 from ..ops import binomial_log_prob
 from ..philox import Philox
@@ -187,6 +187,7 @@ def bits_per_dim(
     net, _ = model_and_head(op, model)
     check_schedule(op, schedule, net)
     check_images(op, x_0, net.max_count, draws, repeats, batch)
+    x_0 = counts_of_model(net, x_0)
     labels = labels_on(op, labels, len(x_0), net, x_0.device)
     conditions = conditions_on(op, conditions, len(x_0), x_0.device)
     key = resolve_rng(rng, generator, op)

@@ -87,6 +87,6 @@ def check_images(op: str, x_0: Any, largest: int, draws: int, repeats: int, batc
     check_integer(op, "batch", batch, 1, 1 << 31)
     if len(x_0) * draws >= 1 << 32:
         raise ValueError(f"{op}: draws: images times draws must be below 2^32, got {len(x_0)} times {draws}")
-    if x_0.min() < 0 or x_0.max() > largest:
-        worst = x_0.min() if x_0.min() < 0 else x_0.max()
-        raise ValueError(f"{op}: x_0: counts must lie in 0..{largest}, got {int(worst)}")
+    low, high = int(x_0.min()), int(x_0.max())
+    if low < 0 or high > largest:
+        raise ValueError(f"{op}: x_0: counts must lie in 0..{largest}, got {low if low < 0 else high}")

@@ -115,15 +115,18 @@ class ModelEMA(AveragedModel):
         AveragedModel's own copies its count to the device of the weights, and waits for that. Here the count is a
         Python number, and the buffer beside it is for `state_dict`.
         """
+        buffers, given = list(self.module.buffers()), list(model.buffers())
+        if [each.shape for each in buffers] != [each.shape for each in given]:
+            rule = "must have the buffers that it had when the average was made (fit_input comes before)"
+            raise ValueError(f"ModelEMA.update: model: {rule}, got {len(given)} in place of {len(buffers)}")
         self.updates += 1
         # 1 - ema_decay(n), written without cancellation.
         share = max(1.0 - self.max_decay, 9.0 / (10.0 + self.updates))
         averaged: list[Tensor] = list(self.module.parameters())
         there = [value.to(own.device) for own, value in zip(averaged, model.parameters(), strict=True)]
         torch._foreach_lerp_(averaged, there, share)
-        buffers = list(self.module.buffers())
         if buffers:
-            torch._foreach_copy_(buffers, list(model.buffers()))
+            torch._foreach_copy_(buffers, given)
 
     def _load_from_state_dict(self, *arguments: Any) -> None:
         super()._load_from_state_dict(*arguments)

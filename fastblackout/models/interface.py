@@ -6,8 +6,10 @@ import numbers
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
+from ..data.dataset import count_dtype
 from ..heads import head_of
 from ..heads.head import Head
 from ..schedule.schedule import Schedule
@@ -67,6 +69,13 @@ def count_of_grids(model: Any) -> int:
     """What the grid and the times "early" take for the largest count: of a model without a bound what its data had."""
     inner = described_by(model)
     return int(getattr(inner, "typical_count", None) or inner.max_count)
+
+
+def counts_of_model(model: Any, x: Tensor) -> Tensor:
+    """Counts whose dtype can hold the model's largest count; ops refuse others."""
+    if x.is_floating_point() or x.is_complex() or x.dtype == torch.bool or torch.iinfo(x.dtype).max >= model.max_count:
+        return x
+    return x.to(getattr(torch, count_dtype(model.max_count).__name__))
 
 
 def _asked(model: Any) -> tuple[Head, tuple[str, ...], bool]:

@@ -42,7 +42,7 @@ def conditions_on(op: str, conditions: Any, batch: int, device: Any) -> Tensor |
     if readable and not conditions.isfinite().all():
         row = int((~conditions.isfinite()).any(1).nonzero()[0, 0])
         raise ValueError(f"{op}: conditions: must be finite, got {conditions[row].tolist()} in row {row}")
-    return conditions.to(device)
+    return conditions.to(device, torch.float32)
 
 
 def classes_of(model: Any) -> int:

@@ -85,9 +85,9 @@ def counts_like(value: Any, like: Tensor, max_count: int, argument: str, op: str
     if not isinstance(value, Tensor) or value.is_floating_point() or value.is_complex() or value.dtype == torch.bool:
         got = value.dtype if isinstance(value, Tensor) else type(value).__name__
         raise TypeError(f"{op}: {argument}: must be a tensor of integer counts, got {got}")
-    if value.numel() and (value.min() < 0 or value.max() > max_count):
-        worst = value.min() if value.min() < 0 else value.max()
-        raise ValueError(f"{op}: {argument}: counts must lie in 0..{max_count}, got {int(worst)}")
+    low, high = (int(value.min()), int(value.max())) if value.numel() else (0, 0)
+    if low < 0 or high > max_count:
+        raise ValueError(f"{op}: {argument}: counts must lie in 0..{max_count}, got {low if low < 0 else high}")
     try:
         return value.to(like.device, like.dtype).expand(like.shape).contiguous()
     except RuntimeError:

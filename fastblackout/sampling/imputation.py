@@ -138,17 +138,23 @@ def impute(
         raise ValueError(f"{op}: observed: must broadcast to {tuple(x.shape)}, got {tuple(observed.shape)}") from None
     labels = labels_on(op, labels, len(x), net)
     conditions = conditions_on(op, conditions, len(x), x.device)
-    key, found = resolve_rng(rng, generator, op), []
+    key, drawn = resolve_rng(rng, generator, op), []
+    total = torch.zeros(x.shape, dtype=torch.float64, device=x.device)
     for first in range(0, count * len(x), batch):
         rows = torch.arange(first, min(first + batch, count * len(x)), device=x.device) % len(x)
         of_rows = [None if each is None else each[rows.to(each.device)] for each in (x, observed, labels, conditions)]
         given: Checked = {"known": of_rows[0], "mask": of_rows[1], "conditions": of_rows[3]}
         given |= {"grid": grid, "guidance": guidance}
         this = key.at(first_sample=key.first_sample + first)
-        run = reverse_of(model, schedule, (len(rows), *x.shape[1:]), steps, this, of_rows[2], **given)
-        found.append(_end(run, draws is None))
-    every = torch.cat(found).view(count, *x.shape)
-    return every.mean(0) if draws is None else every
+        run = reverse_of(model, schedule, (len(rows), *x.shape[1:]), steps, this, of_rows[2], op, **given)
+        end = _end(run, draws is None).to(x.device)
+        if draws is None:
+            total.index_add_(0, rows, end.double())
+        else:
+            drawn.append(end)
+    if draws is None:
+        return torch.where(observed.to(x.device), x, total / count).float()
+    return torch.cat(drawn).view(count, *x.shape) if drawn else x.new_empty((count, *x.shape))
 
 
 def _end(run: Reverse, mean: bool) -> Tensor:

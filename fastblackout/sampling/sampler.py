@@ -235,22 +235,23 @@ def reverse_of(
     steps: int | None,
     rng: Philox | int | None,
     labels: Tensor | None,
+    op: str = "sample",
     **options: Unpack[Checked],
 ) -> Reverse:
-    """The arguments of `sample`, checked before anything is drawn."""
+    """The arguments of `sample`, or of another op that draws, checked before anything is drawn."""
     given: Checked = {**_USUAL, **options}
-    (net, head), shape = model_and_head("sample", model), shape_of(shape)
-    check_schedule("sample", schedule, net)
+    (net, head), shape = model_and_head(op, model), shape_of(shape)
+    check_schedule(op, schedule, net)
     rule = rule_of(given["sampler"], given["rounding"], given["attrition"], head)
     known, mask, start = given["known"], given["mask"], given["start"]
     check_mask(known, mask)
     device = next((p.device for p in _parameters(net)), torch.device("cpu"))
-    labels = labels_on("sample", labels, shape[0], net, device)
-    if (conditions := conditions_on("sample", given["conditions"], shape[0], device)) is not None:
-        net, _ = model_and_head("sample", net, conditions)
+    labels = labels_on(op, labels, shape[0], net, device)
+    if (conditions := conditions_on(op, given["conditions"], shape[0], device)) is not None:
+        net, _ = model_and_head(op, net, conditions)
     asked = Asked(steps, given["grid"], given["guidance"], given["last_step"], given["sampler"])
-    times, guided, last, _ = plan_of("sample", net, schedule, asked, labels is not None)
-    key = resolve_rng(rng, given["generator"], "sample")
+    times, guided, last, _ = plan_of(op, net, schedule, asked, labels is not None)
+    key = resolve_rng(rng, given["generator"], op)
     black = torch.zeros(shape, dtype=getattr(torch, count_dtype(net.max_count).__name__), device=device)
     x = black if start is None else counts_like(start, black, net.max_count, "start")
     if mask is not None:
@@ -310,6 +311,7 @@ def sample_in_batches(
     rng = resolve_rng(rng, options.pop("generator", None), "sample")
     labels = labels_on("sample", labels, shape[0], model_and_head("sample", model)[0])
     conditions = options.pop("conditions", None)
+    conditions_on("sample", conditions, shape[0], "cpu" if conditions is None else conditions.device)
     for first in range(0, shape[0], batch):
         count = min(batch, shape[0] - first)
         part, of_part = (None if each is None else each[first : first + count] for each in (labels, conditions))

@@ -156,6 +156,8 @@ def save_best(
     run: str | os.PathLike[str], step: int, config: Mapping[str, Any], tensors: Mapping[str, Mapping[str, Tensor]]
 ) -> Path:
     """Write RUN/best, in place of an earlier one: a checkpoint without what only a resumed training needs."""
+    for stale in Path(run).glob(f"{_TEMPORARY}*"):  # left behind by a process that was killed
+        shutil.rmtree(stale, ignore_errors=True)
     return _write_folder(Path(run) / BEST, step, config, tensors)
 
 
@@ -187,7 +189,7 @@ def _write_folder(
             _write(temporary / name, content)
         _write(temporary / CONFIG, _head(step, config, digests))
         temporary.chmod(0o755)
-        if final.exists():  # a resumed run has come to this step again, with the same content
+        if final.exists():  # an earlier best, or a resumed run has come to this step again
             shutil.rmtree(final)
         os.rename(temporary, final)
         sync_directory(final.parent)

@@ -35,8 +35,8 @@ def is_over(trainer: Trainer, run: Path, journal: Journal) -> bool:
     if later == 0 and found[-1]["step"] == trainer.step:
         about = {name: value for name, value in trainer.description.items() if name not in ("run", TRIED)}
         save_best(run, trainer.step, about, {EMA: trainer.averaged.weights()})
-    if later < patience:
-        return False
+    if later < patience or trainer.step == trainer.total:
+        return later >= patience
     best = found[-1 - later]
     journal.say(
         f"step {trainer.step}: stopped, as the {_CALLED[by]} has not fallen {patience} times in a row; the best, "

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,9 +113,11 @@ def train(
     else:
         source = {"root": dataset, **(source or {})} if isinstance(dataset, (str, os.PathLike)) else source
         dataset = _of_cells(dataset, layer, labels_key)
-        config = config or preset("h5ad", conditional=labels_key is not None)
+        config = config or preset("h5ad")
     if config is not None and not isinstance(config, TrainConfig):
         raise TypeError(f"train: config: must be a TrainConfig, got {type(config).__name__}")
+    if labels_key is not None:
+        config = replace(config or TrainConfig(), conditional=True)
     with together("train") as ranks, holding(out) if ranks.first else nullcontext():
         return train_in_held_folder(dataset, out, config, resume, progress, source)
 
@@ -190,8 +193,8 @@ def _loop(trainer: Trainer, run: Path, journal: Journal, stop: Stop, saved: Path
     begun_at, steps, seconds = trainer.step, 0, 0.0  # steps and seconds count since the last record
     # A run that was stopped at this very step may have left its evaluation or pictures undone.
     look(trainer, run, journal, stop)
-    if _is_over(trainer, run, journal):
-        trainer.total = trainer.step
+    if trainer.step < trainer.total and _is_over(trainer, run, journal):
+        saved, saved_at = _end_here(trainer, run, journal, stop), trainer.step
     while not ranks.agree(stop) and trainer.step < trainer.total:
         began = time.perf_counter()
         if trainer.execution.compiled and trainer.step == begun_at:
@@ -215,11 +218,8 @@ def _loop(trainer: Trainer, run: Path, journal: Journal, stop: Stop, saved: Path
             saved, saved_at = trainer.save(run), step
         trainer.writer.check()
         look(trainer, run, journal, stop)
-        if not last and _is_over(trainer, run, journal):
-            trainer.total = step
-            trainer.find_times()
-            saved, saved_at = trainer.save(run), step
-            look(trainer, run, journal, stop)  # what the last step has
+        if _is_over(trainer, run, journal) and not last:
+            saved, saved_at = _end_here(trainer, run, journal, stop), step
     if ranks.agree(stop):
         since_log.read(trainer.step)
         if saved_at != trainer.step:
@@ -239,6 +239,15 @@ def _is_over(trainer: Trainer, run: Path, journal: Journal) -> bool:
     if not config.patience or not due(trainer, every):
         return False
     return trainer.ranks.from_first(lambda: is_over(trainer, run, journal))
+
+
+def _end_here(trainer: Trainer, run: Path, journal: Journal, stop: Stop) -> Path:
+    """Does what the last step does; where the checkpoint lies."""
+    trainer.total = trainer.step
+    trainer.find_times()
+    saved = trainer.save(run)
+    look(trainer, run, journal, stop)
+    return saved
 
 
 def _log(trainer: Trainer, journal: Journal, speed: float) -> None:

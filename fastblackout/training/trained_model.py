@@ -198,7 +198,8 @@ def load_run(path: str | os.PathLike[str], device: str = "auto", weights: Weight
     file = EMA if weights == "ema" else NETWORK
     try:
         _check_size(checkpoint, file)
-        model = BlackoutModel.from_config(checkpoint.config["model"])
+        of_training = {"weight": config.weight, "times": config.times}  # which models of before do not say
+        model = BlackoutModel.from_config(of_training | checkpoint.config["model"])
     except _DAMAGE as error:
         raise _damaged(checkpoint, error) from None
     load_weights(model, checkpoint, file)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from ..models.interface import count_of_grids
 from ..models.tuned import Tuned
 from ..ops import thin
 from ..sampling.rules.expected import Expected
@@ -42,7 +43,7 @@ class Errors:
 
     def __init__(self, model: Any, schedule: Schedule, x_0: Tensor, labels: Tensor | None, rng: Philox) -> None:
         self.schedule = schedule
-        grids = (schedule.grid(min(n, schedule.steps), kind, int(model.max_count)) for kind, n in PLACES)
+        grids = (schedule.grid(min(n, schedule.steps), kind, count_of_grids(model)) for kind, n in PLACES)
         times = sorted({int(k) for grid in grids for k in grid[:-1]}, reverse=True)
         with torch.inference_mode(), evaluating(model):
             setting = Setting(model, schedule, Expected(), labels)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..data.dataset import Dataset
 from ..ground.extras import is_there, lacking
 from ..ground.values import check_integer, is_number, shown
-from ..models.interface import check_schedule, model_and_head
+from ..models.interface import check_schedule, described_by, model_and_head
 from ..philox import SEED_END
 from .work import KEYS, PARTS, Judged, Told, Work
 
@@ -88,7 +88,7 @@ def tune(
     check_schedule(op, schedule, net)
     if not isinstance(data, Dataset):
         raise TypeError(f"{op}: data: must be a fastblackout.data.Dataset, got {type(data).__name__}")
-    if data.max_count != net.max_count:
+    if getattr(described_by(net), "bounded", True) and data.max_count != net.max_count:
         raise ValueError(f"{op}: data: max_count must be {net.max_count}, as in the model, got {data.max_count}")
     if not isinstance(steps, Sequence) or isinstance(steps, str) or not steps:
         raise TypeError(f"{op}: steps: must be a list of numbers of steps, got {shown(steps)}")

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from ..data.dataset import Dataset
+from ..models.interface import count_of_grids
 from ..models.labels import classes_of
 from ..models.tuned import Tuned, nearest
 from ..philox import Philox
@@ -90,7 +91,7 @@ class Work:
         self, model: Any, head: Head, schedule: Schedule, data: Dataset, num: int, seed: int, state: Any
     ) -> None:
         self.model, self.head, self.schedule, self.data = model, head, schedule, data
-        self.num, self.seed, self.most = num, seed, int(model.max_count)
+        self.num, self.seed, self.most = num, seed, count_of_grids(model)
         self.device = next((p.device for p in getattr(model, "parameters", lambda: iter(()))()), torch.device("cpu"))
         self.classes = classes_of(model)
         rows = _in_turn(data.held_out_labels if self.classes else None, len(data.held_out))

@@ -128,7 +128,7 @@ def test_what_a_description_cannot_say(place, capsys):
 
 def test_without_anndata_it_says_what_is_missing(place, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "anndata", None)
-    words = "need anndata, got no such package; pip install anndata"
+    words = "needs anndata, got none that can be imported; pip install 'fastblackout[cells]'"
     fails(capsys, ["train", "cells.h5ad", "--out=new"], words)
     fails(capsys, ["sample", "--out=new.h5ad", *FEW], words)
     assert not list(place.glob("new*"))

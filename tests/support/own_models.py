@@ -25,7 +25,9 @@ class Flat(nn.Module):
 
     def forward(self, x, time, labels=None, conditions=None):
         given = [x.flatten(1), time[:, None] / 100, *([] if conditions is None else [conditions])]
-        return self.last(torch.tanh(self.first(torch.cat(given, 1)))).view(len(x), -1, *x.shape[2:])
+        return self.last(torch.tanh(self.first(torch.cat(given, 1).to(self.first.weight.dtype)))).view(
+            len(x), -1, *x.shape[2:]
+        )
 
 
 def made(head="beta-binomial", network=None, seed=0, **how):
@@ -33,7 +35,7 @@ def made(head="beta-binomial", network=None, seed=0, **how):
     outputs = head_named(head).numbers_per_count(how.get("max_count", 40) or 40)[0]
     noise = {"noise_channels": 1} if head == "implicit" else {}
     given = {"max_count": 40, "input": "normalized", **noise, **how}
-    network = network or Flat(outputs)
+    network = Flat(outputs) if network is None else network
     return fb.BlackoutModel(network, SCHEDULE, head=head, **given)
 
 

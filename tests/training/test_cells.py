@@ -181,4 +181,4 @@ def test_files(tmp_path, monkeypatch):
     assert_named(lambda: load("digits", layer="counts"), ValueError, rule, "got it for digits")
     monkeypatch.setitem(sys.modules, "anndata", None)
     for call in (lambda: load("h5ad", file), lambda: to_anndata(COUNTS, data)):
-        assert_named(call, ValueError, "need anndata", "pip install anndata")
+        assert_named(call, ValueError, "needs anndata", "pip install 'fastblackout[cells]'")

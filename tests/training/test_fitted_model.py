@@ -69,6 +69,11 @@ def test_counts_without_a_bound():
     assert drawn.dtype == torch.int32 and drawn.max() > 32_000
     torch.testing.assert_close(drawn.double().mean(0), large.double().mean(0), rtol=0.4, atol=0)  # 4 sigma
     assert model.loss(large[:4], rng=1).isfinite().all()
+    small = X[:4].to(torch.uint8)  # a dtype that cannot hold the bound
+    assert torch.equal(model.loss(small, rng=1), model.loss(X[:4], rng=1))
+    assert model.bits_per_dim(small, rng=1, draws=2, repeats=2) is not None
+    with pytest.raises(ValueError, match="impute: x: counts must lie in 0..2147483647, got -3"):
+        model.impute(-X[:4].short() - 3, torch.tensor(True))
     bits = model.bits_per_dim(large[:4], rng=1, draws=4, repeats=2)
     assert 5 < bits.discrete.bits < 50
     grid = fb.sampling.plan.plan_of  # the grid early goes by the largest count of the data
@@ -91,6 +96,46 @@ def test_wrong_data_are_named(model, given, error, message):
         made(**model).fit_input(**{"x_0": X, **given})
 
 
+def test_a_fit_takes_the_place_of_numbers_for_all_features():
+    model = made(data_mean=8.0, data_std=7.0)
+    assert model.center(50) != 0
+    model.fit_input(X)
+    assert (model.data_mean, model.center(50), model.scale(50)) == (None, 0.0, 1.0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_fitted_model_may_have_another_dtype(dtype):
+    model, seen = made().fit_input(X), []
+    model.network.register_forward_pre_hook(
+        lambda module, given: seen.append(given[0]) or (given[0].to(dtype), given[1])
+    )
+    out = model.to(dtype)(X[:4].float(), 3)
+    assert out.isfinite().all() and seen[0].dtype == torch.float32
+
+
+def test_an_average_that_was_made_before_a_fit_is_refused():
+    model = made(data_mean=8.0, data_std=7.0)
+    average = fb.models.ModelEMA(model)
+    model.fit_input(X)
+    with pytest.raises(ValueError, match="ModelEMA.update: model: must have the buffers .* got 3 in place of 0"):
+        average.update(model)
+    assert average.updates == 0
+
+
+def test_what_does_not_go_with_a_fit_is_named():
+    model = made().fit_input(X)
+    with pytest.raises(
+        ValueError, match=r"model_input: must have the shape \(B, 2, 3, 1\) of the data of fit_input, got"
+    ):
+        model.sample((4, 2, 4, 1), 2, rng=1)
+    model = made("bayes-logistic", network=Flat(5)).fit_input(X)
+    with pytest.raises(
+        ValueError, match="network: must return the 2 numbers a count that fit_input was told of .* got 5"
+    ):
+        model(X[:2].float(), 3)
+    assert model.fit_input(X, outputs=5)(X[:2].float(), 3).shape == (2, 10, 3, 1)
+
+
 # --- saved and read
 
 
@@ -105,6 +150,11 @@ def test_a_folder_holds_all_of_a_model(tmp_path):
     assert torch.equal(again.sample((4, 2, 3, 1), steps=4, rng=1), model.sample((4, 2, 3, 1), steps=4, rng=1))
     with pytest.raises(ValueError, match="is of a model that save_pretrained wrote, not of a training .fb.BlackoutMod"):
         fb.load_run(tmp_path / "model")
+    compiled = made(network=torch.compile(Flat(2))).fit_input(X)
+    again = fb.BlackoutModel.from_pretrained(compiled.save_pretrained(tmp_path / "compiled"), network=Flat(2))
+    assert torch.equal(again.network.first.weight, compiled.network.first.weight)
+    index = torch.arange(1000)
+    assert torch.equal(again.early_times(index), compiled.early_times(index))
     own = fb.BlackoutModel(fb.models.small((1, 8, 8), channels=8), SCHEDULE, 16)
     again = fb.BlackoutModel.from_pretrained(own.save_pretrained(tmp_path / "own"))
     assert all(torch.equal(*pair) for pair in zip(own.parameters(), again.parameters(), strict=True))
@@ -117,6 +167,9 @@ def broken(folder, how):
         weights.unlink()
     elif how == "cut":
         weights.write_bytes(weights.read_bytes()[:-3])
+    elif how == "other weights":
+        other = fb.BlackoutModel(fb.models.small((1, 8, 8), channels=8), SCHEDULE, 16)
+        weights.write_bytes((other.save_pretrained(folder / "other") / "model.safetensors").read_bytes())
     elif how == "foreign":
         head["format"] = "other"
     elif how == "newer":
@@ -135,6 +188,7 @@ def broken(folder, how):
     [
         ("gone", "No such file"),
         ("cut", "incomplete|safetensors|header"),
+        ("other weights", "not the file whose SHA-256 config.json gives"),
         ("foreign", "no format 'fastblackout-model'"),
         ("newer", "format version must be 1, got 2"),
         ("large", "bytes of weights, but model.safetensors"),

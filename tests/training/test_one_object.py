@@ -118,6 +118,12 @@ def test_two_processes_have_the_gradients_of_one(tmp_path, wrap):
         ({"x_0": [[1.0]]}, TypeError, "x_0: must be a tensor of counts .B, C, ...., got list"),
         ({"x_0": X[:0]}, TypeError, r"x_0: must be a tensor of counts .B, C, ...., got shape \(0, 2, 3, 1\)"),
         ({"model": nn.Identity()}, TypeError, "model: must be a BlackoutModel, or have max_count"),
+        ({"draws": 1}, ValueError, "draws: must be in 2..1024, got 1"),
+        ({"global_batch": 3}, ValueError, "global_batch: must be in 4..2147483648, got 3"),
+        ({"k": 3}, TypeError, r"k: must be a tensor of integers .4,., got int"),
+        ({"k": torch.ones(3)}, TypeError, r"k: must be a tensor of integers .4,., got .3,."),
+        ({"k": torch.tensor([0, 1, 2, 3])}, ValueError, "k: must be in 1..100, got 0"),
+        ({"labels": [1, 2, 3, 4]}, TypeError, "labels: must be a tensor of integers, got list"),
         ({"rng": "3"}, TypeError, "rng: must be a fastblackout.Philox, got str"),
         ({"rng": -3}, ValueError, r"rng: must be in 0..18446744073709551615, got -3"),
         ({"rng": 3, "generator": torch.Generator()}, ValueError, "rng: must not be given together with generator"),
@@ -186,6 +192,11 @@ def test_conditions_reach_the_network_with_labels_and_without():
     parts = list(fb.sampling.sample_in_batches(model, SCHEDULE, (4, 2, 3, 1), 3, 1, steps=3, **how))
     assert torch.equal(torch.cat(parts), whole)
     assert not torch.equal(model.sample((4, 2, 3, 1), 3, rng=1, labels=labels, conditions=numbers + 5), whole)
+    double = model.sample((4, 2, 3, 1), 3, rng=1, **{**how, "conditions": numbers.double()})
+    assert torch.equal(double, whole)
+    for wrong in (numbers[:3], numbers.repeat(2, 1)):
+        with pytest.raises(ValueError, match=r"^sample: conditions: must have shape \(4, D\), got"):
+            next(fb.sampling.sample_in_batches(model, SCHEDULE, (4, 2, 3, 1), 2, 1, steps=3, conditions=wrong))
     bits = [model.bits_per_dim(X[:4], rng=1, draws=2, repeats=2, batch=n, conditions=numbers) for n in (2, 256)]
     assert bits[0].discrete.bits == pytest.approx(bits[1].discrete.bits, rel=1e-6)
     wrapped = model_and_head("loss", nn.DataParallel(model))[0]
@@ -210,6 +221,9 @@ def test_what_was_not_observed_has_the_mean_of_its_law():
     at_once = model.impute(x, observed, runs=1, steps=1, rng=1)[:, 1].double()  # nothing is drawn
     torch.testing.assert_close(at_once, wanted.expand(40, -1, -1), rtol=1e-4, atol=0)
     assert torch.equal(model.impute(x, observed, draws=8, steps=4, rng=1, batch=7), draws)
+    large = made("negative-binomial", max_count=1 << 20).fit_input(X)
+    exact = large.impute(torch.full((2, 2, 3, 1), 65_537), torch.tensor(True), runs=7, steps=1, rng=1)
+    assert (exact == 65_537).all()  # what is known is not averaged
     key = fb.Philox(1, first_sample=3 * 40)
     again = model.sample(tuple(x.shape), 4, rng=key, known=x, mask=observed)
     assert torch.equal(again, draws[3])
@@ -223,6 +237,7 @@ def test_what_was_not_observed_has_the_mean_of_its_law():
         ({"observed": torch.ones(2)}, TypeError, "observed: must be a bool tensor, got torch.float32"),
         ({"observed": torch.ones(5, dtype=torch.bool)}, ValueError, r"observed: must broadcast to \(300, 2, 3, 1\)"),
         ({"draws": 0}, ValueError, "draws: must be in 1..1048576, got 0"),
+        ({"steps": 0}, ValueError, "steps: must be in 1..100, got 0"),
         ({"runs": 0}, ValueError, "runs: must be in 1..1048576, got 0"),
     ],
 )

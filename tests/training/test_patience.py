@@ -63,6 +63,12 @@ def test_a_resumed_training_stops_where_one_that_was_never_interrupted_does(tmp_
     assert steps[0] == steps[1]
 
 
+def test_the_last_number_may_be_the_best(tmp_path):
+    config = TrainConfig(**{**TINY, "steps": 3})  # the only number is the last one
+    fb.train(data(), tmp_path / "short", config, progress=False)
+    assert fb.load_run(tmp_path / "short" / "best", device="cpu").checkpoint.step == 3
+
+
 def test_a_number_that_is_never_taken_cannot_stop_a_training():
     with pytest.raises(ValueError, match="patience: needs bits_every above 0 for stop_by bits, got 2"):
         TrainConfig(**{**TINY, "stop_by": "bits"})
