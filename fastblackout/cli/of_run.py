@@ -116,7 +116,7 @@ def _told_of(tuned: Tuned, there: bool) -> str:
 
 
 def _needs_labels(run: Run, options: Namespace, name: str, value: Any) -> ValueError:
-    rule = "needs a run trained with --conditional"
+    rule = "needs a run trained with --conditional (cells: --labels-key)"
     return ValueError(f"{options.command}: {name}: {rule}, got {value} for {run.checkpoint.path}")
 
 

@@ -67,7 +67,11 @@ def test_the_names_go_with_the_run(place, capsys):
     assert not (place / "new").exists()
     how = ["h5ad", "--data=cells.h5ad", "--layer=counts", "--labels-key=type", "--no-conditional", "--out=plain"]
     assert main(["train", *how, *TINY]) == 0
-    fails(capsys, ["sample", "plain", "--label=B cell"], "label: needs a run trained with --conditional, got B cell")
+    fails(
+        capsys,
+        ["sample", "plain", "--label=B cell"],
+        "label: needs a run trained with --conditional (cells: --labels-key), got B cell",
+    )
 
 
 def test_samples_are_cells(place, capsys):
