@@ -208,7 +208,7 @@ def test_writing_many_samples_needs_little_memory(kind, place):
 @pytest.mark.parametrize("option", ["label", "guidance"])
 def test_a_run_without_classes_has_none_to_ask_for(place, capsys, option):
     error = refused(capsys, place, "runs/mean", "--num=1", f"--{option}=2")
-    rule = r"needs a run trained with --conditional, got 2(\.0)? for \S*runs/mean\S*$"
+    rule = r"needs a run trained with --conditional \(cells: --labels-key\), got 2(\.0)? for \S*runs/mean\S*$"
     assert re.match(f"fastblackout sample: {option}: {rule}", error), error
 
 
