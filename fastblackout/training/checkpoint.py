@@ -109,12 +109,18 @@ def save_checkpoint(
     """
     folder = Path(run) / "checkpoints"
     folder.mkdir(parents=True, exist_ok=True)
-    for stale in folder.glob(f"{_TEMPORARY}*"):  # left behind by a process that was killed
-        shutil.rmtree(stale, ignore_errors=True)
+    tidy(run, keep)  # what lies about may be what the disk lacks
     final = _write_folder(step_folder(run, step), step, config, tensors)
-    for old in _step_folders(folder)[: -max(keep, 1)]:
-        shutil.rmtree(old, ignore_errors=True)
+    tidy(run, keep)
     return final
+
+
+def tidy(run: str | os.PathLike[str], keep: int) -> None:
+    """Delete all but the newest `keep` checkpoints, and what a process left behind that was killed while it wrote one
+    or deleted one."""
+    folder = Path(run) / "checkpoints"
+    for stale in (*folder.glob(f"{_TEMPORARY}*"), *_step_folders(folder)[: -max(keep, 1)]):
+        shutil.rmtree(stale, ignore_errors=True)
 
 
 def step_folder(run: str | os.PathLike[str], step: int) -> Path:
@@ -189,9 +195,13 @@ def _write_folder(
             _write(temporary / name, content)
         _write(temporary / CONFIG, _head(step, config, digests))
         temporary.chmod(0o755)
-        if final.exists():  # an earlier best, or a resumed run has come to this step again
-            shutil.rmtree(final)
-        os.rename(temporary, final)
+        if final.exists():  # an earlier best, or a resumed run has come to this step again; never half of one is left
+            before = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=final.parent))
+            os.rename(final, before / final.name)
+            os.rename(temporary, final)
+            shutil.rmtree(before, ignore_errors=True)
+        else:
+            os.rename(temporary, final)
         sync_directory(final.parent)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -17,7 +17,7 @@ from ..data import Dataset
 from ..data.cells import dataset_of, read_cells
 from ..ground.extras import is_there, pip_line
 from .board import check_installed
-from .checkpoint import TRIED, Checkpoint, has_checkpoint, load_checkpoint
+from .checkpoint import TRIED, Checkpoint, has_checkpoint, load_checkpoint, tidy
 from .config import TrainConfig, preset
 from .looks import draw_losses, due, look
 from .patience import is_over
@@ -160,6 +160,8 @@ def train_in_held_folder(
         trainer = Trainer(config, dataset, about, device, tried)
         trainer.description["run"] = identity = identity_of(before)
         if checkpoint is not None:
+            if ranks.first:
+                tidy(run, config.keep)
             _check_same_data(checkpoint, trainer)
             _check_length(checkpoint, trainer)
             trainer.restore(checkpoint)

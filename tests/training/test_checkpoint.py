@@ -13,6 +13,7 @@ from fastblackout.training.checkpoint import (
     has_checkpoint,
     load_checkpoint,
     save_checkpoint,
+    tidy,
 )
 from support.full_disk import no_file_beyond
 
@@ -131,6 +132,22 @@ def test_an_unfinished_folder_is_not_a_checkpoint(tmp_path):
     assert not has_checkpoint(tmp_path)
     save_checkpoint(tmp_path, 3, {}, tensors())
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000003"]
+
+
+def test_what_a_kill_leaves_is_tidied_away(tmp_path):
+    """Half of a checkpoint that was being deleted, and of one that was being written."""
+    for step in (1, 2, 3):
+        save_checkpoint(tmp_path, step, {}, tensors(step))
+    folder = tmp_path / "checkpoints"
+    whole = files(tmp_path)
+    for left in ("step-00000001", ".unfinished-abc"):
+        (folder / left).mkdir()
+        (folder / left / "config.json").write_text("{")
+    tidy(tmp_path, 2)
+    assert files(tmp_path) == whole
+    save_checkpoint(tmp_path, 3, {"a": 1}, tensors(4))  # once more
+    assert sorted(path.name for path in folder.iterdir()) == ["step-00000002", "step-00000003"]
+    assert load_checkpoint(tmp_path).config == {"a": 1}
 
 
 @pytest.mark.parametrize("limit", [0, 100, 4000])

@@ -287,3 +287,15 @@ def test_more_wrong_options(data, tmp_path):
     assert TrainConfig.from_dict(stored) == TrainConfig(**TINY)
     with pytest.raises(ValueError, match="difference in batch"):
         TrainConfig.from_dict({key: value for key, value in stored.items() if key != "batch"})
+
+
+def test_a_resumed_training_leaves_nothing_of_a_killed_one(data, tmp_path):
+    """Also one that has nothing left to do."""
+    config = TrainConfig(**{**TINY, "steps": 8, "sample_every": 0})
+    training.train(data, tmp_path / "run", config, progress=False)
+    folder = tmp_path / "run" / "checkpoints"
+    before = sorted(path.name for path in folder.iterdir())
+    for left in ("step-00000001", ".unfinished-abc"):
+        (folder / left).mkdir()
+    training.train(data, tmp_path / "run", config, resume=True, progress=False)
+    assert sorted(path.name for path in folder.iterdir()) == before == ["step-00000004", "step-00000008"]
