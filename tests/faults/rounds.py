@@ -86,9 +86,13 @@ def whole(run: Path) -> float:
 
 
 def content(run: Path) -> dict[str, object]:
-    """All that a run left, but for its name and how fast it was."""
+    """All that a run left, but for its name, how fast it was, and the checkpoints before the last: an interrupted
+    training writes one where it stops."""
     found: dict[str, object] = {}
+    last = load_checkpoint(run).path
     for file in sorted(path for path in run.rglob("*") if path.is_file()):
+        if last.parent in file.parents and last not in file.parents:
+            continue
         name, data = str(file.relative_to(run)), file.read_bytes()
         if file.name == "log.jsonl":
             found[name] = [{**json.loads(line), "images_per_second": 0} for line in data.splitlines()]
