@@ -9,6 +9,8 @@ import re
 import sys
 from typing import Any
 
+# What pandas calls the values of a column of numbers, whatever its dtype.
+_NUMBERS = {"integer", "floating", "mixed-integer-float", "decimal", "complex"}
 # Names of the columns of categories or of booleans that scanpy computes from the counts.
 _COMPUTED = re.compile("(leiden|louvain|highly_variable).*|phase|predicted_doublet")
 
@@ -50,9 +52,14 @@ def new_of(data: Any, counts: Any, layers: dict[str, Any] | None = None) -> Any:
 
 
 def _described(table: Any) -> Any:
-    """A copy of obs or var without columns of numbers, and without the categories that scanpy computes from counts."""
-    kept = table.select_dtypes(exclude="number")
-    return kept.loc[:, [_COMPUTED.fullmatch(str(name)) is None for name in kept.columns]].copy()
+    """A copy of obs or var without columns of numbers, and without the categories that scanpy computes from counts.
+    Numbers that are categories are names."""
+    kind_of = sys.modules["pandas"].api.types.infer_dtype
+    kept = [
+        _COMPUTED.fullmatch(str(name)) is None and kind_of(column, skipna=True) not in _NUMBERS
+        for name, column in table.items()
+    ]
+    return table.loc[:, kept].copy()
 
 
 def listed(names: Any) -> str:

@@ -222,12 +222,6 @@ class Reverse(NamedTuple):
     rng: Philox
 
 
-_USUAL: Checked = {
-    "generator": None, "conditions": None, "grid": None, "sampler": "bridge", "rounding": "stochastic",
-    "attrition": 0.0, "guidance": None, "known": None, "mask": None, "start": None, "last_step": None,
-}  # fmt: skip
-
-
 def reverse_of(
     model: Callable[..., Any],
     schedule: Schedule,
@@ -239,19 +233,19 @@ def reverse_of(
     **options: Unpack[Checked],
 ) -> Reverse:
     """The arguments of `sample`, or of another op that draws, checked before anything is drawn."""
-    given: Checked = {**_USUAL, **options}
     (net, head), shape = model_and_head(op, model), shape_of(shape)
     check_schedule(op, schedule, net)
-    rule = rule_of(given["sampler"], given["rounding"], given["attrition"], head)
-    known, mask, start = given["known"], given["mask"], given["start"]
+    sampler = options.get("sampler", "bridge")
+    rule = rule_of(sampler, options.get("rounding", "stochastic"), options.get("attrition", 0.0), head)
+    known, mask, start = options.get("known"), options.get("mask"), options.get("start")
     check_mask(known, mask)
     device = next((p.device for p in _parameters(net)), torch.device("cpu"))
     labels = labels_on(op, labels, shape[0], net, device)
-    if (conditions := conditions_on(op, given["conditions"], shape[0], device)) is not None:
+    if (conditions := conditions_on(op, options.get("conditions"), shape[0], device)) is not None:
         net, _ = model_and_head(op, net, conditions)
-    asked = Asked(steps, given["grid"], given["guidance"], given["last_step"], given["sampler"])
+    asked = Asked(steps, options.get("grid"), options.get("guidance"), options.get("last_step"), sampler)
     times, guided, last, _ = plan_of(op, net, schedule, asked, labels is not None)
-    key = resolve_rng(rng, given["generator"], op)
+    key = resolve_rng(rng, options.get("generator"), op)
     black = torch.zeros(shape, dtype=getattr(torch, count_dtype(net.max_count).__name__), device=device)
     x = black if start is None else counts_like(start, black, net.max_count, "start")
     if mask is not None:

@@ -84,16 +84,15 @@ def one_step(setting: Setting, numbers: Numbers, state: State, in_place: bool = 
 
 
 def expected_end(setting: Setting, numbers: Numbers, state: State) -> Tensor:
-    """E[x_0 | x_t], float32: a step to time 0 whose births are not made whole numbers; where `mask` is, `known`."""
+    """E[x_0 | x_t], float32: a step to time 0 whose births are not made whole numbers."""
     x, arguments = _asked(setting, numbers, state)
     births = arguments["births"] if "births" in arguments else arguments["gain"] * softplus(arguments["logits"].float())
     most = float(setting.model.max_count)
-    found = (x + births.double()).clamp(max=most).float()
-    return found if setting.mask is None else torch.where(setting.mask, setting.known.float(), found)
+    return (x + births.double()).clamp(max=most).float()
 
 
 def _asked(setting: Setting, numbers: Numbers, state: State) -> tuple[Tensor, dict[str, Any]]:
-    """The counts of a step, of which those that are known are drawn anew, and what the rule's op takes beside them."""
+    """The counts before a step, and what the rule's op takes beside them. Known counts are drawn anew."""
     model, (x, model_input, key) = setting.model, state
     if setting.dropout is not None:
         setting.dropout.begin(key)

@@ -19,7 +19,7 @@ COUNTS = _generator.integers(1, 400, (ROWS, COLUMNS)) * (_generator.random((ROWS
 OF_CELLS = {
     "n_counts": 1.0, "total_counts": np.float32(3), "n_genes_by_counts": 2, "pct_counts_mt": 0.5, "S_score": 0.1,
     "n_genes": pandas.array([4] * ROWS, "Int64"), "leiden": "3", "leiden_r2": "1", "phase": "G1",
-    "predicted_doublet": False,
+    "predicted_doublet": False, "as objects": pandas.Series([1.5] * ROWS, dtype=object).to_numpy(),
 }  # fmt: skip
 OF_GENES = {"n_cells": 3, "means": 0.5, "highly_variable": True, "highly_variable_rank": 1.0}
 

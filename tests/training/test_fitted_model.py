@@ -96,6 +96,14 @@ def test_wrong_data_are_named(model, given, error, message):
         made(**model).fit_input(**{"x_0": X, **given})
 
 
+def test_between_two_places_centre_and_deviation_are_linear():
+    fitted, x = made().fit_input(X).fitted, X[:1].float()
+    low, high = ((x - fitted.center[n]) / fitted.deviation[n] for n in (18, 19))  # k = 36 and 38
+    middle = [(table[18] + table[19]) / 2 for table in (fitted.center, fitted.deviation)]
+    for k, expected in ((36, low), (37, (x - middle[0]) / middle[1]), (38, high)):
+        torch.testing.assert_close(fitted(x, torch.tensor([k])), expected, rtol=1e-5, atol=1e-6)
+
+
 def test_a_fit_takes_the_place_of_numbers_for_all_features():
     model = made(data_mean=8.0, data_std=7.0)
     assert model.center(50) != 0
