@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from . import cells as cells
     from . import data as data
     from . import distributions as distributions
     from . import evaluation as evaluation
@@ -73,7 +74,7 @@ _HOME = {
     "tune": "tuning.tune",
     "use_backend": "backends.select",
 }
-_MODULES = ("data", "distributions", "evaluation", "models", "ops", "processes", "reference")
+_MODULES = ("cells", "data", "distributions", "evaluation", "models", "ops", "processes", "reference")
 
 
 def _ops() -> ModuleType:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 PLACES = 51  # times at which centre and scale are known; they are linear in k between them
 LEAST = 0.1  # the least standard deviation: near p = 0 nearly all counts are 0
-MOST = 1 << 22  # counts of the data that are thinned for the moments of log(1 + x_t): rows evenly spread over all
+MOST = 1 << 22  # counts of the data that are thinned for the moments of log(1 + x_t): rows evenly spread over all,
+LEAST_ROWS = 1024  # but so many at least
 LOG1P = "log1p"
 _KEY = Philox(seed=297)
 
@@ -61,7 +62,8 @@ def fit(schedule: Schedule, x_0: Tensor, log1p: bool, start: Tensor) -> Fitted:
     places = [round(i * schedule.steps / (PLACES - 1)) for i in range(PLACES)]
     mean, variance = moments(x_0)
     often = max(1, min(64, MOST // x_0.numel()))  # few data are thinned several times
-    thinned = x_0[:: -(-x_0.numel() // MOST)].repeat(often, *[1] * (x_0.ndim - 1))
+    rows = max(LEAST_ROWS, MOST * len(x_0) // x_0.numel())
+    thinned = x_0[:: -(-len(x_0) // rows)].repeat(often, *[1] * (x_0.ndim - 1))
     most = max(1, int(thinned.max()))
     centers, deviations = [], []
     for n, k in enumerate(places):

@@ -23,6 +23,7 @@ from ..schedule.stratified import indices_by_tensor
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..heads.head import Head
     from ..philox import Philox
     from ..typing import Times, Weight
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
         k: Tensor | None
         global_batch: int | None
         draws: int
+        mask: Tensor | None
 
 
 def loss(
@@ -48,6 +50,7 @@ def loss(
     k: Tensor | None = None,
     global_batch: int | None = None,
     draws: int = 2,
+    mask: Tensor | None = None,
 ) -> Tensor:
     """The training loss of counts: each sample is noised at a random time, and the network judged on what is left.
 
@@ -79,6 +82,9 @@ def loss(
         of samples before it. Times are then spread over all of them. By default it is B.
     draws : int, default 2
         How many joint draws head "implicit" makes of the births of a sample, at least 2.
+    mask : torch.Tensor, optional
+        Bools that broadcast to the shape of x_0: the loss is summed over the counts where it is True. Heads that give a
+        law take it. The network sees all counts; what it shall not see, or knows for certain, is told by `conditions`.
 
     Returns
     -------
@@ -141,8 +147,23 @@ def loss(
         unit = own.loss_unit(x_0[0].numel())
     else:
         unit = loss_unit(schedule, weight, own.max_count, x_0[0].numel(), head_of(own).name)
-    net, _ = model_and_head(op, model, conditions_on(op, conditions, len(x_0), x_0.device))
-    return blackout_loss(net, schedule, x_0, k, rng, weight, labels, draws) * unit
+    net, head = model_and_head(op, model, conditions_on(op, conditions, len(x_0), x_0.device))
+    if mask is not None:
+        mask = _checked_mask(op, mask, x_0, head)
+    return blackout_loss(net, schedule, x_0, k, rng, weight, labels, draws, mask=mask) * unit
+
+
+def _checked_mask(op: str, mask: Any, x_0: Tensor, head: Head) -> Tensor:
+    """The mask in the shape of the counts."""
+    if not isinstance(mask, torch.Tensor) or mask.dtype != torch.bool:
+        got = str(mask.dtype) if isinstance(mask, torch.Tensor) else type(mask).__name__
+        raise TypeError(f"{op}: mask: must be a bool tensor, got {got}")
+    if not head.gives_law:
+        raise ValueError(f"{op}: mask: must be None for head {head.name!r}, which gives no law, got a tensor")
+    try:
+        return mask.to(x_0.device).expand(x_0.shape)
+    except RuntimeError:
+        raise ValueError(f"{op}: mask: must broadcast to {tuple(x_0.shape)}, got {tuple(mask.shape)}") from None
 
 
 def times_of_batch(
@@ -189,12 +210,13 @@ def blackout_loss(
     labels: Tensor | None = None,
     draws: int = 2,
     numbers: Numbers | None = None,
+    mask: Tensor | None = None,
 ) -> Tensor:
     """The loss (B,) of counts x_0 (B, C, H, W) at times k (B,), before it is put into the unit.
 
     It is weight(k) times the loss of the model's head, which is in nats, summed over the sample. weight: a name that
     Schedule.weight knows; the heads' own weights are in docs/heads.md. draws: how many outputs a head that takes noise
-    makes for the same x_t. numbers: `numbers_at` of the same k, as tensors, where they are at hand.
+    makes for the same x_t. numbers: `numbers_at` of the same k, as tensors, where they are at hand. mask: as in `loss`.
     """
     op = "blackout_loss"
     model, head = model_and_head(op, model)
@@ -204,7 +226,7 @@ def blackout_loss(
         x_0, Prob(p, q), rng=rng, max_count=model.max_count, center=center, scale=scale, outputs=head.thinned,
     )  # fmt: skip
     labels = labels_on(op, labels, len(x_0), model, x_0.device)
-    return head.loss(model, Noised(*thinned, k, labels, weights, of_head, rng, draws))
+    return head.loss(model, Noised(*thinned, k, labels, weights, of_head, rng, draws, mask))
 
 
 def loss_unit(schedule: Schedule, weight: Weight, max_count: int, elements: int, head: str = "mean") -> float:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..atomic_files import atomic_write, read_plain
 from ..ground.extras import lacking, pip_line
-from ..ground.json_files import MODEL_FORMAT, read_json
+from ..ground.json_files import CELLS_FORMAT, MODEL_FORMAT, read_json
 from ..models.config import NetworkConfig
 from ..models.presets import bytes_of_weights
 
@@ -22,11 +22,15 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 HUB = "huggingface_hub"
+_READERS = {
+    MODEL_FORMAT: "fb.BlackoutModel.from_pretrained reads this one",
+    CELLS_FORMAT: "fb.cells.CellModel.load reads this one",
+}
 # The errors that a damaged description may cause when a model is built from it.
 DAMAGE = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError)
 
 
-def write(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Path:
+def write(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor], kind: str = MODEL_FORMAT) -> Path:
     """The description has the digest of the weights: beside others, which a kill may leave, it is refused."""
     import safetensors.torch
 
@@ -35,32 +39,36 @@ def write(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]
     copies = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
     content = safetensors.torch.save(copies)
     files = {WEIGHTS: hashlib.sha256(content).hexdigest()}
-    head = {"format": MODEL_FORMAT, "format_version": FORMAT_VERSION, "files": files, "model": config}
+    head = {"format": kind, "format_version": FORMAT_VERSION, "files": files, "model": config}
     atomic_write(folder / WEIGHTS, content)
     atomic_write(folder / CONFIG, (json.dumps(head, indent=1) + "\n").encode())
     return folder
 
 
-def read(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def read(
+    folder: str | os.PathLike[str], op: str = "from_pretrained", kind: str = MODEL_FORMAT
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The description of a model and its tensors; ValueError where a file is missing, damaged or foreign."""
     import safetensors
     import safetensors.torch
 
     place = Path(folder)
     if not place.is_dir():
-        place = _from_hub(str(folder))
+        place = _from_hub(str(folder), op)
     try:
         head = read_json(place / CONFIG)
         content = read_plain(place / WEIGHTS)
         tensors = safetensors.torch.load(content)
     except (OSError, ValueError, RecursionError, safetensors.SafetensorError) as error:
-        raise unfit(folder, error) from None
-    if not isinstance(head, dict) or head.get("format") != MODEL_FORMAT or not isinstance(head.get("model"), dict):
-        raise unfit(folder, f"{CONFIG} has no format {MODEL_FORMAT!r} (fb.load_run reads the runs of a training)")
+        raise unfit(folder, error, op) from None
+    if not isinstance(head, dict) or head.get("format") != kind or not isinstance(head.get("model"), dict):
+        found = str(head.get("format")) if isinstance(head, dict) else ""
+        other = _READERS.get(found, "fb.load_run reads runs of a training")
+        raise unfit(folder, f"{CONFIG} has no format {kind!r} ({other})", op)
     if head.get("format_version") != FORMAT_VERSION:
-        raise unfit(folder, f"format version must be {FORMAT_VERSION}, got {head.get('format_version')!r}")
+        raise unfit(folder, f"format version must be {FORMAT_VERSION}, got {head.get('format_version')!r}", op)
     if head.get("files") != {WEIGHTS: hashlib.sha256(content).hexdigest()}:
-        raise unfit(folder, f"{WEIGHTS} is not the file whose SHA-256 {CONFIG} gives")
+        raise unfit(folder, f"{WEIGHTS} is not the file whose SHA-256 {CONFIG} gives", op)
     return head["model"], tensors
 
 
@@ -72,9 +80,9 @@ def check_size(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None
             raise ValueError(f"its network has {needed} bytes of weights, but {WEIGHTS} {there}")
 
 
-def unfit(folder: str | os.PathLike[str], error: Exception | str) -> ValueError:
+def unfit(folder: str | os.PathLike[str], error: Exception | str, op: str = "from_pretrained") -> ValueError:
     reason = f"no {error}" if isinstance(error, KeyError) else str(error)
-    return ValueError(f"from_pretrained: folder: must hold a model, got {folder}: {' '.join(reason.split())[:500]}")
+    return ValueError(f"{op}: folder: must hold a model, got {folder}: {' '.join(reason.split())[:500]}")
 
 
 def push(repo_id: str, save: Callable[[Path], Path], options: Mapping[str, Any]) -> str:
@@ -90,14 +98,16 @@ def push(repo_id: str, save: Callable[[Path], Path], options: Mapping[str, Any])
     return str(address)
 
 
-def _from_hub(name: str) -> Path:
+def _from_hub(name: str, op: str) -> Path:
     if name.count("/") != 1 or name.startswith((".", "/")):
-        raise unfit(name, "there is no such folder")
+        raise unfit(name, "there is no such folder", op)
     try:
         import huggingface_hub
     except ModuleNotFoundError:
-        raise unfit(name, f"there is no such folder (to read it from the Hugging Face Hub: {pip_line(HUB)})") from None
+        raise unfit(
+            name, f"there is no such folder (to read it from the Hugging Face Hub: {pip_line(HUB)})", op
+        ) from None
     try:
         return Path(huggingface_hub.snapshot_download(name, allow_patterns=[CONFIG, WEIGHTS]))
     except Exception as error:  # of its many kinds, all that keep the files from being there
-        raise unfit(name, error) from None
+        raise unfit(name, error, op) from None

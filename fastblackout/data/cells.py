@@ -137,13 +137,13 @@ def dataset_of(
         places_of(op, argument, genes, genes)
     else:
         matrix = matrix[:, places_of(op, argument, genes, var_names)]
-    counts, top = _whole(op, argument, data, matrix)
+    counts, top = whole_counts(op, argument, data, matrix)
     most = max_count_of(op, max(top, 1) if max_count is None else max_count, "int64")
     if top > most:
         raise ValueError(f"{op}: {argument}: counts must be in 0..{most} (max_count), got {top}")
     labels, names = None, None
     if labels_key is not None:
-        labels, names = _labels(op, data.obs, labels_key, class_names)
+        labels, names = labels_of(op, data.obs, labels_key, class_names)
     kept, held_out = kept_and_held_out(f"{op}: {argument}: cells", len(data))
     if labels is not None and class_names is None:
         _check_every_class(op, labels, kept, names or [])
@@ -151,7 +151,7 @@ def dataset_of(
         "var_names": genes if var_names is None else list(var_names), "class_names": names,
         "layer": layer, "labels_key": labels_key,
     }  # fmt: skip
-    train, test = (_rows(counts[places], most) for places in (kept, held_out))
+    train, test = (rows_of(counts[places], most) for places in (kept, held_out))
     train_labels, test_labels = (None, None) if labels is None else (labels[kept], labels[held_out])
     return Dataset("h5ad", train, test, most, train_labels, test_labels, cells=known)
 
@@ -163,7 +163,7 @@ def rows_like(op: str, argument: str, data: Any, dataset: Dataset) -> Any:
         raise ValueError(f"{op}: {argument}: {rule}, got an AnnData for {dataset.name} data")
     genes = [str(name) for name in data.var_names]
     matrix = matrix_of(op, argument, data)[:, places_of(op, argument, genes, wanted)]
-    return _rows(*_whole(op, argument, data, matrix))
+    return rows_of(*whole_counts(op, argument, data, matrix))
 
 
 def places_of(op: str, argument: str, genes: Sequence[str], wanted: Sequence[str]) -> NDArray[np.int64]:
@@ -180,7 +180,7 @@ def places_of(op: str, argument: str, genes: Sequence[str], wanted: Sequence[str
     return np.array([places[name] for name in wanted], np.int64)
 
 
-def _whole(op: str, argument: str, data: Any, matrix: Any) -> tuple[Any, int]:
+def whole_counts(op: str, argument: str, data: Any, matrix: Any) -> tuple[Any, int]:
     """The counts, an array or a matrix in CSR format, and the largest. ValueError unless they are whole numbers."""
     sparse = hasattr(matrix, "tocsr")
     if sparse:
@@ -208,38 +208,40 @@ def _whole(op: str, argument: str, data: Any, matrix: Any) -> tuple[Any, int]:
     return matrix, top
 
 
-def _rows(counts: Any, most: int) -> Any:
+def rows_of(counts: Any, most: int) -> Any:
     """Counts (N, D), at most `most`, as a data set has them."""
     counts = counts.astype(count_dtype(most))
     return np.ascontiguousarray(counts)[:, :, None, None] if isinstance(counts, np.ndarray) else SparseRows(counts)
 
 
-def _labels(op: str, obs: Any, key: str, class_names: Sequence[str] | None) -> tuple[NDArray[np.int64], list[str]]:
-    """The label of each cell, and the names of the classes."""
+def labels_of(
+    op: str, obs: Any, key: str, class_names: Sequence[str] | None, argument: str = "labels_key"
+) -> tuple[NDArray[np.int64], list[str]]:
+    """The label of each cell by a column of obs, and the names of the classes."""
     if key not in obs.columns:
-        raise ValueError(f"{op}: labels_key: must be a column of obs, one of {listed(obs.columns)}, got {key!r}")
+        raise ValueError(f"{op}: {argument}: must be a column of obs, one of {listed(obs.columns)}, got {key!r}")
     column = obs[key]
     if (lacking := column.isna().to_numpy()).any():
         rule = "every cell must have a class"
-        raise ValueError(f"{op}: labels_key: {rule}, got none in {key!r} for cell {str(obs.index[lacking][0])!r}")
+        raise ValueError(f"{op}: {argument}: {rule}, got none in {key!r} for cell {str(obs.index[lacking][0])!r}")
     values = np.asarray(column)
     if values.dtype.kind not in "OUSTiub":
         rule = "must be a column of names, integers or booleans"
-        raise ValueError(f"{op}: labels_key: {rule}, got {key!r} of dtype {values.dtype}")
+        raise ValueError(f"{op}: {argument}: {rule}, got {key!r} of dtype {values.dtype}")
     try:
         known, labels = np.unique(values, return_inverse=True)
     except TypeError:  # text and numbers have no order
         known, labels = np.unique(values.astype(str), return_inverse=True)
     names = [str(name) for name in known]
     if len(names) > MOST_CLASSES:
-        raise ValueError(f"{op}: labels_key: must have at most {MOST_CLASSES} classes, got {len(names)} in {key!r}")
+        raise ValueError(f"{op}: {argument}: must have at most {MOST_CLASSES} classes, got {len(names)} in {key!r}")
     if class_names is None:
         return labels.astype(np.int64), names
     of_run = {str(name): label for label, name in enumerate(class_names)}
     if len(of_run) < len(class_names):
         raise ValueError(f"{op}: class_names: must differ, got {', '.join(map(repr, class_names))}")
     if new := [name for name in names if name not in of_run]:
-        raise ValueError(f"{op}: labels_key: classes must be among {listed(class_names)}, got {new[0]!r} in {key!r}")
+        raise ValueError(f"{op}: {argument}: classes must be among {listed(class_names)}, got {new[0]!r} in {key!r}")
     return np.array([of_run[name] for name in names], np.int64)[labels], list(of_run)
 
 

@@ -26,6 +26,7 @@ class Noised(NamedTuple):
     number: Tensor  # `Head.number`
     rng: Philox | Tensor  # this and the next are for a head that takes noise
     draws: int
+    mask: Tensor | None = None  # bools of the shape of x_t, where the loss counts, of a head that gives a law
 
 
 class Query(NamedTuple):

@@ -116,8 +116,17 @@ class FamilyLaw(Law):
 
     def loss(self, model: Any, noised: Noised) -> Tensor:
         arrays = self.arrays(model(noised.model_input, noised.k, noised.labels), noised.births)
+        x_t, births = noised.x_t, noised.births
+        if noised.mask is not None:
+            arrays, x_t, births = self.masked(arrays, x_t, births, noised.mask, model.max_count)
         how = {"family": self.name, "offset": noised.number, "max_count": model.max_count}
-        return posterior_loss(arrays, noised.x_t, noised.births, noised.weight, **how)
+        return posterior_loss(arrays, x_t, births, noised.weight, **how)
+
+    def masked(
+        self, arrays: Sequence[Tensor], x_t: Tensor, births: Tensor, mask: Tensor, max_count: int
+    ) -> tuple[Sequence[Tensor], Tensor, Tensor]:
+        """The same, but where the mask is false what has no loss and no slope: no room is left, so no birth is certain."""
+        return arrays, torch.where(mask, x_t, x_t.new_full((), max_count)), torch.where(mask, births, 0)
 
     def births(self, query: Query, x: Tensor, number: Any, key: Any) -> dict[str, Any]:
         """As of `fb.posterior_step`."""

@@ -1,0 +1,5 @@
+"""Single cells: a generative model of their counts (`pip install 'fastblackout[cells]'`)."""
+
+from .model import CellModel
+
+__all__ = ["CellModel"]

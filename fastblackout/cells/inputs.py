@@ -1,0 +1,179 @@
+"""What a cell model takes of an AnnData: counts, depth, type, batch and covariates of each cell, all checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..call.annotated import is_annotated, matrix_of
+from ..data.cells import labels_of, places_of, read_cells, rows_of, whole_counts
+from ..data.sparse_rows import SparseRows
+
+MOST = (1 << 31) - 1  # the largest count
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Where an AnnData has what the model needs, and what the training found there."""
+
+    labels_key: str | None = None
+    batch_key: str | None = None
+    layer: str | None = None
+    size_factor_key: str | None = None
+    covariates: tuple[str, ...] = ()
+    genes: tuple[str, ...] = ()  # of the model, in its order; () before the training
+    all_genes: int = 0  # how many the training data had, over which depths are summed
+    classes: tuple[str, ...] = ()
+    batches: tuple[str, ...] = ()
+    centers: tuple[float, ...] = ()  # of the covariates
+    spreads: tuple[float, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it, ready for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Columns:
+        """What `to_dict` returned, from JSON; TypeError or ValueError where it is something else."""
+        whole: dict[str, Any] = {name: tuple(each) if isinstance(each, list) else each for name, each in given.items()}
+        columns = cls(**whole)
+        if columns.to_dict() != whole:
+            raise ValueError("its columns are not whole")
+        return columns
+
+    @property
+    def conditions(self) -> int:
+        """How many numbers the network is told beside the depth."""
+        return len(self.batches) + len(self.covariates)
+
+
+class Cells(NamedTuple):
+    """counts: (N, genes, 1, 1), an array or SparseRows. labels: int64 (N,), or None. log_depth: float32 (N, 1). known:
+    float32 (N, conditions), the batch as flags and the covariates in units of their spread."""
+
+    counts: Any
+    labels: Tensor | None
+    log_depth: Tensor
+    known: Tensor
+
+    @property
+    def matrix(self) -> Any:
+        """The counts (N, genes), in CSR format or dense."""
+        return self.counts.matrix if isinstance(self.counts, SparseRows) else self.counts[:, :, 0, 0]
+
+    def rows(self, which: Any, device: torch.device) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
+        """Counts, made dense, labels, logs of depths and conditions of some cells, on the device."""
+        labels = None if self.labels is None else self.labels[which].to(device)
+        x = torch.from_numpy(self.counts[which]).to(device, torch.int32)
+        return x, labels, self.log_depth[which].to(device), self.known[which].to(device)
+
+
+def read(op: str, data: Any, columns: Columns, genes: Any = None) -> tuple[Cells, Columns]:
+    """The cells of an AnnData, or of an .h5ad file; of those of a training also what the model has to know of them."""
+    data = read_cells(op, "adata", data)
+    if not is_annotated(data):
+        rule = "must be an AnnData or the path of an .h5ad file"
+        raise TypeError(f"{op}: adata: {rule}, got {type(data).__name__}")
+    matrix = matrix_of(op, "adata", data, columns.layer)
+    if 0 in matrix.shape:
+        raise ValueError(f"{op}: adata: must have cells and genes, got shape {matrix.shape}")
+    matrix, _ = whole_counts(op, "adata", data, matrix)
+    names, trained = [str(name) for name in data.var_names], bool(columns.genes)
+    if not trained:
+        columns = replace(columns, genes=_chosen(op, data, names, genes), all_genes=len(names))
+    places = places_of(op, "adata", names, columns.genes)
+    log_depth = _log_depth(op, data, matrix, columns)
+    counts = matrix[:, places]
+    top = int(counts.max())
+    if not 0 < top <= MOST:
+        raise ValueError(f"{op}: adata: the largest count of its genes must be in 1..{MOST}, got {top}")
+    labels, columns = _classes(op, data.obs, columns, trained)
+    known, columns = _conditions(op, data.obs, columns, trained)
+    return Cells(rows_of(counts, top), labels, log_depth, known), columns
+
+
+def _chosen(op: str, data: Any, names: list[str], genes: Any) -> tuple[str, ...]:
+    """The genes that a model is asked for: all, those of a column of booleans of var, or those named."""
+    if genes is None:
+        return tuple(names)
+    if isinstance(genes, str):
+        if genes not in data.var.columns or data.var[genes].dtype != bool:
+            there = ", ".join(repr(str(name)) for name in data.var.columns if data.var[name].dtype == bool)
+            raise ValueError(f"{op}: genes: must be names or a column of booleans of var ({there}), got {genes!r}")
+        chosen = [name for name, kept in zip(names, data.var[genes], strict=True) if kept]
+    else:
+        try:
+            chosen = list(genes)
+        except TypeError:
+            rule = "must be names or a column of booleans of var"
+            raise TypeError(f"{op}: genes: {rule}, got {type(genes).__name__}") from None
+        if wrong := next((each for each in chosen if not isinstance(each, str)), None):
+            raise TypeError(f"{op}: genes: must be names, got {wrong!r}")
+        if len(set(chosen)) < len(chosen):
+            twice = next(each for each in chosen if chosen.count(each) > 1)
+            raise ValueError(f"{op}: genes: must differ, got {twice!r} twice")
+    if not chosen:
+        raise ValueError(f"{op}: genes: must be at least one, got none")
+    return tuple(chosen)
+
+
+def _log_depth(op: str, data: Any, matrix: Any, columns: Columns) -> Tensor:
+    """The logs (N, 1) of the cells' depths: sums over all genes, or what a column says."""
+    if columns.size_factor_key is not None:
+        depth = column_of_numbers(op, data.obs, "size_factor_key", columns.size_factor_key)
+        if not (depth > 0).all():
+            cell, wrong = str(data.obs_names[depth <= 0][0]), depth[depth <= 0][0]
+            raise ValueError(f"{op}: size_factor_key: must be above 0, got {wrong} for cell {cell!r}")
+    else:
+        if data.n_vars != columns.all_genes:
+            rule = f"must have all {columns.all_genes} genes of the training, as a cell's depth is the sum over them"
+            raise ValueError(f"{op}: adata: {rule} (or give size_factor_key to CellModel), got {data.n_vars}")
+        depth = np.asarray(matrix.sum(axis=1, dtype=np.float64)).reshape(-1)
+        if not depth.all():
+            cell = str(data.obs_names[depth == 0][0])
+            raise ValueError(f"{op}: adata: every cell must have a count above 0, got none for cell {cell!r}")
+    return torch.from_numpy(np.log(depth)[:, None]).float()
+
+
+def _classes(op: str, obs: Any, columns: Columns, trained: bool) -> tuple[Tensor | None, Columns]:
+    if columns.labels_key is None:
+        return None, columns
+    labels, names = labels_of(op, obs, columns.labels_key, columns.classes if trained else None)
+    return torch.from_numpy(labels), replace(columns, classes=tuple(names))
+
+
+def _conditions(op: str, obs: Any, columns: Columns, trained: bool) -> tuple[Tensor, Columns]:
+    parts = []
+    if columns.batch_key is not None:
+        batch, names = labels_of(op, obs, columns.batch_key, columns.batches if trained else None, "batch_key")
+        columns = replace(columns, batches=tuple(names))
+        parts.append(np.eye(len(names), dtype=np.float32)[batch])
+    if columns.covariates:
+        values = np.stack([column_of_numbers(op, obs, "covariates", name) for name in columns.covariates], 1)
+        if not trained:
+            spread = np.maximum(values.std(0), 1e-6 * np.maximum(1, np.abs(values).max(0)))
+            columns = replace(columns, centers=tuple(values.mean(0).tolist()), spreads=tuple(spread.tolist()))
+        parts.append(((values - columns.centers) / columns.spreads).astype(np.float32))
+    return torch.from_numpy(np.concatenate(parts, 1) if parts else np.zeros((len(obs), 0), np.float32)), columns
+
+
+def column_of_numbers(op: str, obs: Any, argument: str, name: str) -> NDArray[np.float64]:
+    """A column of obs as finite numbers."""
+    if name not in obs.columns:
+        there: Sequence[str] = [str(each) for each in obs.columns]
+        raise ValueError(f"{op}: {argument}: must be a column of obs, one of {', '.join(there)}, got {name!r}")
+    column = obs[name]
+    if column.dtype.kind not in "iufb":
+        rule = "must be a column of numbers (batch_key takes one of names)"
+        raise ValueError(f"{op}: {argument}: {rule}, got {name!r} of dtype {column.dtype}")
+    values = column.to_numpy(np.float64)
+    if not np.isfinite(values).all():
+        cell = str(obs.index[~np.isfinite(values)][0])
+        raise ValueError(f"{op}: {argument}: must be finite, got {values[~np.isfinite(values)][0]} for cell {cell!r}")
+    return values

@@ -1,0 +1,524 @@
+"""A generative model of single cells: AnnData in, AnnData out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..blackout import BlackoutModel, saved
+from ..data.cells import read_cells
+from ..ground.json_files import CELLS_FORMAT
+from ..ground.values import check_integer, is_number
+from ..philox import Philox
+from ..sampling.sampler import sample_in_batches
+from ..schedule.schedule import Schedule
+from ..training.trained_model import pick_device
+from .fitted import Fitted, annotated, begin, parts_of
+from .inputs import Columns, read
+from .network import CellNetwork
+from .training import Options, conditions_of, train
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from ..typing import Grid
+
+SCHEDULE_STEPS = 1000
+GRID: Grid = "cosine"  # with "early" correlations of genes come out weaker (docs/cells.md)
+BATCH = 256  # cells that are drawn at once
+JITTER = 0.05  # the deviation by which the log of a depth that is drawn is moved
+FOLDS = 10  # in so many parts genes are hidden, each from the others, to say what they let expect
+_OPTIONS = (
+    "labels_key", "batch_key", "layer", "size_factor_key", "covariates", "genes", "steps", "batch_size",
+    "learning_rate", "weight_decay", "width", "blocks", "dropout", "seed",
+)  # fmt: skip
+
+
+class CellModel:
+    """A generative model of the counts of genes in single cells.
+
+    ::
+
+        x_0 ~ p(counts of all genes | depth, type, batch, covariates),    depth = sum of a cell's counts over all genes
+
+    It is Blackout Diffusion (docs/theory.md) with head "negative-binomial". Cells are grown from nothing, count by
+    count. The network is told how deep the cell is to be, and of which type. In the training genes are also hidden at
+    random, so that one model generates cells, imputes counts and tells what genes let expect of another.
+
+    Parameters
+    ----------
+    labels_key : str, optional
+        The column of obs with the types of the cells.
+    batch_key : str, optional
+        The column of obs with the batches.
+    layer : str, optional
+        The layer with the raw counts. By default X has them.
+    size_factor_key : str, optional
+        The column of obs with the depths, in counts. By default a cell's depth is the sum of all its counts in the
+        AnnData, also of genes that are not selected.
+    covariates : sequence of str, optional
+        Columns of obs with numbers that the counts may depend on.
+    genes : str or sequence of str, optional
+        The genes to model, by name; or a column of booleans of var, such as "highly_variable". By default all.
+    steps : int, optional
+        The length of the training. By default ten passes over the cells, but 1,000 steps at least and 20,000 at most.
+    batch_size : int, default 128
+        The cells of a step.
+    learning_rate : float, default 0.002
+        The largest step size of AdamW; it rises over 100 steps and then falls to 0 along a cosine.
+    weight_decay : float, default 0.1
+        The weight decay of AdamW.
+    width : int, default 256
+        The width of the network.
+    blocks : int, default 2
+        Its residual blocks.
+    dropout : float, default 0.3
+        The share of values that a block drops in training.
+    seed : int, default 0
+        The seed of the weights and of the training.
+    device : str, default "auto"
+        "auto", "cpu", "cuda" or "cuda:N".
+
+    Attributes
+    ----------
+    model_ : BlackoutModel
+        The fitted model.
+    history_ : list of dict
+        The step, the mean training loss since the entry before, and the loss of held-out cells, in nats a count.
+    genes_ : tuple of str
+        The names of the genes, in the order of what is returned.
+    classes_ : tuple of str
+        The names of the types; () without `labels_key`.
+    batches_ : tuple of str
+        The names of the batches; () without `batch_key`.
+
+    Raises
+    ------
+    TypeError
+        If an argument has a wrong type.
+    ValueError
+        If an argument is out of range.
+
+    Notes
+    -----
+    The training thins half of the cells, to a share of 1/2 or more of their counts, and tells the network the depth
+    that they then have. It sets a tenth of the cells aside, and ends with the weights that had the least loss there. It
+    stops when that loss has not fallen five times in a row.
+
+    Examples
+    --------
+    >>> import anndata
+    >>> counts = np.random.default_rng(0).poisson([[2.0, 9.0, 1.0], [8.0, 1.0, 1.0]] * 50)
+    >>> cells = anndata.AnnData(counts.astype(np.float32), obs={"type": ["T", "B"] * 50})
+    >>> model = fb.cells.CellModel(labels_key="type", steps=20).fit(cells, progress=False)
+    >>> new = model.sample(5, label="B", seed=1)
+    >>> new.shape, new.obs["type"].tolist()
+    ((5, 3), ['B', 'B', 'B', 'B', 'B'])
+    """
+
+    def __init__(
+        self, labels_key: str | None = None, batch_key: str | None = None, layer: str | None = None,
+        size_factor_key: str | None = None, covariates: Sequence[str] = (), *, genes: str | Sequence[str] | None = None,
+        steps: int | None = None, batch_size: int = 128, learning_rate: float = 2e-3, weight_decay: float = 0.1,
+        width: int = 256, blocks: int = 2, dropout: float = 0.3, seed: int = 0, device: str = "auto",
+    ) -> None:  # fmt: skip
+        op = "CellModel"
+        keys = {"labels_key": labels_key, "batch_key": batch_key, "layer": layer, "size_factor_key": size_factor_key}
+        for name, key in keys.items():
+            if key is not None and not isinstance(key, str):
+                raise TypeError(f"{op}: {name}: must be a name or None, got {type(key).__name__}")
+        if isinstance(covariates, str) or not all(isinstance(each, str) for each in covariates):
+            raise TypeError(f"{op}: covariates: must be a sequence of names, got {covariates!r}")
+        if steps is not None:
+            check_integer(op, "steps", steps, 1, 1 << 31)
+        for name, value in (("batch_size", batch_size), ("width", width), ("blocks", blocks)):
+            check_integer(op, name, value, 1, 1 << 20)
+        check_integer(op, "seed", seed, 0, (1 << 63) - 1)
+        for name, number, most in (("learning_rate", learning_rate, 1), ("weight_decay", weight_decay, 1e3)):
+            if not is_number(number) or not 0 <= number <= most or (number == 0 and name == "learning_rate"):
+                raise ValueError(f"{op}: {name}: must be a number above 0 and at most {most:g}, got {number!r}")
+        if not is_number(dropout) or not 0 <= dropout < 1:
+            raise ValueError(f"{op}: dropout: must be a number in [0, 1), got {dropout!r}")
+        self.labels_key, self.batch_key, self.layer, self.size_factor_key = (
+            labels_key,
+            batch_key,
+            layer,
+            size_factor_key,
+        )
+        self.covariates, self.genes, self.steps, self.batch_size = tuple(covariates), genes, steps, batch_size
+        self.learning_rate, self.weight_decay, self.seed = float(learning_rate), float(weight_decay), seed
+        self.width, self.blocks, self.dropout, self.device = width, blocks, float(dropout), device
+        self._fitted: Fitted | None = None
+
+    def fit(self, adata: AnnData | str | os.PathLike[str], progress: bool = True) -> Self:
+        """Train the model.
+
+        Parameters
+        ----------
+        adata : AnnData, str or os.PathLike
+            The cells, with raw counts, dense or sparse; or the path of an .h5ad file. Only the cells of a batch are
+            made dense.
+        progress : bool, default True
+            Show a bar, with the time left.
+
+        Returns
+        -------
+        CellModel
+            The model itself.
+
+        Raises
+        ------
+        TypeError
+            If `adata` is no AnnData.
+        ValueError
+            If the counts are not whole, or a layer, a column or a gene is not there.
+        FloatingPointError
+            If the loss is no longer finite.
+        """
+        op = "CellModel.fit"
+        device = pick_device(self.device)
+        keys = (self.labels_key, self.batch_key, self.layer, self.size_factor_key, self.covariates)
+        cells, columns = read(op, adata, Columns(*keys), self.genes)
+        if (count := len(cells.log_depth)) < 2:
+            raise ValueError(f"{op}: adata: must have at least two cells, got {count}")
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(self.seed)
+            types = len(columns.classes) or None
+            how = (self.width, self.blocks, self.dropout, SCHEDULE_STEPS)
+            network = CellNetwork(len(columns.genes), types, columns.conditions, *how)
+            schedule = Schedule.cosine(SCHEDULE_STEPS)
+            model = BlackoutModel(network, schedule, None, input="log1p", head="negative-binomial")
+            shares = begin(model, network, cells, types or 1)
+            steps = self.steps or min(max(1000, 10 * count // self.batch_size), 20_000)
+            told = Options(steps, min(self.batch_size, count), self.learning_rate, self.weight_decay, self.seed, device)
+            by_share = None if self.size_factor_key else shares.to(device)
+            self.history_ = train(model.to(device), by_share, cells, told, progress)
+        self._take(Fitted(model, columns, by_share, cells.labels, cells.log_depth, cells.known))
+        return self
+
+    def _take(self, fitted: Fitted) -> None:
+        self._fitted, columns = fitted, fitted.columns
+        self.model_, self.genes_ = fitted.model, columns.genes
+        self.classes_, self.batches_ = columns.classes, columns.batches
+
+    def sample(
+        self, n: int, label: str | Sequence[str] | None = None, depth: float | Sequence[float] | None = None,
+        batch: str | None = None, steps: int = 100, seed: int = 0,
+    ) -> AnnData:  # fmt: skip
+        """Draw new cells.
+
+        Parameters
+        ----------
+        n : int
+            How many.
+        label : str or sequence of str, optional
+            Their type, or the type of each. By default types are as frequent as among the training cells.
+        depth : float or sequence of float, optional
+            The depth that they are to have, in counts of all genes, or the depth of each. By default depths are drawn
+            from those of training cells of the type and the batch.
+        batch : str, optional
+            Their batch. By default batches are as frequent as among the training cells of the type.
+        steps : int, default 100
+            The steps of the reverse process. With 20 correlations of genes come out weaker.
+        seed : int, default 0
+            The seed of all that is drawn.
+
+        Returns
+        -------
+        AnnData
+            Integer counts in X, int32 in CSR format. obs has type, batch and covariates under the names of the
+            training, and depths that were asked for as "depth".
+
+        Raises
+        ------
+        TypeError
+            If an argument has a wrong type.
+        ValueError
+            If an argument is out of range, or the model is not fitted.
+
+        Notes
+        -----
+        What is not asked for, batch, covariates and depth, is taken together from one training cell, drawn at random.
+        The log of its depth is moved by a normal number of deviation 0.05. A cell's counts sum up to about its depth,
+        not exactly.
+        """
+        op = "CellModel.sample"
+        fitted, n = self._ready(op), check_integer(op, "n", n, 1, 1 << 31)
+        check_integer(op, "seed", seed, 0, (1 << 63) - 1)
+        place = fitted.drawn_like(op, n, label, batch, seed)
+        log_depth = fitted.log_depth[place] + JITTER * torch.from_numpy(
+            np.random.default_rng((seed, 1)).normal(size=(n, 1))
+        )
+        if depth is not None:
+            log_depth = _logs_of(op, depth, n)
+        labels = None if fitted.labels is None else fitted.labels[place]
+        return self._draw(op, labels, log_depth.float(), fitted.known[place], steps, seed)
+
+    def _draw(self, op: str, labels: Tensor | None, log_depth: Tensor, known: Tensor, steps: int, seed: int) -> AnnData:
+        fitted = self._ready(op)
+        conditions, genes = torch.cat((log_depth, known), 1), len(fitted.columns.genes)
+        steps = check_integer(op, "steps", steps, 1, SCHEDULE_STEPS)
+        parts = sample_in_batches(
+            fitted.model, fitted.model.schedule, (len(known), genes, 1, 1), BATCH, Philox(seed), labels, steps,
+            grid=GRID, conditions=conditions,
+        )  # fmt: skip
+        from scipy.sparse import csr_matrix, vstack
+
+        counts = vstack([csr_matrix(part.flatten(1).cpu().numpy()) for part in parts], format="csr")
+        return annotated(op, counts, fitted.columns, labels, log_depth, known)
+
+    def impute(
+        self, adata: AnnData | str | os.PathLike[str], observed: Any, draws: int | None = None, steps: int = 100,
+        seed: int = 0,
+    ) -> NDArray[Any]:  # fmt: skip
+        """Fill in counts that were not observed: their mean given the others, or draws of them.
+
+        Parameters
+        ----------
+        adata : AnnData, str or os.PathLike
+            The cells, with the columns of the training. Counts that were not observed may be anything.
+        observed : array of bool
+            True where a count was observed: (N, genes) in the order of `genes_`, or what broadcasts to it.
+        draws : int, optional
+            None for the mean, a number for so many draws of all counts, which come together as a cell's do.
+        steps : int, default 100
+            The steps of a draw.
+        seed : int, default 0
+            The seed of the draws.
+
+        Returns
+        -------
+        numpy.ndarray
+            The mean, float32 (N, genes), in which observed counts stand as they are; or draws, int32 (draws, N, genes).
+
+        Raises
+        ------
+        TypeError
+            If an argument has a wrong type.
+        ValueError
+            If an argument is out of range, or the model is not fitted.
+
+        Notes
+        -----
+        The depth of a cell of which not all is known is the one that its observed counts let expect, unless the model
+        has a `size_factor_key`. The mean is that of the network's law, with nothing drawn.
+        """
+        op = "CellModel.impute"
+        fitted = self._ready(op)
+        cells, _ = read(op, adata, fitted.columns)
+        shape = (len(cells.log_depth), len(fitted.columns.genes))
+        seen = _flags_of(op, observed, shape)
+        if draws is not None:
+            check_integer(op, "draws", draws, 1, 1 << 20)
+        check_integer(op, "seed", seed, 0, (1 << 63) - 1)
+        steps = check_integer(op, "steps", steps, 1, SCHEDULE_STEPS)
+        result = np.empty(shape, np.float32) if draws is None else np.empty((draws, *shape), np.int32)
+        for rows in parts_of(*shape):
+            x, labels, log_depth, known = cells.rows(rows, fitted.device)
+            here = torch.from_numpy(seen[rows]).to(fitted.device)
+            told = conditions_of(fitted.model, fitted.shares, x, here, labels, log_depth, known)
+            if draws is None:
+                mean = fitted.law(told, labels)[0]
+                result[rows] = torch.where(here, x.flatten(1), mean).float().cpu().numpy()
+                continue
+            for n in range(draws):
+                key = Philox(seed, first_sample=n * shape[0] + rows.start)
+                drawn = fitted.model.sample(
+                    tuple(x.shape), steps, rng=key, labels=labels, grid=GRID, conditions=told
+                ).flatten(1)
+                result[n, rows] = torch.where(here, x.flatten(1), drawn).cpu().numpy()
+        return result
+
+    def expected(self, adata: AnnData | str | os.PathLike[str], depth: float | None = None) -> NDArray[np.float32]:
+        """The expression of each gene without the noise of counting: its rate given all counts of the cell.
+
+        ::
+
+            rate_g = (r + x_g) m / (r + m),    the mean of Gamma(r) m / r given x_g ~ Poisson(rate_g)
+
+        Parameters
+        ----------
+        adata : AnnData, str or os.PathLike
+            The cells, with the columns of the training.
+        depth : float, optional
+            The depth to which all rates are scaled, such as 1e4. By default the rates are those of the cell's depth.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32 (N, genes), in the order of `genes_`.
+
+        Raises
+        ------
+        TypeError
+            If an argument has a wrong type.
+        ValueError
+            If an argument is out of range, or the model is not fitted.
+
+        Notes
+        -----
+        m and r are mean and size of the gene's law given other genes. They are found in ten parts: a tenth of the genes
+        is hidden from the network, which sees the rest.
+        """
+        op = "CellModel.expected"
+        fitted = self._ready(op)
+        scale = None if depth is None else torch.exp(_logs_of(op, depth, 1))[0].to(fitted.device)
+        cells, _ = read(op, adata, fitted.columns)
+        count, genes = len(cells.log_depth), len(fitted.columns.genes)
+        rates = np.empty((count, genes), np.float32)
+        fold = torch.arange(genes, device=fitted.device) % FOLDS
+        for rows in parts_of(count, genes):
+            x, labels, log_depth, known = cells.rows(rows, fitted.device)
+            total = torch.zeros(x.flatten(1).shape, device=fitted.device)
+            for n in range(min(FOLDS, genes)):
+                hidden = (fold == n).expand(total.shape)
+                told = conditions_of(fitted.model, None, x, ~hidden, labels, log_depth, known)
+                mean, size = fitted.law(told, labels)
+                total = torch.where(hidden, ((size + x.flatten(1)) * mean / (size + mean)).float(), total)
+            if scale is not None:
+                total = total * (scale / torch.exp(log_depth))
+            rates[rows] = total.cpu().numpy()
+        return rates
+
+    def evaluate(self, adata: AnnData | str | os.PathLike[str], steps: int = 100, seed: int = 0) -> CellReport:
+        """Compare generated cells with real ones that the training did not see.
+
+        Parameters
+        ----------
+        adata : AnnData, str or os.PathLike
+            The real cells, with the columns of the training.
+        steps : int, default 100
+            The steps of the reverse process.
+        seed : int, default 0
+            The seed of what is drawn.
+
+        Returns
+        -------
+        CellReport
+            The table, and plots; see `fb.cells.compare`.
+
+        Raises
+        ------
+        TypeError
+            If an argument has a wrong type.
+        ValueError
+            If an argument is out of range, or the model is not fitted.
+
+        Notes
+        -----
+        As many cells are drawn as `adata` has, of the same types, batches and covariates. Depths are drawn from the
+        training cells of the type.
+        """
+        op = "CellModel.evaluate"
+        fitted = self._ready(op)
+        check_integer(op, "seed", seed, 0, (1 << 63) - 1)
+        adata = read_cells(op, "adata", adata)
+        cells, _ = read(op, adata, fitted.columns)
+        place = fitted.of_types(op, cells.labels, len(cells.log_depth), seed)
+        new = self._draw(op, cells.labels, fitted.log_depth[place], cells.known, steps, seed)
+        real = annotated(op, cells.matrix, fitted.columns, cells.labels, cells.log_depth, cells.known)
+        return compare(new, real, labels_key=self.labels_key, seed=seed)
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write the model to a folder: config.json and model.safetensors.
+
+        Parameters
+        ----------
+        folder : str or os.PathLike
+            The folder, which is made where there is none. What it holds of an earlier model is replaced.
+
+        Returns
+        -------
+        pathlib.Path
+            The folder.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written.
+        ValueError
+            If the model is not fitted.
+
+        Notes
+        -----
+        The files hold the types, batches, covariates and depths of the training cells, from which `sample` draws; no
+        counts.
+        """
+        op = "CellModel.save"
+        fitted = self._ready(op)
+        if not isinstance(folder, (str, os.PathLike)):
+            raise TypeError(f"{op}: folder: must be a path, got {type(folder).__name__}")
+        told = {name: getattr(self, name) for name in _OPTIONS}
+        config = {
+            "options": told, "columns": fitted.columns.to_dict(), "history": self.history_,
+            "model": fitted.model.to_config(),
+        }  # fmt: skip
+        return saved.write(Path(folder), config, {**fitted.model.weights(), **fitted.tensors()}, CELLS_FORMAT)
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str], device: str = "auto") -> CellModel:
+        """Read a model that `save` wrote.
+
+        Parameters
+        ----------
+        folder : str or os.PathLike
+            The folder.
+        device : str, default "auto"
+            "auto", "cpu", "cuda" or "cuda:N".
+
+        Returns
+        -------
+        CellModel
+            The fitted model.
+
+        Raises
+        ------
+        ValueError
+            If a file is missing, damaged or foreign.
+        """
+        op = "CellModel.load"
+        if not isinstance(folder, (str, os.PathLike)):
+            raise TypeError(f"{op}: folder: must be a path, got {type(folder).__name__}")
+        place = pick_device(device)
+        config, tensors = saved.read(folder, op, CELLS_FORMAT)
+        try:
+            model = cls(**{**config["options"], "device": device})
+            model.history_ = list(config["history"])
+            model._take(Fitted.of(config, tensors, place))
+        except saved.DAMAGE as error:
+            raise saved.unfit(folder, error, op) from None
+        return model
+
+    def _ready(self, op: str) -> Fitted:
+        if self._fitted is None:
+            raise ValueError(f"{op}: model: must be fitted, call fit first, got one that is not")
+        return self._fitted
+
+
+def _logs_of(op: str, depth: Any, count: int) -> Tensor:
+    """The logs (count, 1) of depths, one for all or one for each."""
+    values = np.asarray(depth)
+    if values.dtype.kind not in "iuf" or values.shape not in ((), (count,)):
+        raise TypeError(f"{op}: depth: must be a number or {count} numbers, got {depth!r}")
+    if not ((values > 0) & np.isfinite(values)).all():
+        raise ValueError(f"{op}: depth: must be above 0 and finite, got {depth!r}")
+    return torch.from_numpy(np.log(np.broadcast_to(values, count).astype(np.float64)))[:, None].float()
+
+
+def _flags_of(op: str, observed: Any, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Which counts are known."""
+    flags = np.asarray(observed)
+    if flags.dtype != np.bool_:
+        raise TypeError(f"{op}: observed: must be an array of bools, got {flags.dtype}")
+    try:
+        return np.broadcast_to(flags, shape)
+    except ValueError:
+        rule = f"must have the shape {shape} of cells and genes, or broadcast to it"
+        raise ValueError(f"{op}: observed: {rule}, got {flags.shape}") from None

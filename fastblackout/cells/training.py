@@ -1,0 +1,142 @@
+"""The training of a cell model: thinned cells as well as whole ones, some with genes hidden, until it stops to help."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..blackout import BlackoutModel
+from ..data.order import BatchOrder, permutation
+from ..models import ema_of
+from ..ops import thin
+from ..philox import Philox
+from ..training.progress import Progress
+from .inputs import MOST
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .inputs import Cells
+
+HELD_OUT, MOST_HELD_OUT = 10, 2048  # every tenth cell, and so many at most, says which weights are the best
+FEWEST_DRAWS = 640  # few held-out cells are noised several times
+MASKED = 0.3  # the share of cells of which genes are hidden, as many of each as a uniform number says
+THINNED, LEAST_SHARE = 0.5, 0.5  # the share of cells that are thinned, and the least share that is left of one
+WARMUP, CLIP, AVERAGE = 100, 1.0, 0.995
+LOOKS, PATIENCE = 20, 5  # how often the held-out cells are asked, and how often in vain until the training stops
+_SEED = 297  # of the noise of the held-out cells
+
+
+class Options(NamedTuple):
+    """What a training is told."""
+
+    steps: int
+    batch: int
+    learning_rate: float
+    weight_decay: float
+    seed: int
+    device: torch.device
+
+
+def conditions_of(
+    model: BlackoutModel, shares: Tensor | None, x: Tensor, observed: Tensor, labels: Tensor | None, log_depth: Tensor,
+    known: Tensor,
+) -> Tensor:  # fmt: skip
+    """What the network is told of cells x (B, genes, 1, 1), of which it sees the genes `observed` (B, genes).
+
+    shares: (types, genes), the share of the depth that is each gene's. With it the depth of a cell of which some genes
+    are seen is what these let expect. Of others it is `log_depth`.
+    """
+    seen = torch.where(observed, x.flatten(1), 0)
+    if shares is not None:
+        expected = ((shares[:1] if labels is None else shares[labels]) * observed).sum(1, keepdim=True)
+        depth = seen.sum(1, keepdim=True).clamp(min=1) / expected.clamp(min=1e-6)
+        log_depth = torch.where(observed.any(1, keepdim=True), torch.log(depth.float()), log_depth)
+    assert model.fitted is not None
+    given = model.fitted(seen.view(x.shape), torch.zeros(len(x), dtype=torch.long, device=x.device)).flatten(1)
+    flags = observed.float()
+    return torch.cat((log_depth, known, flags, given * flags), 1)
+
+
+def train(
+    model: BlackoutModel, shares: Tensor | None, cells: Cells, told: Options, shown: bool
+) -> list[dict[str, float]]:
+    """Fit the model to the cells. It ends with the moving average of the weights that had the least held-out loss.
+
+    Returned are the steps at which the held-out cells were asked, with both losses, in nats a count.
+    """
+    order = permutation(len(cells.log_depth), told.seed, 0)
+    aside = order[: min(max(1, len(order) // HELD_OUT), MOST_HELD_OUT)]
+    rest = order[len(aside) :]
+    batches, history = BatchOrder(len(rest), told.batch, told.seed), []
+    optimizer = torch.optim.AdamW(model.parameters(), lr=told.learning_rate, weight_decay=told.weight_decay)
+    average = ema_of(model, AVERAGE)
+    every, best, loss_sum = max(1, told.steps // LOOKS), average.model.state_dict(), 0.0
+    least, in_vain = math.inf, 0
+    with Progress(told.steps, "step", "training", shown=shown) as progress:
+        for step in range(told.steps):
+            rate = min(1.0, (step + 1) / WARMUP) * 0.5 * (1 + math.cos(math.pi * step / told.steps))
+            for group in optimizer.param_groups:
+                group["lr"] = rate * told.learning_rate
+            model.train()
+            batch = cells.rows(rest[batches.indices(step)], told.device)
+            loss = _loss(model, shares, batch, Philox(told.seed).at(call=step), THINNED)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+            optimizer.step()
+            average.update(model)
+            loss_sum += float(loss.detach())
+            progress.update()
+            if (step + 1) % every == 0 or step + 1 == told.steps:
+                held_out = _held_out_loss(cast(BlackoutModel, average.model), shares, cells, aside, told)
+                history.append({"step": step + 1, "loss": loss_sum / every, "held_out_loss": held_out})
+                loss_sum = 0.0
+                if not math.isfinite(held_out):
+                    raise FloatingPointError(f"CellModel.fit: the loss is no longer finite at step {step + 1}")
+                if held_out < least:
+                    least, in_vain, best = held_out, 0, copy.deepcopy(average.model.state_dict())
+                elif (in_vain := in_vain + 1) >= PATIENCE:
+                    break
+    model.load_state_dict(best)
+    model.eval()
+    return history
+
+
+def _loss(
+    model: BlackoutModel, shares: Tensor | None, batch: tuple[Tensor, Tensor | None, Tensor, Tensor], key: Philox,
+    thinned: float = 0.0,
+) -> Tensor:  # fmt: skip
+    """The mean loss of cells, in nats a count. A share `thinned` of them loses counts, and of some genes are hidden, at
+    random by the key: not by their place in the batch, along which the times grow."""
+    x_0, labels, log_depth, known = batch
+    random = np.random.default_rng((key.seed, key.call))
+    draw = [torch.from_numpy(random.random((len(x_0), 1))) for _ in range(4)]
+    if thinned:
+        share = torch.where(draw[0] < thinned, LEAST_SHARE ** draw[1], 1.0)
+        x_0 = thin(x_0, share[:, 0].to(x_0.device), max_count=MOST, rng=key.at(call=2 * key.call), outputs=("x_t",)).x_t
+        log_depth = log_depth + torch.log(share).to(log_depth)
+    seen = torch.from_numpy(random.random((len(x_0), x_0[0].numel()))) < draw[2]
+    observed = (seen & (draw[3] < MASKED)).to(x_0.device)
+    conditions = conditions_of(model, shares, x_0, observed, labels, log_depth, known)
+    mask = ~observed.view(x_0.shape)
+    return model.loss(x_0, labels, conditions=conditions, rng=key.at(call=2 * key.call + 1), mask=mask).mean()
+
+
+@torch.inference_mode()
+def _held_out_loss(
+    model: BlackoutModel, shares: Tensor | None, cells: Cells, aside: NDArray[np.int64], told: Options
+) -> float:
+    """The loss of cells that the training does not see, with the same noise each time."""
+    model.eval()
+    often = np.tile(aside, max(1, -(-FEWEST_DRAWS // len(aside))))
+    total = 0.0
+    for n, first in enumerate(range(0, len(often), told.batch)):
+        batch = cells.rows(often[first : first + told.batch], told.device)
+        total += float(_loss(model, shares, batch, Philox(_SEED, call=n))) * len(batch[0])
+    return total / len(often)
