@@ -83,7 +83,7 @@ def read(op: str, data: Any, columns: Columns, genes: Any = None) -> tuple[Cells
     matrix = matrix_of(op, "adata", data, columns.layer)
     if 0 in matrix.shape:
         raise ValueError(f"{op}: adata: must have cells and genes, got shape {matrix.shape}")
-    matrix, _ = whole_counts(op, "adata", data, matrix)
+    matrix, _ = whole_counts(op, "adata", matrix, data.layers)
     names, trained = [str(name) for name in data.var_names], bool(columns.genes)
     if not trained:
         columns = replace(columns, genes=_chosen(op, data, names, genes), all_genes=len(names))

@@ -22,6 +22,7 @@ from ..schedule.schedule import Schedule
 from ..training.trained_model import pick_device
 from .fitted import Fitted, annotated, begin, parts_of
 from .inputs import Columns, read
+from .metrics import compare
 from .network import CellNetwork
 from .training import Options, conditions_of, train
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from ..typing import Grid
+    from .report import CellReport
 
 SCHEDULE_STEPS = 1000
 GRID: Grid = "cosine"  # with "early" correlations of genes come out weaker (docs/cells.md)

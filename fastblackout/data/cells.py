@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,7 +137,7 @@ def dataset_of(
         places_of(op, argument, genes, genes)
     else:
         matrix = matrix[:, places_of(op, argument, genes, var_names)]
-    counts, top = whole_counts(op, argument, data, matrix)
+    counts, top = whole_counts(op, argument, matrix, data.layers)
     most = max_count_of(op, max(top, 1) if max_count is None else max_count, "int64")
     if top > most:
         raise ValueError(f"{op}: {argument}: counts must be in 0..{most} (max_count), got {top}")
@@ -163,7 +163,7 @@ def rows_like(op: str, argument: str, data: Any, dataset: Dataset) -> Any:
         raise ValueError(f"{op}: {argument}: {rule}, got an AnnData for {dataset.name} data")
     genes = [str(name) for name in data.var_names]
     matrix = matrix_of(op, argument, data)[:, places_of(op, argument, genes, wanted)]
-    return rows_of(*whole_counts(op, argument, data, matrix))
+    return rows_of(*whole_counts(op, argument, matrix, data.layers))
 
 
 def places_of(op: str, argument: str, genes: Sequence[str], wanted: Sequence[str]) -> NDArray[np.int64]:
@@ -180,8 +180,11 @@ def places_of(op: str, argument: str, genes: Sequence[str], wanted: Sequence[str
     return np.array([places[name] for name in wanted], np.int64)
 
 
-def whole_counts(op: str, argument: str, data: Any, matrix: Any) -> tuple[Any, int]:
-    """The counts, an array or a matrix in CSR format, and the largest. ValueError unless they are whole numbers."""
+def whole_counts(op: str, argument: str, matrix: Any, layers: Collection[str] = ()) -> tuple[Any, int]:
+    """The counts, an array or a matrix in CSR format, and the largest. ValueError unless they are whole numbers.
+
+    layers: the names of layers that may hold the counts where the matrix does not, for the error.
+    """
     sparse = hasattr(matrix, "tocsr")
     if sparse:
         matrix = matrix.tocsr()
@@ -200,7 +203,7 @@ def whole_counts(op: str, argument: str, data: Any, matrix: Any) -> tuple[Any, i
         with np.errstate(invalid="ignore"):
             wrong = ~(np.mod(values, 1) == 0)  # so are infinities and NaN
         if wrong.any():
-            there = f" (a layer may have them: {listed(data.layers)})" if len(data.layers) else ""
+            there = f" (a layer may have them: {listed(layers)})" if len(layers) else ""
             raise ValueError(f"{op}: {argument}: {_RAW}{there}, got {float(values[wrong][0]):.6g}")
     low, top = (int(each(initial=0)) for each in (values.min, values.max))
     if not 0 <= low <= top <= MAX_COUNT:

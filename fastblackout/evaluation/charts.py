@@ -37,7 +37,7 @@ def loss_curve(records: Sequence[Mapping[str, Any]], path: str | os.PathLike[str
     if not train:
         return None
     bits = [(r["step"], r["bits_per_dim"], r["bits_error"]) for r in records if "bits_per_dim" in r]
-    figure = _figure(7, 6.5 if bits else 4)
+    figure = new_figure(7, 6.5 if bits else 4)
     panels = figure.subplots(2 if bits else 1, sharex=True, squeeze=False)[:, 0]
     _losses(panels[0], train, [r for r in records if "held_out_loss" in r])
     if bits:
@@ -46,7 +46,7 @@ def loss_curve(records: Sequence[Mapping[str, Any]], path: str | os.PathLike[str
         panels[1].set_ylabel("bits per dimension, at most\n(held out, continuous time)")
         _limits(panels[1], bits)
     panels[-1].set_xlabel("training step")
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def _losses(axes: Any, train: list[tuple[int, float]], held_out: list[Mapping[str, Any]]) -> None:
@@ -85,7 +85,7 @@ def schedule_chart(
     shown = grid if isinstance(grid, str) else "here"
     if not isinstance(grid, str):
         rows[shown] = schedule.grid(steps, grid)
-    figure = _figure(7, 5.5)
+    figure = new_figure(7, 5.5)
     panels = figure.subplots(2, 2, width_ratios=[4, 1], height_ratios=[3, 1])
     (curve, by_p), (by_k, empty) = panels
     empty.axis("off")
@@ -116,7 +116,7 @@ def schedule_chart(
     for axes in (curve, by_k):
         axes.set_xlim(-0.02 * schedule.steps, 1.02 * schedule.steps)
     curve.tick_params(labelbottom=False)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def film_chart(frames: Sequence[Frame], max_count: int, path: str | os.PathLike[str]) -> Path:
@@ -124,14 +124,14 @@ def film_chart(frames: Sequence[Frame], max_count: int, path: str | os.PathLike[
     that were taken and the share of particles alive there below it."""
     picture = film_picture(frames, max_count)
     height, width = picture.shape[:2]
-    figure = _figure(max(6.0, 0.6 * len(frames)), 0.6 * len(frames) * height / width + 0.6)
+    figure = new_figure(max(6.0, 0.6 * len(frames)), 0.6 * len(frames) * height / width + 0.6)
     axes = figure.add_subplot()
     _show(axes, picture)
     places = (np.arange(len(frames)) + 0.5) * width / len(frames)
     axes.set_xticks(places, [f"{frame.steps}\n{_percent(frame.alive)}" for frame in frames], fontsize=8)
     axes.tick_params(length=0)
     axes.set_xlabel("reverse steps taken, and the share of particles alive, by which counts are divided", fontsize=10)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def laws_chart(laws: PixelLaws, what: str, path: str | os.PathLike[str]) -> Path:
@@ -139,7 +139,7 @@ def laws_chart(laws: PixelLaws, what: str, path: str | os.PathLike[str]) -> Path
     the law of each pixel with its true count. what: which image it is."""
     times, pixels, states = laws.laws.shape
     is_image = laws.x_0.shape[1:] != (1, 1)
-    figure = _figure(1.4 * (pixels + is_image) + 0.3, 1.5 * times + 1.2)
+    figure = new_figure(1.4 * (pixels + is_image) + 0.3, 1.5 * times + 1.2)
     cells = figure.subplots(times, pixels + is_image, squeeze=False)
     for row, (alive, x_t) in enumerate(zip(laws.alive, laws.x_t, strict=True)):
         for column, pixel in enumerate(laws.pixels):
@@ -160,7 +160,7 @@ def laws_chart(laws: PixelLaws, what: str, path: str | os.PathLike[str]) -> Path
     figure.legend(handles, names, loc="outside lower center", ncols=3, fontsize=10)
     single = "pixels" if is_image else "columns"
     figure.suptitle(f"The network's law of single {single} of {what},\ngiven its noised counts", fontsize=11)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def _law(axes: Any, law: NDArray[np.float64], true: int, seen: int, color: str) -> None:
@@ -209,7 +209,7 @@ def _show(axes: Any, picture: NDArray[np.uint8]) -> None:
         side.set_visible(False)
 
 
-def _figure(width: float, height: float) -> Any:
+def new_figure(width: float, height: float) -> Any:
     check_matplotlib("chart")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -219,7 +219,7 @@ def _figure(width: float, height: float) -> Any:
     return figure
 
 
-def _save(figure: Any, path: str | os.PathLike[str]) -> Path:
+def save_figure(figure: Any, path: str | os.PathLike[str]) -> Path:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120, bbox_inches="tight", pad_inches=0.12)
     return atomic_write(path, buffer.getvalue())

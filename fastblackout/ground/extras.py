@@ -17,7 +17,9 @@ class Late(NamedTuple):
 # By the name that pip knows.
 LATE = {
     "matplotlib": Late("plots", "matplotlib", "`fastblackout plot`, and loss.png of a training"),
-    "scikit-learn": Late("digits", "sklearn", "the data set digits, `evaluate` of images with labels, and `tune`"),
+    "scikit-learn": Late(
+        "digits", "sklearn", "the data set digits, `evaluate` of images with labels and of cells, and `tune`"
+    ),
     "torchvision": Late("download", "torchvision", "`train --download`"),
     "anndata": Late("cells", "anndata", "AnnData in ops, and .h5ad files"),
     "torch-fidelity": Late("evaluate", "torch_fidelity", "FID and other distances of `evaluate`"),

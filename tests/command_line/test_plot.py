@@ -42,8 +42,8 @@ def home(tmp_path_factory):
 @pytest.fixture
 def figures(monkeypatch):
     """The figures drawn, in order."""
-    drawn, save = [], charts._save
-    monkeypatch.setattr(charts, "_save", lambda figure, path: (drawn.append(figure), save(figure, path))[1])
+    drawn, save = [], charts.save_figure
+    monkeypatch.setattr(charts, "save_figure", lambda figure, path: (drawn.append(figure), save(figure, path))[1])
     return drawn
 
 

@@ -1,0 +1,163 @@
+"""How good generated cells are: what `CellModel.evaluate` and the benchmark of cells measure of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..ground.extras import is_there, lacking
+from ..ground.values import check_integer
+from .measures import Reference
+from .report import CellReport, Drawn
+from .sides import Side
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from scipy.sparse import sparray, spmatrix
+
+CellCounts: TypeAlias = "AnnData | NDArray[Any] | spmatrix | sparray"
+
+MOST_CELLS = 2000  # of each side, and of the training cells that the components are fitted to
+NEAR_SHARE = 0.05
+
+
+def compare(
+    generated: CellCounts,
+    real: CellCounts,
+    *,
+    train: CellCounts | None = None,
+    labels_key: str | None = None,
+    layer: str | None = None,
+    seed: int = 0,
+) -> CellReport:
+    """Compare generated cells with real ones that no model has seen.
+
+    Parameters
+    ----------
+    generated : AnnData, numpy.ndarray or scipy.sparse matrix
+        Raw counts, cells by genes, 10 cells or more. Their types should have the proportions of the real cells: every
+        metric but those of single types is of all cells, with the proportions that each side has.
+    real : AnnData, numpy.ndarray or scipy.sparse matrix
+        Raw counts of held-out cells. An AnnData must have all genes of `generated`; others are left out, of depths too.
+        Matrices must have the same genes in the same order.
+    train : AnnData, numpy.ndarray or scipy.sparse matrix, optional
+        The training cells. With them the report has a second column: what as many real training cells have in place of
+        the generated ones, which no model can be expected to beat. And it says how near to training cells the
+        generated ones are.
+    labels_key : str, optional
+        The column of obs that holds the cells' types, of AnnData alone. Without it the metrics of types are left out.
+    layer : str, optional
+        The layer of `real` and `train` that holds the counts. By default X does, as it does of `generated`.
+    seed : int, default 0
+        Of all that is chosen at random. The same cells and seed give the same report.
+
+    Returns
+    -------
+    CellReport
+        Print it for a table. Its `numbers` and `floors` have the metrics by name.
+
+    Raises
+    ------
+    TypeError
+        If cells are neither an AnnData nor a matrix, or one is an AnnData and another is not.
+    ValueError
+        If counts are not whole, genes, a layer or a column of obs are not there, cells or genes are too few, or
+        scikit-learn is not installed.
+
+    Notes
+    -----
+    Of each side at most 2,000 cells are taken, at random. *Log-normalized* counts are log(1 + counts per 10,000).
+    *Components* are the first 50 principal components of these. They are fitted to real cells only, and to none that
+    are compared: to the training cells that are left by the second column, or without `train` to a half of the real
+    cells, whose other half is compared in them. Components of the compared cells themselves would take their noise for
+    structure, which makes every distance to other cells too large.
+
+    ``energy_distance``
+        2 E|X-Y| - E|X-X'| - E|Y-Y'| in components, of Euclidean distances, unbiased for independent cells
+        [1]_. It may be negative, above all where both sides have the same number of each type.
+    ``mmd``
+        The squared maximum mean discrepancy in components, unbiased [2]_, of the mean of four Gaussian kernels, whose
+        widths are 1/4, 1/2, 1 and 2 times the median distance of real cells.
+    ``forest_auc_log``, ``forest_auc_raw``
+        The area under the ROC curve of a random forest of 100 trees that tells generated cells from real ones, by
+        log-normalized or by raw counts, in five-fold cross-validation. 0.5 is best, and 1 means that all are told.
+    ``depth_ks``
+        The Kolmogorov-Smirnov statistic of depths, the sums of cells: the largest difference of their distribution
+        functions.
+    ``means_correlation``, ``means_slope``, ``variances_correlation``, ``variances_slope``
+        Of the logs of each gene's mean and variance: the correlation, and the slope of the least squares line that
+        takes real ones to generated ones. Values below 0.001 count as 0.001.
+    ``zeros_correlation``, ``zeros_error``
+        Of each gene's share of zeros: the correlation, and the root mean square difference.
+    ``correlations_slope``
+        The slope of the line that takes correlations of pairs of genes to generated ones, of log-normalized counts of
+        the 200 genes of the largest means. Those of training cells stand for real ones where there are any, as a line
+        against correlations of few cells is too flat.
+    ``fold_changes_correlation``, ``fold_changes_slope``
+        Of log2 fold changes between any two types of 10 cells or more on both sides. A fold change is of means of
+        counts per 10,000, plus 1/2.
+    ``accuracy``
+        The share of real cells whose type is told by a logistic regression on components that learned from the
+        generated cells. The second column has one that learned from as many training cells.
+    ``proportions``
+        Half the sum of the differences of the shares of types: the total variation distance.
+    ``nearest_train``
+        The median distance, in components, of a generated cell to the nearest training cell of its type, or
+        of any where the training cells have none of it. The second
+        column has the median of real cells. A model that copies cells has less.
+    ``nearer_than_real``
+        The share of generated cells that lie nearer to a training cell than the nearest twentieth of the real cells.
+        0.05 is best, and a model that copies has more, even where it copies some cells only.
+
+    References
+    ----------
+    .. [1] Szekely and Rizzo, "Energy statistics: a class of statistics based on distances", 2013.
+    .. [2] Gretton et al., "A kernel two-sample test", 2012.
+
+    Examples
+    --------
+    >>> random = np.random.default_rng(0)
+    >>> real, same, deeper = (random.poisson(rate, (200, 20)) for rate in (2.0, 2.0, 3.0))
+    >>> report = fb.cells.compare(same, real)
+    >>> round(report.numbers["depth_ks"], 3)
+    0.08
+    >>> fb.cells.compare(deeper, real).numbers["depth_ks"] > 0.5
+    True
+    """
+    op = "compare"
+    if not is_there("scikit-learn"):
+        raise lacking(f"{op}: generated", "scikit-learn")
+    check_integer(op, "seed", seed, 0, 2**32 - 1)
+    new = Side(op, "generated", generated, labels_key)
+    true = Side(op, "real", real, labels_key, new, layer)
+    known = None if train is None else Side(op, "train", train, labels_key, new, layer)
+    random = np.random.default_rng(seed)
+    made, held_out = (side.cells(random.permutation(len(side))[:MOST_CELLS]) for side in (new, true))
+    if known is None:
+        half = len(held_out) // 2
+        fitted, floor = held_out[:half], None
+        reference = Reference(held_out, held_out[half:], fitted, held_out, seed)
+    else:
+        order = random.permutation(len(known))
+        few = min(len(made), len(known) // 2)
+        fitted, floor = known.cells(order[few:][:MOST_CELLS]), known.cells(order[:few])
+        reference = Reference(held_out, held_out, fitted, fitted, seed)
+    numbers, floors = reference.against(made), None if floor is None else reference.against(floor)
+    by_type: dict[str, dict[str, float]] = {}
+    if known is not None and floors is not None:
+        near, near_real = (reference.distances_to(known, cells) for cells in (made, held_out))
+        threshold = np.quantile(near_real, NEAR_SHARE)
+        for one, distances in ((numbers, near), (floors, near_real)):
+            one["nearest_train"] = float(np.median(distances))
+            one["nearer_than_real"] = float((distances < threshold).mean())
+        for name in reference.shared(made):
+            each = {"generated": near[made.types == name], "real": near_real[held_out.types == name]}
+            by_type[name] = {side: float(np.median(distances)) for side, distances in each.items()}
+    facts = {
+        "generated": len(made), "real": len(held_out), "train": None if known is None else len(known),
+        "floor": None if floor is None else len(floor), "genes": new.genes, "labels_key": labels_key, "seed": seed,
+    }  # fmt: skip
+    drawn = (Drawn.of(cells, reference.places(cells)) for cells in (made, held_out))
+    return CellReport(numbers, floors, facts, by_type, *drawn)
