@@ -125,7 +125,7 @@ class FamilyLaw(Law):
     def masked(
         self, arrays: Sequence[Tensor], x_t: Tensor, births: Tensor, mask: Tensor, max_count: int
     ) -> tuple[Sequence[Tensor], Tensor, Tensor]:
-        """The same, but where the mask is false what has no loss and no slope: no room is left, so no birth is certain."""
+        """The same; where the mask is false no room is left: no birth is certain, so loss and slopes are 0."""
         return arrays, torch.where(mask, x_t, x_t.new_full((), max_count)), torch.where(mask, births, 0)
 
     def births(self, query: Query, x: Tensor, number: Any, key: Any) -> dict[str, Any]:
