@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..blackout import BlackoutModel, saved
-from ..data.cells import read_cells
 from ..ground.json_files import CELLS_FORMAT
 from ..ground.values import check_integer, is_number
 from ..philox import Philox
@@ -324,7 +323,7 @@ class CellModel:
         result = np.empty(shape, np.float32) if draws is None else np.empty((draws, *shape), np.int32)
         for rows in parts_of(*shape):
             x, labels, log_depth, known = cells.rows(rows, fitted.device)
-            here = torch.from_numpy(seen[rows]).to(fitted.device)
+            here = torch.from_numpy(seen[rows].copy()).to(fitted.device)
             told = conditions_of(fitted.model, fitted.shares, x, here, labels, log_depth, known)
             if draws is None:
                 mean = fitted.law(told, labels)[0]
@@ -389,13 +388,18 @@ class CellModel:
             rates[rows] = total.cpu().numpy()
         return rates
 
-    def evaluate(self, adata: AnnData | str | os.PathLike[str], steps: int = 100, seed: int = 0) -> CellReport:
+    def evaluate(
+        self, adata: AnnData | str | os.PathLike[str], train: AnnData | None = None, steps: int = 100, seed: int = 0
+    ) -> CellReport:
         """Compare generated cells with real ones that the training did not see.
 
         Parameters
         ----------
         adata : AnnData, str or os.PathLike
             The real cells, with the columns of the training.
+        train : AnnData, optional
+            The training cells: the report then says what real cells have in place of generated ones, and how near
+            generated cells are to those of the training.
         steps : int, default 100
             The steps of the reverse process.
         seed : int, default 0
@@ -421,12 +425,14 @@ class CellModel:
         op = "CellModel.evaluate"
         fitted = self._ready(op)
         check_integer(op, "seed", seed, 0, (1 << 63) - 1)
-        adata = read_cells(op, "adata", adata)
         cells, _ = read(op, adata, fitted.columns)
+        known = None if train is None else read(op, train, fitted.columns)[0]
         place = fitted.of_types(op, cells.labels, len(cells.log_depth), seed)
         new = self._draw(op, cells.labels, fitted.log_depth[place], cells.known, steps, seed)
-        real = annotated(op, cells.matrix, fitted.columns, cells.labels, cells.log_depth, cells.known)
-        return compare(new, real, labels_key=self.labels_key, seed=seed)
+        held_out, seen = (
+            None if each is None else annotated(op, each.matrix, fitted.columns, *each[1:]) for each in (cells, known)
+        )
+        return compare(new, held_out, train=seen, labels_key=self.labels_key, seed=seed)
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write the model to a folder: config.json and model.safetensors.

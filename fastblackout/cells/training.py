@@ -102,6 +102,7 @@ def train(
                 if held_out < least:
                     least, in_vain, best = held_out, 0, copy.deepcopy(average.model.state_dict())
                 elif (in_vain := in_vain + 1) >= PATIENCE:
+                    progress.say(f"stopped after step {step + 1}, as the held-out loss has not fallen {PATIENCE} times")
                     break
     model.load_state_dict(best)
     model.eval()

@@ -1,4 +1,4 @@
-"""The command line: `fastblackout train | sample | evaluate | plot | export | convert | info | bench`.
+"""The command line: `fastblackout train | sample | impute | evaluate | plot | export | convert | info | bench`.
 
 Errors are one line and an exit status.
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -20,6 +21,7 @@ from ..ground.terminal import drop_unwritable, open_streams, visible
 from ..training.ranks import current, end_process, let_first_speak, speaks, together
 from ..training.ranks.single import Single
 from ..training.stopping import Terminated, ctrl_c_ends_the_process, end_soon_on_signals, sigterm_raises
+from . import cells_command as of_cells
 from .convert_command import add_convert
 from .export_command import add_export
 from .json_output import add_json, text_aside
@@ -37,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     open_streams()
     try:
         with ctrl_c_ends_the_process("fastblackout") if is_process else nullcontext():
-            options = build_parser().parse_args(arguments)
+            arguments = sys.argv[1:] if arguments is None else arguments
+            options = build_parser(of_cells.is_of_cells(list(arguments))).parse_args(arguments)
             if is_process and options.command in _SHARED:  # it runs a network
                 keep_freed_memory()
                 end_soon_on_signals(f"fastblackout {options.command}")
@@ -89,27 +92,36 @@ def _together(options: argparse.Namespace) -> AbstractContextManager[Single]:
 
 
 def _fail(options: argparse.Namespace, error: BaseException, message: str, status: int) -> int:
-    message = " ".join(message.split()).removeprefix(f"{options.command}: ")
+    message = re.sub(rf"^({options.command}|CellModel(\.\w+)?): ", "", " ".join(message.split()))
     if speaks(error):
         with suppress(OSError):  # stderr may be the closed pipe
             print(visible(f"fastblackout {options.command}: {message}"), file=sys.stderr)
     return status
 
 
-def build_parser() -> Parser:
-    """The parser of all commands. A further command adds its parser and sets `run`."""
+def build_parser(of_a_cell_model: bool = False) -> Parser:
+    """The parser of all commands, some of which have other options for a model of cells. A further command adds its
+    parser and sets `run`."""
     parser = Parser(prog="fastblackout", description=_ABOUT, epilog=_EPILOG)
     parser.add_argument("--version", action="version", version=f"fastblackout {__version__}", help="Show the version.")
     parser.set_defaults(run=_greet)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Command)
 
-    def command(name: str, arguments: str, about: str) -> Command:
-        usage, examples = f"fastblackout {name} {arguments}", f"examples:\n{_EXAMPLES[name]}"
+    def command(name: str, arguments: str, about: str, examples: str | None = None) -> Command:
+        usage, examples = f"fastblackout {name} {arguments}", f"examples:\n{_EXAMPLES[examples or name]}"
         return commands.add_parser(name, usage=usage, help=about, description=f"{about}.", epilog=examples)
 
-    add_train(command("train", "DATASET [OPTION ...]", "Train a model"))
-    add_sample(command("sample", "[RUN] [OPTION ...]", "Draw samples of a trained model"))
-    add_evaluate(command("evaluate", "[RUN] [OPTION ...]", "Judge the samples of a trained model"))
+    if of_a_cell_model:
+        of_cells.add_train(command("train", "FILE.h5ad [OPTION ...]", "Train a model of single cells", "cells"))
+        of_cells.add_sample(command("sample", "MODEL [OPTION ...]", "Draw cells of a model", "cells"))
+        evaluate = "MODEL FILE.h5ad [OPTION ...]"
+        of_cells.add_evaluate(command("evaluate", evaluate, "Compare cells of a model with real ones", "cells"))
+    else:
+        add_train(command("train", "DATASET [OPTION ...]", "Train a model"))
+        add_sample(command("sample", "[RUN] [OPTION ...]", "Draw samples of a trained model"))
+        add_evaluate(command("evaluate", "[RUN] [OPTION ...]", "Judge the samples of a trained model"))
+    impute = "MODEL FILE.h5ad [OPTION ...]"
+    of_cells.add_impute(command("impute", impute, "Fill in counts of cells that were not observed", "cells"))
     add_tune(command("tune", "[RUN] [OPTION ...]", "Search the best times and guidance of few steps"))
     add_plot(command("plot", "[RUN] [OPTION ...]", "Draw a run's losses, schedule, film and laws of pixels"))
     add_export(command("export", "RUN FOLDER", "Write the model of a run into a folder, to hand on"))
@@ -152,6 +164,7 @@ _EXAMPLES = {
   fastblackout train digits --steps 20000 --out runs/digits-long
   fastblackout train mnist --data ROOT --download
   fastblackout train array --data counts.npy --epochs 20
+  fastblackout train cells.h5ad --labels cell_type  (its --help is its own)
   fastblackout train cifar10 --data ROOT --recipe best --batch 128
 """,
     "sample": """\
@@ -165,6 +178,12 @@ _EXAMPLES = {
   fastblackout evaluate
   fastblackout evaluate runs/mnist --seeds 1 --bits 0    (the quickest)
   fastblackout evaluate runs/mnist --data ROOT --json numbers.json
+""",
+    "cells": """\
+  fastblackout train cells.h5ad --labels cell_type
+  fastblackout sample runs/cells --label "B cell" --num 500
+  fastblackout impute runs/cells cells.h5ad --denoise --out denoised.h5ad
+  fastblackout evaluate runs/cells held-out.h5ad --plots plots
 """,
     "tune": """\
   fastblackout tune runs/mnist --steps 5,10,20 --minutes 60

@@ -38,18 +38,11 @@ _GROUPS = {
 _MOST_USED = ("data", "download", "conditional", "head", "recipe", "steps", "batch", "resume", "device", "out", "json")
 
 
-class _DataSets(list[str]):
-    """The names of data sets, among which any .h5ad file counts too."""
-
-    def __contains__(self, name: object) -> bool:
-        return super().__contains__(name) or (isinstance(name, str) and name.endswith(".h5ad"))
-
-
 def add_train(parser: Parser) -> None:
     """Adds the options of `fastblackout train`, and what runs it."""
     what = f"The data: {', '.join(PRESETS)}. folder, array and h5ad are your own: a folder of images, an array of "
-    what += "counts, an AnnData. FILE.h5ad stands for h5ad --data FILE.h5ad."
-    parser.add_argument("dataset", choices=_DataSets(PRESETS), metavar="DATASET", help=what)
+    what += "counts, an AnnData. FILE.h5ad trains a model of single cells, with options of its own."
+    parser.add_argument("dataset", choices=PRESETS, metavar="DATASET", help=what)
     groups = {name: parser.add_argument_group(name) for name in ("data", "network", "training", "speed", "output")}
     data, training, output = (groups[name] for name in ("data", "training", "output"))
     what = "The folder that holds the data set or the images, or a .npy, .npz or .h5ad file. digits needs none."
@@ -102,8 +95,6 @@ def _tell_defaults(parser: Parser, dataset: str | None, recipe: str | None) -> N
     A recipe that is named beside the data set has its options in place of these.
     """
 
-    dataset = "h5ad" if dataset and dataset.endswith(".h5ad") else dataset
-
     def config(name: str, **given: Any) -> TrainConfig:
         return preset(name, **options_of(name, recipe if dataset else None, given))
 
@@ -149,11 +140,7 @@ _TABLE = "a table"
 
 
 def _train(options: argparse.Namespace) -> int:
-    out = options.out or os.path.join("runs", Path(options.dataset).stem)
-    if options.dataset.endswith(".h5ad"):
-        if options.data is not None:
-            raise ValueError(f"train: data: must be left out where the file is named at once, got {options.data}")
-        options.dataset, options.data = "h5ad", options.dataset
+    out = options.out or os.path.join("runs", options.dataset)
     if not current().first:
         return _train_in_held_folder(options, out)
     check_json(options, options.resume, how="choose another (a resumed run overwrites it)")

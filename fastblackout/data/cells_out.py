@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..atomic_files import atomic_file
 from ..ground.values import is_tensor
 from .cells import import_anndata
 from .dataset import Dataset
@@ -78,6 +82,15 @@ def to_anndata(samples: Any, like: Dataset | _Run, labels: Any = None, first: in
     if labels is not None:
         obs[known.get("labels_key") or "label"] = _classes(op, _on_host(labels), len(obs), known)
     return module.AnnData(counts, obs=obs, var=pandas.DataFrame(index=known.get("var_names") or _numbered(columns)))
+
+
+def write_h5ad(data: AnnData, out: Path) -> None:
+    """Writes an AnnData whole or not at all."""
+    with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=out.parent) as folder:  # HDF5 needs a name
+        file = Path(folder) / out.name
+        data.write_h5ad(file, compression="gzip")
+        with atomic_file(out) as written, file.open("rb") as content:
+            shutil.copyfileobj(content, written)
 
 
 def _on_host(value: Any) -> NDArray[Any]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..atomic_files import atomic_file, naming, sync_directory, write_npz
-from ..data.cells_out import to_anndata
+from ..data.cells_out import to_anndata, write_h5ad
 from .plots import as_bytes
 
 
@@ -148,12 +148,7 @@ class H5adFile(SampleFiles):
     def finish(self, labels: NDArray[Any] | None = None) -> None:
         from scipy.sparse import vstack
 
-        data = to_anndata(vstack(self.parts, format="csr"), self, labels, self.first)
-        with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=self.out.parent) as folder:  # HDF5 needs a name
-            file = Path(folder) / self.out.name
-            data.write_h5ad(file, compression="gzip")
-            with atomic_file(self.out) as written, file.open("rb") as content:
-                shutil.copyfileobj(content, written)
+        write_h5ad(to_anndata(vstack(self.parts, format="csr"), self, labels, self.first), self.out)
 
 
 FORMATS: dict[str, type[SampleFiles]] = {"npz": NpzFile, "adm": AdmFile, "png": PngFolder, "h5ad": H5adFile}

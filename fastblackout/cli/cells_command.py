@@ -1,0 +1,241 @@
+"""Models of single cells on the command line: `train FILE.h5ad`, and `sample`, `impute` and `evaluate` of such a model.
+
+The options are few, as the model is one. `train h5ad --data FILE.h5ad` trains a network of one's own choice instead.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..ground.json_files import CELLS_FORMAT
+from ..ground.terminal import say
+from .json_output import add_json, check_json, give_json
+from .outputs import check_free, check_writable
+from .parser import Parser
+
+if TYPE_CHECKING:
+    from ..cells import CellModel
+
+_N: Any = {"type": int, "metavar": "N"}
+_X: Any = {"type": float, "metavar": "X"}
+_MODEL = "The folder of a cell model, that `train FILE.h5ad` wrote."
+_SAMPLES = "samples.h5ad"
+_WITH_PATHS = ("--data", "--out")  # options of other models, behind which a file of cells may stand
+
+
+def is_of_cells(arguments: Sequence[str]) -> bool:
+    """Whether a command is of a file of cells, or of a cell model: by the words behind its name."""
+    words = [word for before, word in zip(arguments, arguments[1:], strict=False) if before not in _WITH_PATHS]
+    if arguments[:1] == ["train"]:
+        return any(word.endswith(".h5ad") for word in words)
+    return arguments[:1] in (["sample"], ["evaluate"]) and any(is_cell_model(Path(word)) for word in words)
+
+
+def is_cell_model(folder: Path) -> bool:
+    """Whether a folder holds a model that `CellModel.save` wrote."""
+    try:
+        with open(folder / "config.json", "rb") as file:
+            return json.loads(file.read(1 << 24)).get("format") == CELLS_FORMAT
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return False
+
+
+def add_train(parser: Parser) -> None:
+    """Adds the options of `fastblackout train FILE.h5ad`."""
+    parser.add_argument("file", metavar="FILE.h5ad", help="An AnnData with raw counts of single cells.")
+    data = parser.add_argument_group("data")
+    what = "The column of obs with the types of the cells, which are then drawn by type."
+    data.add_argument("--labels", metavar="NAME", help=what)
+    data.add_argument("--batch", metavar="NAME", help="The column of obs with the batches.")
+    data.add_argument("--layer", metavar="NAME", help="The layer with the raw counts. Default: X.")
+    what = "The column of obs with the depths, in counts. Default: the sum over all genes of the file."
+    data.add_argument("--size-factor", metavar="NAME", help=what)
+    what = "A column of obs with numbers that counts depend on. It may be given several times."
+    data.add_argument("--covariate", metavar="NAME", action="append", default=[], help=what)
+    what = "The genes to model: a column of booleans of var, such as highly_variable, or a text file of names. "
+    data.add_argument("--genes", metavar="NAME", help=f"{what}Default: all.")
+    training = parser.add_argument_group("training")
+    what = "Train for N steps at most. Default: ten passes, but 1,000 at least and 20,000 at most."
+    training.add_argument("--steps", **_N, help=what)
+    training.add_argument("--width", **_N, default=256, help="The width of the network. Default: 256.")
+    training.add_argument("--seed", **_N, default=0, help="The seed of the training. Default: 0.")
+    training.add_argument("--device", metavar="NAME", default="auto", help="auto, cpu, cuda or cuda:N. Default: auto.")
+    output = parser.add_argument_group("output")
+    output.add_argument("--out", metavar="MODEL", help="The model's folder. Default: runs/FILE.")
+    _add_output(output, "a model in MODEL")
+    output.add_argument("--quiet", action="store_true", help="Show no progress.")
+    parser.set_defaults(run=_train)
+
+
+def add_sample(parser: Parser) -> None:
+    """Adds the options of `fastblackout sample MODEL`."""
+    parser.add_argument("path", metavar="MODEL", help=_MODEL)
+    samples = parser.add_argument_group("samples")
+    samples.add_argument("--num", **_N, default=500, help="Draw N cells. Default: 500.")
+    what = "The type of all cells. Default: types as frequent as in the training."
+    samples.add_argument("--label", metavar="NAME", help=what)
+    what = "The depth of all cells, in counts of all genes. Default: drawn from training cells of the type."
+    samples.add_argument("--depth", **_X, help=what)
+    samples.add_argument("--batch", metavar="NAME", help="The batch of all cells. Default: as in the training.")
+    _add_draws(samples)
+    output = parser.add_argument_group("output")
+    output.add_argument("--out", metavar="FILE.h5ad", help=f"Default: MODEL/{_SAMPLES}.")
+    _add_output(output, "FILE.h5ad")
+    parser.set_defaults(run=_sample)
+
+
+def add_impute(parser: Parser) -> None:
+    """Adds the options of `fastblackout impute MODEL FILE.h5ad`."""
+    parser.add_argument("path", metavar="MODEL", help=_MODEL)
+    parser.add_argument("file", metavar="FILE.h5ad", help="The cells, with the columns of the training.")
+    data = parser.add_argument_group("data")
+    what = "Which counts were observed: a layer of booleans, or a .npy file (cells x genes of the model). "
+    data.add_argument("--observed", metavar="NAME", help=f"{what}The layer imputed then has the mean of the others.")
+    what = "All were observed: the layer expected then has the expression without the noise of counting."
+    data.add_argument("--denoise", action="store_true", help=what)
+    samples = parser.add_argument_group("samples")
+    what = "Write N draws in place of the mean, as layers imputed-0, imputed-1, ..."
+    samples.add_argument("--draws", **_N, help=what)
+    _add_draws(samples)
+    output = parser.add_argument_group("output")
+    output.add_argument("--out", metavar="OUT.h5ad", required=True, help="The cells and genes of the model, imputed.")
+    _add_output(output, "OUT.h5ad")
+    parser.set_defaults(run=_impute)
+
+
+def add_evaluate(parser: Parser) -> None:
+    """Adds the options of `fastblackout evaluate MODEL FILE.h5ad`."""
+    parser.add_argument("path", metavar="MODEL", help=_MODEL)
+    parser.add_argument("file", metavar="FILE.h5ad", help="Cells that the training did not see.")
+    data = parser.add_argument_group("data")
+    what = "The training cells: the table then has a column of real cells, and distances to training cells."
+    data.add_argument("--train", metavar="FILE.h5ad", help=what)
+    _add_draws(parser.add_argument_group("samples"))
+    output = parser.add_argument_group("output")
+    output.add_argument("--plots", metavar="FOLDER", help="Draw three plots into FOLDER.")
+    _add_output(output, "files")
+    parser.set_defaults(run=_evaluate)
+
+
+def _add_draws(group: Any) -> None:
+    group.add_argument("--steps", **_N, default=100, help="Steps of the reverse process. Default: 100.")
+    group.add_argument("--seed", **_N, default=0, help="The seed of the draws. Default: 0.")
+    what = "auto, cpu, cuda or cuda:N. Default: auto."
+    group.add_argument("--device", metavar="NAME", default="auto", help=what)
+
+
+def _add_output(group: Any, what: str) -> None:
+    add_json(group)
+    group.add_argument("--force", action="store_true", help=f"Overwrite {what}.")
+
+
+def _train(options: Namespace) -> int:
+    from ..cells import CellModel
+
+    folder = Path(options.out or os.path.join("runs", Path(options.file).stem))
+    if folder.exists() and any(folder.iterdir()) and not (options.force and is_cell_model(folder)):
+        rule = "overwrite it with --force" if is_cell_model(folder) else "it is no cell model"
+        raise ValueError(f"train: out: {folder} exists: {rule}, or choose another with --out")
+    check_writable("train: out", folder)
+    check_json(options, options.force)
+    model = CellModel(
+        options.labels, options.batch, options.layer, options.size_factor, options.covariate,
+        genes=_names(options.genes), steps=options.steps, width=options.width, seed=options.seed,
+        device=options.device,
+    )  # fmt: skip
+    model.fit(options.file, progress=not options.quiet)
+    model.save(folder)
+    last, best = model.history_[-1], min(each["held_out_loss"] for each in model.history_)
+    classes = f", {len(model.classes_)} types" if model.classes_ else ""
+    seen = f"{len(model.genes_)} genes{classes}, {int(last['step'])} steps"
+    say(f"{folder}: {seen}; held-out loss {best:.4f} nats a count")
+    say(f"next: fastblackout sample {folder}")
+    result = {"model": folder, "genes": len(model.genes_), "classes": list(model.classes_), "history": model.history_}
+    give_json(options, result)
+    return 0
+
+
+def _names(genes: str | None) -> str | list[str] | None:
+    """A column of var, or the names in a file."""
+    if genes is None or not Path(genes).is_file():
+        return genes
+    return Path(genes).read_text(encoding="utf-8").split()
+
+
+def _sample(options: Namespace) -> int:
+    from ..data.cells_out import write_h5ad
+
+    out = _out(options, options.out or str(Path(options.path) / _SAMPLES))
+    cells = _model(options).sample(
+        options.num, options.label, options.depth, options.batch, options.steps, options.seed
+    )
+    write_h5ad(cells, out)
+    say(out)
+    give_json(options, {"file": out, "cells": options.num, "genes": cells.n_vars})
+    return 0
+
+
+def _impute(options: Namespace) -> int:
+    import numpy as np
+
+    from ..data.cells import read_h5ad
+    from ..data.cells_out import write_h5ad
+
+    if (options.observed is None) == (not options.denoise):
+        given = "both" if options.denoise else "neither"
+        raise ValueError(f"impute: observed, denoise: give one of them, got {given}")
+    if options.denoise and options.draws is not None:
+        raise ValueError(f"impute: draws: must be left out with --denoise, got {options.draws}")
+    out, model = _out(options, options.out), _model(options)
+    cells = read_h5ad("impute", "file", options.file)
+    if options.denoise:
+        layers = {"expected": model.expected(cells)}
+    else:
+        if options.observed in cells.layers:
+            flags = cells[:, list(model.genes_)].layers[options.observed]
+            flags = np.asarray(flags.toarray() if hasattr(flags, "toarray") else flags)
+        elif Path(options.observed).is_file():
+            flags = np.load(options.observed, allow_pickle=False)
+        else:
+            rule = "must be a layer of the file or a .npy file"
+            raise ValueError(f"impute: observed: {rule}, got {options.observed!r}")
+        filled = model.impute(cells, flags, options.draws, options.steps, options.seed)
+        layers = {"imputed": filled} if options.draws is None else {f"imputed-{n}": x for n, x in enumerate(filled)}
+    cells = cells[:, list(model.genes_)].copy()
+    cells.layers.update(layers)
+    write_h5ad(cells, out)
+    say(out)
+    give_json(options, {"file": out, "cells": cells.n_obs, "genes": cells.n_vars, "layers": list(layers)})
+    return 0
+
+
+def _evaluate(options: Namespace) -> int:
+    if options.plots is not None:
+        check_writable("evaluate: plots", Path(options.plots))
+    check_json(options, options.force)
+    report = _model(options).evaluate(options.file, options.train, options.steps, options.seed)
+    say(*str(report).splitlines())
+    plots = [] if options.plots is None else report.plot(options.plots)
+    say(*plots)
+    give_json(options, {**report.to_dict(), "plots": plots})
+    return 0
+
+
+def _model(options: Namespace) -> CellModel:
+    from ..cells import CellModel
+
+    return CellModel.load(options.path, options.device)
+
+
+def _out(options: Namespace, out: str) -> Path:
+    """Where an AnnData goes, looked at before any work."""
+    if not out.endswith(".h5ad"):
+        raise ValueError(f"{options.command}: out: must end in .h5ad, got {out}")
+    check_free(f"{options.command}: out", [Path(out)], options.force)
+    check_json(options, options.force)
+    return Path(out)
