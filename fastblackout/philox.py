@@ -156,7 +156,7 @@ class Philox:
         return self.seed & WORD_MASK, self.seed >> 32
 
 
-Rng: TypeAlias = "Philox | torch.Tensor | None"  # what ops take as rng=
+Rng: TypeAlias = "Philox | torch.Tensor | int | None"  # what ops take as rng=, an int as a seed
 
 
 class Seed:

@@ -8,7 +8,7 @@ import os
 import secrets
 import sys
 import threading
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from ..arrays import same_in_every_slice
 from ..ground.values import check_integer, is_integer, is_tensor, settled
@@ -17,6 +17,8 @@ from ..reference.philox import philox4x32
 
 if TYPE_CHECKING:
     import torch
+
+    from ..philox import Rng
 
 
 _FOLDED = 0x6662  # into torch's keys, so that the seed is not what bits of the key itself are
@@ -62,18 +64,15 @@ def check_one(op: str, generator: torch.Generator | None) -> None:
         raise ValueError(f"{op}: rng: must not be given together with generator, got both")
 
 
-def resolve_rng(rng: Philox | torch.Tensor | int | None, generator: torch.Generator | None, op: str) -> Philox:
-    """`late_key` with its seed drawn at once: for where code of the user runs before the first draw. There an int
-    stands for the Philox with that seed."""
-    if is_integer(rng):
-        check_one(op, generator)
-        return Philox(check_integer(op, "rng", rng, 0, SEED_END - 1))
-    key = late_key(cast("Philox | torch.Tensor | None", rng), generator, op)
+def resolve_rng(rng: Rng, generator: torch.Generator | None, op: str) -> Philox:
+    """`late_key` with its seed drawn at once: for where code of the user runs before the first draw."""
+    key = late_key(rng, generator, op)
     return Philox(key.seed, key.first_sample, key.call) if isinstance(key, FreshKey) else key
 
 
-def late_key(rng: Philox | torch.Tensor | None, generator: torch.Generator | None, op: str, samples: int = 0) -> Philox:
-    """The key an op on the CPU uses: `rng` itself or what it holds, or a FreshKey, which draws a seed at its first use.
+def late_key(rng: Rng, generator: torch.Generator | None, op: str, samples: int = 0) -> Philox:
+    """The key an op on the CPU uses: `rng` itself, what it holds or is the seed of; or a FreshKey, which draws a seed
+    at its first use.
 
     A CPU generator gives one fresh 64-bit seed and advances. A CUDA generator gives its seed and offset, mixed by one
     Philox block on the host, and its offset advances by 4: no device work, no synchronisation. With neither, torch's
@@ -87,8 +86,11 @@ def late_key(rng: Philox | torch.Tensor | None, generator: torch.Generator | Non
         check_one(op, generator)
         if is_tensor(rng):
             rng = from_tensor(settled(op, "rng", rng), op)
+        elif is_integer(rng):
+            rng = Philox(check_integer(op, "rng", rng, 0, SEED_END - 1))
         if not isinstance(rng, Philox):
-            raise TypeError(f"{op}: rng: must be a fastblackout.Philox, got {type(rng).__name__}")
+            rule = "must be a fastblackout.Philox or its seed (a torch.Generator goes to generator=)"
+            raise TypeError(f"{op}: rng: {rule}, got {type(rng).__name__}")
         key = rng
     if (first := key.first_sample) + samples > WORD_END:
         raise ValueError(f"{op}: rng: first_sample + samples must be at most 2^32, got {first} + {samples}")

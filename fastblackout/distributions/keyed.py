@@ -20,7 +20,7 @@ class Keyed(Distribution):
         self,
         sample_shape: Sequence[int] = (),
         *,
-        rng: Philox | Tensor | None = None,
+        rng: Philox | Tensor | int | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """Draw values, which have no gradient.
@@ -29,7 +29,7 @@ class Keyed(Distribution):
         ----------
         sample_shape : sequence of int, optional
             The shape that comes before the shape of the batch.
-        rng : Philox or Tensor, optional
+        rng : Philox, Tensor or int, optional
             The key of the draw: the same key gives the same draws on every device. Without one a seed comes from
             torch's default generator. Row b of the result belongs to sample first_sample + b.
         generator : torch.Generator, optional

@@ -41,7 +41,7 @@ def process_bits_per_dim(
     *,
     end: float,
     prior: Array | None = None,
-    rng: Philox | None = None,
+    rng: Philox | int | None = None,
     generator: torch.Generator | None = None,
     draws: int = 16,
     repeats: int = 8,
@@ -68,7 +68,7 @@ def process_bits_per_dim(
         The time at which the reverse process starts.
     prior : array, optional
         The law (S,) of the state at which it starts. By default it is process.stationary().
-    rng : Philox, optional
+    rng : Philox or int, optional
         The key. Repeat r uses call r.
     generator : torch.Generator, optional
         Where the seed comes from if there is no key.
@@ -126,7 +126,7 @@ def sampler_bits_per_dim(
     times: Sequence[float],
     kind: Kind = "logits",
     prior: Array | None = None,
-    rng: Philox | None = None,
+    rng: Philox | int | None = None,
     generator: torch.Generator | None = None,
     draws: int = 16,
     repeats: int = 8,
@@ -157,7 +157,7 @@ def sampler_bits_per_dim(
         What the model returns.
     prior : array, optional
         The law (S,) of the state at which it starts. By default it is process.stationary().
-    rng : Philox, optional
+    rng : Philox or int, optional
         The key. Repeat r uses call r.
     generator : torch.Generator, optional
         Where the seed comes from if there is no key.

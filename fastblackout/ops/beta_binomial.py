@@ -53,8 +53,8 @@ def beta_binomial(
         Array of float64, float32, bfloat16 or float16, or a Python number, in 1e-300..1e300.
     b : array or number
         The same. All three broadcast, and `a` and `b` may have other dtypes.
-    rng : Philox or Tensor, optional
-        The key of the draw. Without one a seed comes from torch's default generator.
+    rng : Philox, Tensor or int, optional
+        The key of the draw, or the seed of one. Without it a seed comes from torch's default generator.
     generator : torch.Generator, optional
         The generator that the seed comes from instead.
     backend : {"auto", "reference", "cpu", "cuda", "triton"}, optional

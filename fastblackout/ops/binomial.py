@@ -58,8 +58,8 @@ def binomial(
         In [0, 1]. An array of float64, float32, bfloat16 or float16 is taken exactly as it is. A fb.Prob has two arrays
         of float64 or numbers, p and q with p + q = 1 within 1e-9. Give it where p is next to 1, since 1 - p rounds.
         `prob` broadcasts with `count`.
-    rng : Philox or Tensor, optional
-        The key of the draw. Without one a seed comes from torch's default generator.
+    rng : Philox, Tensor or int, optional
+        The key of the draw, or the seed of one. Without it a seed comes from torch's default generator.
     generator : torch.Generator, optional
         The generator that the seed comes from instead.
     layer : str, optional

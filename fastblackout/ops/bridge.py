@@ -98,9 +98,9 @@ def bridge_step(
     births : array, optional
         y itself in place of `logits`: the expected births, at least 0. Guidance works on them. Both are taken in
         float32.
-    rng : Philox or Tensor, optional
-        The key of the draw: a fb.Philox, or its tensor on the device of `x_t`, of which nothing is read on the host.
-        Without one a seed comes from torch's default generator.
+    rng : Philox, Tensor or int, optional
+        The key of the draw: a fb.Philox, its seed, or its tensor on the device of `x_t`, which the host does not
+        read. Without one a seed comes from torch's default generator.
     generator : torch.Generator, optional
         The generator that the seed comes from instead.
     max_count : integer or array, optional

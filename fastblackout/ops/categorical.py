@@ -122,9 +122,9 @@ def categorical(
         they are used again.
     index : array of int64 (B,), optional
         The number of each sample's matrix, in 0..K-1.
-    rng : Philox or Tensor, optional
-        The key of the draw: a fb.Philox, or its tensor on the device of `state`, of which nothing is read on the host.
-        Without one a seed comes from torch's default generator.
+    rng : Philox, Tensor or int, optional
+        The key of the draw: a fb.Philox, its seed, or its tensor on the device of `state`, which the host does not
+        read. Without one a seed comes from torch's default generator.
     generator : torch.Generator, optional
         The generator that the seed comes from instead.
     out : array, optional
@@ -206,9 +206,9 @@ def categorical_bridge(
         `index`. (B, S, S) without `index` is one for each sample. One of them may be (S, S) while the other is not.
     index : array of int64 (B,), optional
         The number of each sample's matrix.
-    rng : Philox or Tensor, optional
-        The key of the draw: a fb.Philox, or its tensor on the device of `x_t`, of which nothing is read on the host.
-        Without one a seed comes from torch's default generator.
+    rng : Philox, Tensor or int, optional
+        The key of the draw: a fb.Philox, its seed, or its tensor on the device of `x_t`, which the host does not
+        read. Without one a seed comes from torch's default generator.
     generator : torch.Generator, optional
         The generator that the seed comes from instead.
     out : array, optional

@@ -49,9 +49,9 @@ def categorical_rows(
         whose logit is -inf is never drawn.
     dtype : {"int64", "int32", "int16", "uint8"}, optional
         The dtype of the result, which must hold S - 1.
-    rng : Philox or Tensor, optional
-        The key of the draw: a fb.Philox, or its tensor on the device of the rows, of which nothing is read on the host.
-        Without one a seed comes from torch's default generator.
+    rng : Philox, Tensor or int, optional
+        The key of the draw: a fb.Philox, its seed, or its tensor on the device of the rows, which the host does not
+        read. Without one a seed comes from torch's default generator.
     generator : torch.Generator, optional
         The generator that the seed comes from instead.
     backend : {"auto", "reference", "cpu", "cuda", "triton"}, optional

@@ -56,8 +56,8 @@ def hypergeometric(
         The same. The sum good + bad is at most 2^53.
     draws : array or number
         How many balls are taken, at most good + bad. All three broadcast, and their dtypes may differ.
-    rng : Philox or Tensor, optional
-        The key of the draw. Without one a seed comes from torch's default generator.
+    rng : Philox, Tensor or int, optional
+        The key of the draw, or the seed of one. Without it a seed comes from torch's default generator.
     generator : torch.Generator, optional
         The generator that the seed comes from instead.
     backend : {"auto", "reference", "cpu", "cuda", "triton"}, optional

@@ -55,8 +55,8 @@ def multinomial(
     probs : array (..., K)
         Weights of the categories, finite and at least 0, of float64, float32, bfloat16 or float16. They need not sum to
         1. Their sum must be finite and above 0.
-    rng : Philox or Tensor, optional
-        The key of the draw. Without one a seed comes from torch's default generator.
+    rng : Philox, Tensor or int, optional
+        The key of the draw, or the seed of one. Without it a seed comes from torch's default generator.
     generator : torch.Generator, optional
         The generator that the seed comes from instead.
     backend : {"auto", "reference", "cpu", "cuda", "triton"}, optional

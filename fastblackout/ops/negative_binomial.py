@@ -49,8 +49,8 @@ def negative_binomial(
         tends to Poisson(mean).
     mean : array or number
         The same, but in 0..2^52. It broadcasts with `r` and may have another dtype.
-    rng : Philox or Tensor, optional
-        The key of the draw. Without one a seed comes from torch's default generator.
+    rng : Philox, Tensor or int, optional
+        The key of the draw, or the seed of one. Without it a seed comes from torch's default generator.
     generator : torch.Generator, optional
         The generator that the seed comes from instead.
     backend : {"auto", "reference", "cpu", "cuda", "triton"}, optional

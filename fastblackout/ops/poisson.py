@@ -41,8 +41,8 @@ def poisson(
     ----------
     rate : array or number
         In 0..2^52. An array of float64, float32, bfloat16 or float16 is taken exactly as it is.
-    rng : Philox or Tensor, optional
-        The key of the draw. Without one a seed comes from torch's default generator.
+    rng : Philox, Tensor or int, optional
+        The key of the draw, or the seed of one. Without it a seed comes from torch's default generator.
     generator : torch.Generator, optional
         The generator that the seed comes from instead.
     backend : {"auto", "reference", "cpu", "cuda", "triton"}, optional

@@ -96,9 +96,9 @@ def posterior_step(
         The law.
     offset : number or array, optional
         As in fb.posterior_loss: log(1 - p_t), per sample.
-    rng : Philox or Tensor, optional
-        The key of the draw: a fb.Philox, or its tensor on the device of `x_t`, of which nothing is read on the host.
-        Without one a seed comes from torch's default generator.
+    rng : Philox, Tensor or int, optional
+        The key of the draw: a fb.Philox, its seed, or its tensor on the device of `x_t`, which the host does not
+        read. Without one a seed comes from torch's default generator.
     generator : torch.Generator, optional
         The generator that the seed comes from instead.
     max_count : integer, optional

@@ -45,8 +45,8 @@ def skellam(
         Array of float64, float32, bfloat16 or float16, or a Python number, in 0..2^52.
     rate_2 : array or number
         The same. It broadcasts with `rate_1` and may have another dtype.
-    rng : Philox or Tensor, optional
-        The key of the draw. Without one a seed comes from torch's default generator.
+    rng : Philox, Tensor or int, optional
+        The key of the draw, or the seed of one. Without it a seed comes from torch's default generator.
     generator : torch.Generator, optional
         The generator that the seed comes from instead.
     backend : {"auto", "reference", "cpu", "cuda", "triton"}, optional

@@ -92,9 +92,9 @@ def thin(
         The survival probability p in [0, 1], per sample or within a sample. A fb.Prob has p and 1 - p (from
         Schedule.survival). p alone is taken exactly as it is, with 1 - p made in float64. A float32 p next to 1 knows
         1 - p only to 6e-8.
-    rng : Philox or Tensor, optional
-        The key of the draw: a fb.Philox, or its tensor on the device of `x_0`, of which nothing is read on the host.
-        Without one a seed comes from torch's default generator.
+    rng : Philox, Tensor or int, optional
+        The key of the draw: a fb.Philox, its seed, or its tensor on the device of `x_0`, which the host does not
+        read. Without one a seed comes from torch's default generator.
     generator : torch.Generator, optional
         The generator that the seed comes from instead.
     max_count : integer or array, optional

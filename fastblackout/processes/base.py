@@ -183,7 +183,7 @@ class Process(Laws):
         x_0: ArrayT | NumpyLike,
         t: Real,
         *,
-        rng: Philox | torch.Tensor | None = None,
+        rng: Philox | torch.Tensor | int | None = None,
         generator: torch.Generator | None = None,
         backend: Backend = "auto",
     ) -> ArrayT:
@@ -197,7 +197,7 @@ class Process(Laws):
             States (B, ...).
         t : float or array
             A time, or one for each sample, (B,).
-        rng : Philox or torch.Tensor, optional
+        rng : Philox, torch.Tensor or int, optional
             The key, as in `fb.categorical`.
         generator : torch.Generator, optional
             Where the seed comes from if there is no key.
@@ -228,7 +228,7 @@ class Process(Laws):
         s: Real,
         t: Real,
         *,
-        rng: Philox | torch.Tensor | None = None,
+        rng: Philox | torch.Tensor | int | None = None,
         generator: torch.Generator | None = None,
         backend: Backend = "auto",
     ) -> ArrayT:
@@ -246,7 +246,7 @@ class Process(Laws):
             The earlier time, a number or (B,).
         t : float or array
             The later time, a number or (B,).
-        rng : Philox or torch.Tensor, optional
+        rng : Philox, torch.Tensor or int, optional
             The key, as in `fb.categorical_bridge`.
         generator : torch.Generator, optional
             Where the seed comes from if there is no key.

@@ -29,7 +29,7 @@ def draw(
     matrices: Callable[[NDArray[np.float64]], NDArray[np.float64]],
     held: int,
     durations: Sequence[NDArray[np.float64]],
-    keys: tuple[Philox | torch.Tensor | None, torch.Generator | None],
+    keys: tuple[Philox | torch.Tensor | int | None, torch.Generator | None],
     backend: str,
 ) -> Any:
     """sample(*states, **{names: matrices of the durations}, ...), some samples at a time where matrices are many.
@@ -61,7 +61,7 @@ def draw(
     return out.give()
 
 
-def _key(op: str, rng: Philox | torch.Tensor | None, generator: torch.Generator | None) -> Philox | torch.Tensor:
+def _key(op: str, rng: Philox | torch.Tensor | int | None, generator: torch.Generator | None) -> Philox | torch.Tensor:
     """The key of all parts. A tensor stays one: it may be on a device."""
     if is_tensor(rng) and generator is None:
         tensor: Any = rng

@@ -201,7 +201,7 @@ class PureDeath(Process):
         x_0: ArrayT | NumpyLike,
         t: Real,
         *,
-        rng: Philox | torch.Tensor | None = None,
+        rng: Philox | torch.Tensor | int | None = None,
         generator: torch.Generator | None = None,
         backend: Backend = "auto",
     ) -> ArrayT:
@@ -213,7 +213,7 @@ class PureDeath(Process):
             Counts (B, ...).
         t : float or array
             A time, or one for each sample, (B,).
-        rng : Philox or torch.Tensor, optional
+        rng : Philox, torch.Tensor or int, optional
             The key, as in `fb.thin`.
         generator : torch.Generator, optional
             Where the seed comes from if there is no key.
@@ -243,7 +243,7 @@ class PureDeath(Process):
         s: Real,
         t: Real,
         *,
-        rng: Philox | torch.Tensor | None = None,
+        rng: Philox | torch.Tensor | int | None = None,
         generator: torch.Generator | None = None,
         backend: Backend = "auto",
     ) -> ArrayT:
@@ -259,7 +259,7 @@ class PureDeath(Process):
             The earlier time, a number or (B,).
         t : float or array
             The later time, a number or (B,).
-        rng : Philox or torch.Tensor, optional
+        rng : Philox, torch.Tensor or int, optional
             The key, as in `fb.bridge_step`.
         generator : torch.Generator, optional
             Where the seed comes from if there is no key.

@@ -184,7 +184,7 @@ class Redraw(Process):
         x_0: ArrayT | NumpyLike,
         t: Real,
         *,
-        rng: Philox | torch.Tensor | None = None,
+        rng: Philox | torch.Tensor | int | None = None,
         generator: torch.Generator | None = None,
         backend: Backend = "auto",
     ) -> ArrayT:
@@ -199,7 +199,7 @@ class Redraw(Process):
         t : float or array
             A time, one for each sample, (B,), or an array of as many dimensions as `x_0`, each of its size or 1. For
             sequences of tokens (B, L), times (B, 1) are one for each sequence and times (B, L) one for each token.
-        rng : Philox or torch.Tensor, optional
+        rng : Philox, torch.Tensor or int, optional
             The key. Equal keys give equal states on every backend, for any split of the batch.
         generator : torch.Generator, optional
             Where the seed comes from if there is no key.
@@ -228,7 +228,7 @@ class Redraw(Process):
         s: Real,
         t: Real,
         *,
-        rng: Philox | torch.Tensor | None = None,
+        rng: Philox | torch.Tensor | int | None = None,
         generator: torch.Generator | None = None,
         backend: Backend = "auto",
     ) -> ArrayT:
@@ -244,7 +244,7 @@ class Redraw(Process):
             The earlier time, a number, one for each sample or one for each element, as in `sample_forward`.
         t : float or array
             The later time, as `s`.
-        rng : Philox or torch.Tensor, optional
+        rng : Philox, torch.Tensor or int, optional
             The key, as in `sample_forward`.
         generator : torch.Generator, optional
             Where the seed comes from if there is no key.

@@ -18,7 +18,6 @@ from ..call.keys import key_of, late_key
 from ..call.route import through_torch
 from ..call.states import check_holds
 from ..ops.transition import counts_of
-from ..philox import Philox
 from ..reference import redraw as reference
 from .inputs import one_a_sample
 from .redraw_laws import RedrawLaw
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    Key = Philox | torch.Tensor | None
+    from ..philox import Rng
 
 
 @default_floats
@@ -36,7 +35,7 @@ def redraw(
     given: Mapping[str, Any],
     durations: Sequence[NDArray[np.float64]],
     law: RedrawLaw,
-    keys: tuple[Key, torch.Generator | None],
+    keys: tuple[Rng, torch.Generator | None],
     backend: str,
 ) -> Any:
     """The state a time durations[0] after x_0, and where x_t is given, the second, a time durations[1] before it.

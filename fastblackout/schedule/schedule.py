@@ -585,7 +585,7 @@ class Schedule:
     def draw(
         self,
         batch: int,
-        rng: Philox | None = ...,
+        rng: Philox | int | None = ...,
         generator: torch.Generator | None = ...,
         *,
         global_batch: int | None = ...,
@@ -597,7 +597,7 @@ class Schedule:
     def draw(
         self,
         batch: int,
-        rng: Philox | None = ...,
+        rng: Philox | int | None = ...,
         generator: torch.Generator | None = ...,
         *,
         global_batch: int | None = ...,
@@ -608,7 +608,7 @@ class Schedule:
     def draw(
         self,
         batch: int,
-        rng: Philox | None = None,
+        rng: Philox | int | None = None,
         generator: torch.Generator | None = None,
         *,
         global_batch: int | None = None,
@@ -628,7 +628,7 @@ class Schedule:
         ----------
         batch : int
             The number of rows, at least 1.
-        rng : Philox, optional
+        rng : Philox or int, optional
             The key. A rank that passes its `first_sample` and the common `global_batch` gets its slice of one global
             draw.
         generator : torch.Generator, optional
@@ -670,7 +670,7 @@ class Schedule:
     def draw_continuous(
         self,
         batch: int,
-        rng: Philox | None = ...,
+        rng: Philox | int | None = ...,
         generator: torch.Generator | None = ...,
         *,
         global_batch: int | None = ...,
@@ -680,7 +680,7 @@ class Schedule:
     def draw_continuous(
         self,
         batch: int,
-        rng: Philox | None = ...,
+        rng: Philox | int | None = ...,
         generator: torch.Generator | None = ...,
         *,
         global_batch: int | None = ...,
@@ -689,7 +689,7 @@ class Schedule:
     def draw_continuous(
         self,
         batch: int,
-        rng: Philox | None = None,
+        rng: Philox | int | None = None,
         generator: torch.Generator | None = None,
         *,
         global_batch: int | None = None,
@@ -707,7 +707,7 @@ class Schedule:
         ----------
         batch : int
             The number of rows, at least 1.
-        rng : Philox, optional
+        rng : Philox or int, optional
             The key, as in `draw`.
         generator : torch.Generator, optional
             Where the seed comes from if there is no key.

@@ -26,7 +26,7 @@ _MAX_BATCH = (1 << 32) - 1
 
 
 def _strata(
-    op: str, stream: Stream, batch: int, rng: Philox | None, generator: torch.Generator | None,
+    op: str, stream: Stream, batch: int, rng: Philox | int | None, generator: torch.Generator | None,
     global_batch: int | None, like: Any,
 ) -> tuple[NDArray[np.int64], int, int, NDArray[np.int64]]:  # fmt: skip
     """(m, f, G) with frac(U + g / G) = (m + f / 2^64) / G, g = first_sample + row, U keyed by (seed, call); g + call"""
@@ -52,7 +52,7 @@ def _strata(
 def indices(
     steps: int,
     batch: int,
-    rng: Philox | None,
+    rng: Philox | int | None,
     generator: torch.Generator | None,
     global_batch: int | None,
     like: Any,
@@ -93,7 +93,7 @@ def indices_by_tensor(
 
 
 def fractions(
-    batch: int, rng: Philox | None, generator: torch.Generator | None, global_batch: int | None, like: Any
+    batch: int, rng: Philox | int | None, generator: torch.Generator | None, global_batch: int | None, like: Any
 ) -> torch.Tensor | NDArray[np.float64]:
     """u = frac(U + g / G) in (0, 1), float64 (batch,); see Schedule.draw_continuous."""
     op = "Schedule.draw_continuous"

@@ -19,7 +19,10 @@ import pytest
 import torch
 from hypothesis import strategies as st
 
-from support.contract.check import holds, refused
+import fastblackout as fb
+from support.contract import forms
+from support.contract.calls import simplest
+from support.contract.check import called, holds, refused
 from support.contract.features import FEATURES
 from support.contract.texts import with_feature
 from support.contract.valid import OPS, valid
@@ -114,6 +117,15 @@ def test_search(capsys):
             with capsys.disabled():
                 print(f"\nseed {first}: {done * AT_ONCE} examples", *found[told:], sep="\n", flush=True)
     assert not found, "\n\n".join(found)
+
+
+def test_an_int_is_the_seed_of_a_key():
+    keyed = [case for case in (valid(op, simplest) for op in OPS) if "rng" in case.arguments]
+    assert len(keyed) > 15
+    for case in keyed:
+        for given in (case.arguments, forms.as_torch(case, case.arguments, simplest)):
+            made, wanted = (called(case, given | {"rng": key}, "reference") for key in (np.int64(9), fb.Philox(9)))
+            forms.same(made, wanted, case.op)
 
 
 @pytest.mark.parametrize("library", [np.asarray, torch.from_numpy], ids=["numpy", "torch"])

@@ -181,7 +181,7 @@ def test_errors_of_other_arguments(backend):
             ({"outputs": "x"}, ValueError, "thin: outputs: must be some of x_t, births", "x"),
             ({"input_dtype": "int8"}, TypeError, "thin: input_dtype: must be one of", "int8"),
             ({"out": COUNTS}, TypeError, "thin: out: must be None for scipy.sparse", "ndarray"),
-            ({"rng": 5}, TypeError, "thin: rng: must be a fastblackout.Philox", "int"),
+            ({"rng": 0.5}, TypeError, "thin: rng: must be a fastblackout.Philox", "float"),
             ({"backend": "triton"}, ValueError, "thin: backend: ", "backend='triton'"),
         ):
             how = {"max_count": MOST} | wrong

@@ -40,7 +40,7 @@ CALLS = {
     "bessel": "fb.bessel({0}, 1.0, rng=key)",
     "bessel_log_prob": "fb.bessel_log_prob({0}, 1, 4.0)",
     "beta": "fb.beta({1}, 2.0, rng=key)",
-    "beta_binomial": "fb.beta_binomial({0}, 0.5, {1})",
+    "beta_binomial": "fb.beta_binomial({0}, 0.5, {1}, rng=7)",
     "beta_binomial_log_prob": "fb.beta_binomial_log_prob({0}, 10, 0.5, 0.5)",
     "beta_log_prob": "fb.beta_log_prob(0.5, {1}, 3.0)",
     "binomial": "fb.binomial(10, {1}, backend='cpu')",
@@ -99,7 +99,7 @@ WRONG = [
     "fb.categorical_rows(y, dtype='int33')",
     "fb.thin([1, 2], 0.5)",  # a list in place of an array
     "fb.thin(x, 'half')",
-    "fb.thin(x, 0.5, rng=7)",
+    "fb.thin(x, 0.5, rng='7')",
     "fb.poisson('x')",
     "fb.tau_leep_step(x, y, 0.5)",
 ]

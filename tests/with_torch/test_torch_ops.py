@@ -130,6 +130,9 @@ def test_constant_keys_and_no_key():
     x, logits, prob = inputs()
     compiled = torch.compile(lambda x, p: fb.thin(x, p, rng=KEYS[1]), fullgraph=True, backend="aot_eager")
     same(compiled(x, prob.p), fb.thin(x, prob.p, rng=KEYS[1]))
+    seeded = torch.compile(lambda x, p, seed: fb.thin(x, p, rng=seed), fullgraph=True, backend="aot_eager")
+    for seed in (3, 4, 5):  # from the second on torch traces it as a symbol
+        same(seeded(x, prob.p, seed), fb.thin(x, prob.p, rng=fb.Philox(seed)))
     fresh = torch.compile(lambda x, p: fb.thin(x, p, outputs="x_t"), fullgraph=True, backend="aot_eager")
     drawn = []
     for function in (fresh, fresh, lambda x, p: fb.thin(x, p, outputs="x_t")):

@@ -44,7 +44,7 @@ def simulate_reverse(
     t: float,
     s: float = 0.0,
     *,
-    rng: Philox | None = None,
+    rng: Philox | int | None = None,
     generator: torch.Generator | None = None,
 ) -> ArrayT:
     """Draw x_s of the exact reverse process from x_t, where every element of x_0 has one known law.
@@ -65,7 +65,7 @@ def simulate_reverse(
         The time of x_t.
     s : float, default 0.0
         The earlier time that is reached, 0 <= s < t.
-    rng : Philox, optional
+    rng : Philox or int, optional
         The key. The n-th jump of element e of sample b takes Philox block (e, b, call, REVERSE_PATH, n). So no batch
         split and no order of the elements changes a path.
     generator : torch.Generator, optional
@@ -117,7 +117,7 @@ def sample_reverse(
     kind: Kind = ...,
     start: ArrayT | NDArray[Any],
     device: Device | None = ...,
-    rng: Philox | None = ...,
+    rng: Philox | int | None = ...,
     generator: torch.Generator | None = ...,
 ) -> ArrayT: ...
 @overload
@@ -130,7 +130,7 @@ def sample_reverse(
     kind: Kind = ...,
     start: None = ...,
     device: Device,
-    rng: Philox | None = ...,
+    rng: Philox | int | None = ...,
     generator: torch.Generator | None = ...,
 ) -> torch.Tensor: ...
 @overload
@@ -143,7 +143,7 @@ def sample_reverse(
     kind: Kind = ...,
     start: None = ...,
     device: None = ...,
-    rng: Philox | None = ...,
+    rng: Philox | int | None = ...,
     generator: torch.Generator | None = ...,
 ) -> NDArray[np.int64]: ...
 def sample_reverse(
@@ -155,7 +155,7 @@ def sample_reverse(
     kind: Kind = "logits",
     start: ArrayT | NDArray[Any] | None = None,
     device: Device | None = None,
-    rng: Philox | None = None,
+    rng: Philox | int | None = None,
     generator: torch.Generator | None = None,
 ) -> ArrayT | torch.Tensor | NDArray[np.int64]:
     """States at times[-1] of the reverse process of a model of p(x_0 | x_t), over a grid of times.
@@ -185,7 +185,7 @@ def sample_reverse(
         States (B, ...) at times[0]. By default they are independent draws from process.stationary().
     device : torch.device or str, optional
         Without `start`, the device of tensors. By default the states are NumPy arrays.
-    rng : Philox, optional
+    rng : Philox or int, optional
         The key. The start draws with call 0, and the n-th step (n = 1 first) with rng.at(call=n).
     generator : torch.Generator, optional
         Where the seed comes from if there is no key.

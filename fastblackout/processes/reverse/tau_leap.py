@@ -37,7 +37,7 @@ def tau_leap_reverse(
     targets: ArrayT | NumpyLike | None = None,
     states: int | None = None,
     ordered: bool = True,
-    rng: Philox | None = None,
+    rng: Philox | int | None = None,
     generator: torch.Generator | None = None,
 ) -> ArrayT:
     """One tau-leaping step: reverse rates are held for `duration`, with Poisson(rates duration) jumps of each kind.
@@ -62,7 +62,7 @@ def tau_leap_reverse(
         S. It is needed with `targets`.
     ordered : bool, default True
         True is for counts and levels, False for states of which none is between others (Campbell et al., 4.3).
-    rng : Philox, optional
+    rng : Philox or int, optional
         The key. fb.poisson(rates * duration) makes the draws.
     generator : torch.Generator, optional
         Where the seed comes from if there is no key.

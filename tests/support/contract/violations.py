@@ -175,7 +175,8 @@ def mask(case: Case, name: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def key(case: Case, name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    yield "a number", 5
+    yield "no integer", 0.5
+    yield "no seed", -1
     yield "a generator", torch.Generator()
     yield "floats", torch.zeros(3)
     yield "two words", torch.zeros(2, dtype=torch.int64)
