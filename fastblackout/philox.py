@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .arrays import to_device
@@ -59,7 +60,7 @@ class Philox:
     Raises
     ------
     TypeError
-        If an argument is not an integer. A bool and a float are not.
+        If an argument is not an integer. A bool and a float are not. And if `first_sample` or `call` is not named.
     ValueError
         If an argument is out of range.
 
@@ -78,6 +79,7 @@ class Philox:
     """
 
     seed: int = 0
+    _: KW_ONLY
     first_sample: int = 0
     call: int = 0
 
@@ -113,7 +115,7 @@ class Philox:
             If an argument is out of range.
         """
         first = self.first_sample if first_sample is None else first_sample
-        return Philox(self.seed, first, self.call if call is None else call)
+        return Philox(self.seed, first_sample=first, call=self.call if call is None else call)
 
     def tensor(self, device: Device | None = None) -> torch.Tensor:
         """The key as a tensor, for torch.compile and CUDA graphs.
@@ -192,10 +194,10 @@ class FreshKey(Philox):
         return self.draw_seed()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Philox, (self.seed, self.first_sample, self.call)
+        return functools.partial(Philox, self.seed, first_sample=self.first_sample, call=self.call), ()
 
     def at(self, call: int | None = None, first_sample: int | None = None) -> Philox:
-        place = Philox(0, self.first_sample, self.call).at(call, first_sample)
+        place = Philox(0, first_sample=self.first_sample, call=self.call).at(call, first_sample)
         return FreshKey(self.draw_seed, place.first_sample, place.call)
 
 

@@ -101,7 +101,7 @@ class DrawKeys:
         """The key of draw `number`, a fb.Philox or its tensor as the caller's is."""
         key, change = self.key, seed_change(self.stream, number)
         if isinstance(key, Philox):
-            return Philox(key.seed ^ change, key.first_sample, key.call)
+            return Philox(key.seed ^ change, first_sample=key.first_sample, call=key.call)
         signed = change - SEED_END if change >> 63 else change
         return sys.modules["torch"].cat([key[:1] ^ signed, key[1:]])
 

@@ -50,7 +50,7 @@ def from_tensor(key: torch.Tensor, op: str) -> Philox:
     for name, value in (("first_sample", first_sample), ("call", call)):
         if not 0 <= value < WORD_END:
             raise ValueError(f"{op}: rng: {name} of a key tensor must be in 0..2^32 - 1, got {value}")
-    return Philox(seed % SEED_END, first_sample, call)
+    return Philox(seed % SEED_END, first_sample=first_sample, call=call)
 
 
 def one_key(op: str) -> str:
@@ -67,7 +67,7 @@ def check_one(op: str, generator: torch.Generator | None) -> None:
 def resolve_rng(rng: Rng, generator: torch.Generator | None, op: str) -> Philox:
     """`late_key` with its seed drawn at once: for where code of the user runs before the first draw."""
     key = late_key(rng, generator, op)
-    return Philox(key.seed, key.first_sample, key.call) if isinstance(key, FreshKey) else key
+    return Philox(key.seed, first_sample=key.first_sample, call=key.call) if isinstance(key, FreshKey) else key
 
 
 def late_key(rng: Rng, generator: torch.Generator | None, op: str, samples: int = 0) -> Philox:

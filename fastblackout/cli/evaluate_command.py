@@ -92,7 +92,7 @@ def _draw(run: Run, options: Namespace, seeds: list[int]) -> list[NDArray[Any]]:
             progress.update(len(x) if n else 0)
 
         for seed in seeds:
-            parts = list(current().gather(parts_of(run, share, labels, Philox(seed, share.first), see)))
+            parts = list(current().gather(parts_of(run, share, labels, Philox(seed, first_sample=share.first), see)))
             if parts:
                 sets.append(np.concatenate(parts))
     return sets

@@ -140,7 +140,7 @@ def _draw(
             progress.update(len(x) if n else 0)
             film.see(n, x)
 
-        for part in ranks.gather(parts_of(run, share, labels, Philox(options.seed, share.first), see)):
+        for part in ranks.gather(parts_of(run, share, labels, Philox(options.seed, first_sample=share.first), see)):
             take(part)
             if len(kept) < GRID_IMAGES:
                 kept.extend(part[: GRID_IMAGES - len(kept)].copy())

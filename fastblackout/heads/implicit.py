@@ -75,4 +75,6 @@ def draw_keys(rng: Philox | Tensor, draws: int) -> list[Any]:
         for s, key in enumerate(keys):
             key[0].add_(s << 56)  # modulo 2^64, as below
         return keys
-    return [Philox((rng.seed + (s << 56)) % SEED_END, rng.first_sample, rng.call) for s in range(draws)]
+    return [
+        Philox((rng.seed + (s << 56)) % SEED_END, first_sample=rng.first_sample, call=rng.call) for s in range(draws)
+    ]

@@ -72,4 +72,4 @@ def from_words(words: Any) -> Philox:
     seed, first_sample, call = (int(number) for number in np.ascontiguousarray(words).view(np.int64))
     for name, value in (("first_sample", first_sample), ("call", call)):
         check_integer("fastblackout.jax", name, value, 0, _LAST)
-    return Philox(seed & (1 << 64) - 1, first_sample, call)
+    return Philox(seed & (1 << 64) - 1, first_sample=first_sample, call=call)

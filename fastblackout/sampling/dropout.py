@@ -35,7 +35,9 @@ class KeptDropout:
         self._masks += 1
         offset, (x,) = self._masks << 40, given
         if isinstance(self._key, Philox):
-            key: Any = Philox((self._key.seed + offset) % SEED_END, self._key.first_sample, self._key.call)
+            key: Any = Philox(
+                (self._key.seed + offset) % SEED_END, first_sample=self._key.first_sample, call=self._key.call
+            )
         else:
             key = self._key.clone()
             key[0].add_(offset)

@@ -299,7 +299,8 @@ def sample_in_batches(
     --------
     Two machines draw the halves of one sequence::
 
-        halves = [sample_in_batches(model, schedule, (25, 3, 32, 32), 10, fb.Philox(1, first)) for first in (0, 25)]
+        keys = [fb.Philox(1, first_sample=first) for first in (0, 25)]
+        halves = [sample_in_batches(model, schedule, (25, 3, 32, 32), 10, key) for key in keys]
     """
     batch, shape = check_integer("sample", "batch", batch, 1, 1 << 62), shape_of(shape)
     rng = resolve_rng(rng, options.pop("generator", None), "sample")

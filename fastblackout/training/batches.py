@@ -102,7 +102,7 @@ class Batches:
         mirrored = flip_rows(config.batch, config.seed, step)[share] if config.flip else np.zeros(len(index), bool)
         labels = self._labels(index, step)
         schedule = self.model.schedule
-        rng = Philox(config.seed, share.start, call=step)
+        rng = Philox(config.seed, first_sample=share.start, call=step)
         most = self.model.typical_count
         k = schedule.draw(
             len(index), rng=rng, like=index, global_batch=config.batch, times=self.model.times, max_count=most

@@ -102,7 +102,7 @@ class Trainer:
         seed, step = self.config.seed, self.step
         torch.manual_seed(step_seed(seed, step))  # for the choice of labels to hide, and for dropout
         self.model.train()
-        batch, rng = self.batch(), Philox(seed, self.share.start, call=step)
+        batch, rng = self.batch(), Philox(seed, first_sample=self.share.start, call=step)
         if not self.ranks.first:
             torch.manual_seed(step_seed(seed, step, self.ranks.rank))
         self._set_rate()

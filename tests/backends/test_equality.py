@@ -254,7 +254,7 @@ def test_every_declared_limit_with_many_probabilities(max_count):
     alive = np.concatenate([np.linspace(0.02, 0.98, 12), np.geomspace(1e-6, 0.5, 12)])[
         [*range(0, 24, 2), *range(1, 24, 2)]
     ]
-    key = fb.Philox(2**63 + 1, 5)
+    key = fb.Philox(2**63 + 1, first_sample=5)
     expected = fb.thin(x_0, alive, rng=key, max_count=max_count, outputs="x_t", backend="reference").x_t
     for isa in available.load("_cpu").isas():
         with fb.use_backend("cpu", isa=isa, threads=1):

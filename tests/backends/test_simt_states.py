@@ -44,7 +44,7 @@ def prepared(case, number, states):
     x = tensor(generator.integers(0, states, case["shape"]).astype(case["counts"]))
     index = generator.integers(0, 3, samples) if case["matrices"] == "index" else None
     count = {"one": 1, "index": 3, "each": samples}[case["matrices"]]
-    return x, generator, fb.Philox(case["key"], 2**32 - 1000, 2**32 - 1), index, count
+    return x, generator, fb.Philox(case["key"], first_sample=2**32 - 1000, call=2**32 - 1), index, count
 
 
 def size_of(case):
@@ -119,7 +119,7 @@ def test_bridge_equals_the_reference(number):
 @pytest.mark.parametrize("states", [40, 600])
 def test_ties_are_decided_by_the_last_bits(states):
     """Every element ties: the last 16 bits decide between 0 and 1. 600 rows are more than a block shares."""
-    rng, flag = fb.Philox(77, 3, 9), new_flag()
+    rng, flag = fb.Philox(77, first_sample=3, call=9), new_flag()
     x = torch.arange(states, dtype=torch.int32)[None]
     probs, want = tied(rng, Stream.CATEGORICAL, Stream.CATEGORICAL_REFINE, states)
     assert 0.3 < want.mean() < 0.7

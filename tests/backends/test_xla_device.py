@@ -14,7 +14,7 @@ from support.xla_frames import CONTEXT, POISON, REFUSED, STREAM, Xla, addressof,
 SIMT = available.load("_simt")
 pytestmark = pytest.mark.skipif(isinstance(SIMT, str), reason=f"{SIMT}; FASTBLACKOUT_SIMT=1 builds it")
 ASKED = [(32, None, CONTEXT)]  # one question for the stream, of this size and for this call
-KEYS = [fb.Philox(1 << 40 | 7, 3, 2), fb.Philox(8)]
+KEYS = [fb.Philox(1 << 40 | 7, first_sample=3, call=2), fb.Philox(8)]
 WORDS = np.array([[k.seed & 0xFFFFFFFF, k.seed >> 32, k.first_sample, 0, k.call, 0] for k in KEYS], np.uint32)
 RNG = np.random.default_rng(0)
 P = np.float32([0.25, 0.1, 0.9])

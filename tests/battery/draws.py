@@ -33,7 +33,7 @@ class Counted:
     def __init__(self, draw: Draw, seed: int) -> None:
         self.draw, self.calls, self.drawn = draw, 0, 0
         words = np.random.default_rng(seed_of(seed, draw.name)).integers(0, 1 << 32, 4).tolist()
-        self.key = fb.Philox(words[0] << 32 | words[1], words[2] >> 1, words[3] >> 1)
+        self.key = fb.Philox(words[0] << 32 | words[1], first_sample=words[2] >> 1, call=words[3] >> 1)
         started = time.monotonic()
         self.laws: list[Cells] = draw.laws()
         self.counts = [np.zeros(len(law.mass), dtype=np.int64) for law in self.laws]

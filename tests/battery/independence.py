@@ -106,10 +106,10 @@ def relations(classed: Callable[[fb.Philox], np.ndarray], key: fb.Philox) -> dic
     here = classed(key)
     others = {
         "next call": key.at(call=key.call + 1),
-        "next seed": fb.Philox(key.seed ^ 1, key.first_sample, key.call),
-        "upper seed": fb.Philox(key.seed ^ 1 << 32, key.first_sample, key.call),
-        "far seed": fb.Philox(key.seed ^ 1 << 63, key.first_sample, key.call),
-        "call for seed": fb.Philox(key.seed ^ 3, key.first_sample, key.call ^ 3),
+        "next seed": fb.Philox(key.seed ^ 1, first_sample=key.first_sample, call=key.call),
+        "upper seed": fb.Philox(key.seed ^ 1 << 32, first_sample=key.first_sample, call=key.call),
+        "far seed": fb.Philox(key.seed ^ 1 << 63, first_sample=key.first_sample, call=key.call),
+        "call for seed": fb.Philox(key.seed ^ 3, first_sample=key.first_sample, call=key.call ^ 3),
         "next batch": key.at(first_sample=key.first_sample + len(here)),
     }
     found = {name: joint(here, classed(other)) for name, other in others.items()}
@@ -132,7 +132,7 @@ def check(drawn: dict[str, Sample], seed: int, rounds: int, deadline: float) -> 
     between: dict[str, np.ndarray] = {}
     while done < rounds and (done == 0 or time.monotonic() < deadline):
         words = random.integers(0, 1 << 32, 4).tolist()
-        key = fb.Philox(words[0] << 32 | words[1], words[2] >> 1, words[3] >> 1)
+        key = fb.Philox(words[0] << 32 | words[1], first_sample=words[2] >> 1, call=words[3] >> 1)
         at_once = {}
         for name, sample in drawn.items():
 

@@ -157,13 +157,21 @@ def test_same_key_same_draw_for_any_split():
     n = rng.integers(0, 5000, (6, 700))
     p = rng.random((6, 700))
     whole = binomial(n, p, 1 - p, Philox(seed=1, first_sample=10, call=2))
-    parts = [binomial(n[r : r + 2], p[r : r + 2], 1 - p[r : r + 2], Philox(1, 10 + r, 2)) for r in (0, 2, 4)]
+    parts = [
+        binomial(n[r : r + 2], p[r : r + 2], 1 - p[r : r + 2], Philox(1, first_sample=10 + r, call=2))
+        for r in (0, 2, 4)
+    ]
     np.testing.assert_array_equal(whole, np.concatenate(parts))
-    prefix = binomial(n[:, :100], p[:, :100], 1 - p[:, :100], Philox(1, 10, 2))
+    prefix = binomial(n[:, :100], p[:, :100], 1 - p[:, :100], Philox(1, first_sample=10, call=2))
     np.testing.assert_array_equal(whole[:, :100], prefix)
-    for other in (Philox(2, 10, 2), Philox(1 + (1 << 32), 10, 2), Philox(1, 11, 2), Philox(1, 10, 3)):
+    for other in (
+        Philox(2, first_sample=10, call=2),
+        Philox(1 + (1 << 32), first_sample=10, call=2),
+        Philox(1, first_sample=11, call=2),
+        Philox(1, first_sample=10, call=3),
+    ):
         assert np.mean(binomial(n, p, 1 - p, other) == whole) < 0.2
-    assert np.mean(binomial(n, p, 1 - p, Philox(1, 10, 2), Stream.THIN_ELEMENT) == whole) < 0.2
+    assert np.mean(binomial(n, p, 1 - p, Philox(1, first_sample=10, call=2), Stream.THIN_ELEMENT) == whole) < 0.2
 
 
 def test_neighbours_are_independent():

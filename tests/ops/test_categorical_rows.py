@@ -65,7 +65,7 @@ def plainly(values, is_logits, key):
 @pytest.mark.parametrize("kind", ["weights", "logits"])
 @pytest.mark.parametrize("states", [1, 2, 3, 255, 256, 257, 1500])
 def test_the_reference_is_what_it_says(kind, states):
-    key = fb.Philox(2**63 + 5, 11, 3)
+    key = fb.Philox(2**63 + 5, first_sample=11, call=3)
     values = rows((1, 15), states, kind).astype(np.float32)
     got = fb.categorical_rows(**{kind: values}, rng=key, backend="reference")
     assert got.dtype == np.int64 and got[0].tolist() == plainly(values[0], kind == "logits", key)

@@ -123,7 +123,7 @@ def test_redraw_processes(name):
     equal(np.reshape(wanted, x_0.shape), lambda: process.sample_bridge(x_t, x_0, s, t, rng=key))
 
 
-@pytest.mark.parametrize("key", [fb.Philox(3), fb.Philox(2**64 - 1, 30, 9)])
+@pytest.mark.parametrize("key", [fb.Philox(3), fb.Philox(2**64 - 1, first_sample=30, call=9)])
 def test_times_of_a_schedule(key):
     whole, steps = 61, 1000
 

@@ -73,7 +73,7 @@ def test_batch_split_and_keys():
     assert np.array_equal(fb.multinomial(count, probs, rng=RNG.tensor()), whole)
     assert not np.array_equal(fb.multinomial(count, probs, rng=RNG.at(call=6)), whole)
     # One count alone is one sample, whatever the number of categories: its draws differ from other samples' draws.
-    alone = [fb.multinomial(10**9, np.ones(8), rng=fb.Philox(1, at)) for at in range(4)]
+    alone = [fb.multinomial(10**9, np.ones(8), rng=fb.Philox(1, first_sample=at)) for at in range(4)]
     assert np.array_equal(fb.multinomial(np.full(4, 10**9), np.ones(8), rng=fb.Philox(1)), alone)
     assert len({int(each) for each in np.ravel(alone)}) == 32
 
@@ -183,5 +183,7 @@ def test_log_prob_is_traced():
 
 def test_known_answers(backend):
     """Frozen draws."""
-    drawn = fb.multinomial(np.array([5, 300, 2**40]), np.array([1.0, 2.0, 0.5, 4.0]), rng=fb.Philox(7, 1, 2))
+    drawn = fb.multinomial(
+        np.array([5, 300, 2**40]), np.array([1.0, 2.0, 0.5, 4.0]), rng=fb.Philox(7, first_sample=1, call=2)
+    )
     assert drawn.tolist() == [[0, 2, 0, 3], [45, 87, 24, 144], [146601316983, 293203417744, 73300447780, 586406445269]]

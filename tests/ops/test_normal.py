@@ -93,7 +93,7 @@ rare = pytest.mark.parametrize(("seed", "sample", "call", "element", "z"), RARE)
 
 @rare
 def test_far_tails(seed, sample, call, element, z, backend):
-    drawn = fb.normal(np.zeros((1, 7)), 1.0, rng=fb.Philox(seed, sample, call))
+    drawn = fb.normal(np.zeros((1, 7)), 1.0, rng=fb.Philox(seed, first_sample=sample, call=call))
     assert drawn[0, element] == z and np.count_nonzero(np.abs(drawn) > 5) == 1
 
 
@@ -104,7 +104,7 @@ def test_far_tails_on_the_cuda_kernel(seed, sample, call, element, z):
 
     zero, out = torch.zeros(1, 7, dtype=torch.float64), torch.empty(1, 7, dtype=torch.float64)
     flag = torch.zeros(1, dtype=torch.int32)
-    cuda.normal(zero, zero + 1, fb.Philox(seed, sample, call).tensor(), out, flag, module=simt)
+    cuda.normal(zero, zero + 1, fb.Philox(seed, first_sample=sample, call=call).tensor(), out, flag, module=simt)
     assert out[0, element] == z and flag.item() == 0
 
 
@@ -205,4 +205,4 @@ def test_no_spread_and_too_much(backend):
 def test_known_answers(backend):
     """Frozen draws."""
     expected = [0.6839748941597174, 1.320988530514607, 1.1408185246431188, 2.515504587879876]
-    assert fb.normal(np.arange(4.0), 0.5, rng=fb.Philox(7, 1, 2)).tolist() == expected
+    assert fb.normal(np.arange(4.0), 0.5, rng=fb.Philox(7, first_sample=1, call=2)).tolist() == expected

@@ -1,6 +1,7 @@
 """Philox4x32-10 against Random123's known answers, the key's checks, and where a missing key comes from."""
 
 import contextlib
+import copy
 import dataclasses
 import pickle
 
@@ -58,7 +59,7 @@ def test_broadcasting():
 @pytest.mark.parametrize("key", [(1, 0, 0), (2**64 - 1, 2**32 - 2, 2**32 - 1), (0x0123456789ABCDEF, 7, 1 << 31)])
 def test_words_of_tensors_are_the_specified_ones(shape, key):
     """Samples past 2^32 - 1 count on from 0. Of a sample that ends within a block the rest of its words is cut."""
-    rng = Philox(*key)
+    rng = Philox(key[0], first_sample=key[1], call=key[2])
     found = stream_words(shape, rng.tensor(), Stream.REDRAW)
     assert found.dtype == torch.int64 and found.shape == shape
     wanted = [at._replace(sample=at.sample % 2**32).word("REDRAW") for _, _, at in elements(shape, rng)]
@@ -74,14 +75,20 @@ def test_streams_are_distinct_and_fit_a_byte():
 def test_key_is_an_immutable_value():
     rng = Philox(seed=0x0123456789ABCDEF, first_sample=3, call=4)
     assert rng.key == (0x89ABCDEF, 0x01234567)
-    assert rng.at(call=9) == Philox(rng.seed, 3, 9)
-    assert rng.at(first_sample=0) == Philox(rng.seed, 0, 4)
-    assert rng == Philox(rng.seed, 3, 4) and hash(rng) == hash(Philox(rng.seed, 3, 4))
-    assert pickle.loads(pickle.dumps(rng)) == rng
+    assert rng.at(call=9) == Philox(rng.seed, first_sample=3, call=9)
+    assert rng.at(first_sample=0) == Philox(rng.seed, first_sample=0, call=4)
+    again = Philox(rng.seed, first_sample=3, call=4)
+    assert rng == again and hash(rng) == hash(again)
+    fresh = late_key(None, torch.Generator().manual_seed(1), "thin").at(call=2, first_sample=7)
+    for key in (rng, fresh):
+        for copied in (copy.copy(key), copy.deepcopy(key), *(pickle.loads(pickle.dumps(key, at)) for at in (0, 2, 5))):
+            assert (copied.seed, copied.first_sample, copied.call) == (key.seed, key.first_sample, key.call)
     with pytest.raises(dataclasses.FrozenInstanceError):
         rng.call = 5
+    with pytest.raises(TypeError, match="positional argument"):
+        Philox(0, 3)  # of which nobody would see whether 3 is a sample or a call
     assert type(Philox(seed=np.int64(5)).seed) is int
-    assert Philox(2**64 - 1, 2**32 - 1, 2**32 - 1).seed == 2**64 - 1
+    assert Philox(2**64 - 1, first_sample=2**32 - 1, call=2**32 - 1).seed == 2**64 - 1
 
 
 @pytest.mark.parametrize(
@@ -173,5 +180,5 @@ def test_a_key_of_a_class_of_ones_own_draws_the_same():
 
     counts = np.full((3, 50), 9, np.uint8)
     for given in (counts, torch.from_numpy(counts)):
-        made, wanted = (fb.thin(given, 0.5, rng=key(5, 2, 7)).x_t for key in (Key, fb.Philox))
+        made, wanted = (fb.thin(given, 0.5, rng=key(5, first_sample=2, call=7)).x_t for key in (Key, fb.Philox))
         assert (made == wanted).all()

@@ -105,11 +105,11 @@ def test_published_constants_do_break():
 
 def test_same_key_same_draw_for_any_split():
     rate = np.random.default_rng(5).uniform(0, 60, (6, 500))
-    whole = poisson(rate, Philox(1, 10, 2))
-    parts = [poisson(rate[r : r + 3], Philox(1, 10 + r, 2)) for r in (0, 3)]
+    whole = poisson(rate, Philox(1, first_sample=10, call=2))
+    parts = [poisson(rate[r : r + 3], Philox(1, first_sample=10 + r, call=2)) for r in (0, 3)]
     np.testing.assert_array_equal(whole, np.concatenate(parts))
-    assert np.mean(poisson(rate, Philox(1, 10, 3)) == whole) < 0.2
-    assert np.mean(poisson(rate, Philox(1, 10, 2), Stream.TAU_LEAP) == whole) < 0.2
+    assert np.mean(poisson(rate, Philox(1, first_sample=10, call=3)) == whole) < 0.2
+    assert np.mean(poisson(rate, Philox(1, first_sample=10, call=2), Stream.TAU_LEAP) == whole) < 0.2
     assert poisson(np.empty((2, 0)), Philox()).shape == (2, 0)
 
 

@@ -118,7 +118,7 @@ def test_kinds_and_layouts(backend):
 def test_known_answers(backend):
     """Frozen draws."""
     counts = np.array([5, 300, 2**40])
-    parts = [part.tolist() for part in fb.split(counts, 3, rng=fb.Philox(7, 1, 2))]
+    parts = [part.tolist() for part in fb.split(counts, 3, rng=fb.Philox(7, first_sample=1, call=2))]
     assert parts == [[1, 90, 366503462354], [1, 99, 366504144570], [3, 111, 366504020852]]
-    parts = [part.tolist() for part in fb.split(counts, (0.25, 0.75), 2.0, rng=fb.Philox(7, 1, 2))]
+    parts = [part.tolist() for part in fb.split(counts, (0.25, 0.75), 2.0, rng=fb.Philox(7, first_sample=1, call=2))]
     assert parts == [[0, 75, 109266924301], [5, 225, 990244703475]]

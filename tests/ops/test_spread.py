@@ -21,7 +21,7 @@ INPUT = {"center": RNG.random((4, 1, 5)), "scale": np.array([1.0, 2, 3, 4])}
 
 
 def changed(stream, number):
-    return fb.Philox(KEY.seed ^ seed_change(stream, number), KEY.first_sample, KEY.call)
+    return fb.Philox(KEY.seed ^ seed_change(stream, number), first_sample=KEY.first_sample, call=KEY.call)
 
 
 def same(results, others):

@@ -16,7 +16,7 @@ from support.spread_calls import GAIN, KEY, LOGITS, MASK, MOST, SHAPE, P, X, ste
 
 FULL = np.broadcast_to(np.array([1.0, 20, 30, 5.5]).reshape(4, 1, 1), SHAPE)
 Y = GAIN.astype(np.float32) * pf.softplus(LOGITS)
-LEAPED = fb.Philox(KEY.seed ^ seed_change(Stream.TAU_LEAP, 0), KEY.first_sample, KEY.call)
+LEAPED = fb.Philox(KEY.seed ^ seed_change(Stream.TAU_LEAP, 0), first_sample=KEY.first_sample, call=KEY.call)
 
 
 def same(results, others):

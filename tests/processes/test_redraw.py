@@ -72,7 +72,7 @@ def plainly(process, x_0, t, key):
 
 @pytest.mark.parametrize("name", PROCESSES)
 def test_the_reference_is_what_it_says(name):
-    process, key = PROCESSES[name], fb.Philox(2**63 + 5, 11, 3)
+    process, key = PROCESSES[name], fb.Philox(2**63 + 5, first_sample=11, call=3)
     x_0 = states_of(process, (1, 90), np.int64)
     for t in (0.5, 1e-3):
         got = process.sample_forward(x_0, t, rng=key, backend="reference")

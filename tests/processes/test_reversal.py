@@ -90,7 +90,7 @@ def test_paths_are_keyed_by_sample_and_element():
     tensor = simulate_reverse(process, torch.from_numpy(x_t).to(torch.int16), law, 1.0, rng=rng)
     assert tensor.dtype == torch.int16
     assert np.array_equal(tensor.numpy(), whole)
-    for other in (rng.at(call=4), fb.Philox(6, 7, 3)):
+    for other in (rng.at(call=4), fb.Philox(6, first_sample=7, call=3)):
         assert not np.array_equal(simulate_reverse(process, x_t, law, 1.0, rng=other), whole)
     generator = torch.Generator().manual_seed(1)
     first = simulate_reverse(process, x_t, law, 1.0, generator=generator)

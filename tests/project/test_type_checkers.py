@@ -100,6 +100,7 @@ WRONG = [
     "fb.thin([1, 2], 0.5)",  # a list in place of an array
     "fb.thin(x, 'half')",
     "fb.thin(x, 0.5, rng='7')",
+    "fb.thin(x, 0.5, rng=fb.Philox(7, 3))",  # is 3 a sample or a call
     "fb.poisson('x')",
     "fb.tau_leep_step(x, y, 0.5)",
 ]

@@ -22,11 +22,17 @@ def test_draw_is_one_per_stratum_and_splits_over_ranks():
     # 1000 / 250: every run of four neighbouring steps (from one offset) is hit exactly once.
     k = np.sort(whole.numpy())
     assert (np.diff(k) == 4).all() and k[0] >= 1 and k[-1] <= 1000
-    parts = [schedule.draw(b, Philox(5, f, 3), global_batch=total) for f, b in ((0, 100), (100, 1), (101, 149))]
+    parts = [
+        schedule.draw(b, Philox(5, first_sample=f, call=3), global_batch=total)
+        for f, b in ((0, 100), (100, 1), (101, 149))
+    ]
     assert torch.equal(torch.cat(parts), whole)
     assert not torch.equal(schedule.draw(total, Philox(5, call=4)), whole)
     u = schedule.draw_continuous(total, Philox(5, call=3))
-    parts = [schedule.draw_continuous(b, Philox(5, f, 3), global_batch=total) for f, b in ((0, 100), (100, 150))]
+    parts = [
+        schedule.draw_continuous(b, Philox(5, first_sample=f, call=3), global_batch=total)
+        for f, b in ((0, 100), (100, 150))
+    ]
     assert u.dtype == torch.float64 and torch.equal(torch.cat(parts), u)
     np.testing.assert_allclose(np.diff(np.sort(u.numpy())), 1 / total, rtol=1e-12)
 
@@ -70,7 +76,7 @@ def test_early_times_by_their_definition():
         assert (drawn[~moved] == even[~moved]).all()
         assert (drawn[moved] == nearest[(2 * even[moved] - 1) * 1000 // 800]).all()
         parts = [
-            schedule.draw(b, Philox(7, f, call), global_batch=64, times="early", max_count=255)
+            schedule.draw(b, Philox(7, first_sample=f, call=call), global_batch=64, times="early", max_count=255)
             for f, b in ((0, 31), (31, 33))
         ]
         assert torch.equal(torch.cat(parts), torch.from_numpy(drawn))

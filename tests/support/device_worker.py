@@ -101,7 +101,7 @@ def an_op_runs_first_in_a_capture():
 @case
 def every_op_gives_the_bits_of_the_cpu():
     for op in OPS:
-        a, rng = product.arguments(op, PLAIN | {"shape": SHAPE}), fb.Philox(5, 6, 7)
+        a, rng = product.arguments(op, PLAIN | {"shape": SHAPE}), fb.Philox(5, first_sample=6, call=7)
         for key in (rng, rng.tensor(CUDA)):
             for name, value in product.public(op, product.moved(a, CUDA), key).items():
                 assert type(value) is DeviceTensor, (op, name)

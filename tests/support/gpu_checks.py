@@ -53,7 +53,7 @@ def check_philox(device: torch.device, module: Any = None) -> None:
 
 def check_first(op: str, backend: str, device: torch.device, shape: tuple[int, ...]) -> None:
     """An op that runs for the first time in a capture, once another has run: its kernels are loaded there."""
-    rng, other = fb.Philox(7, 5), "poisson" if op == "normal" else "normal"
+    rng, other = fb.Philox(7, first_sample=5), "poisson" if op == "normal" else "normal"
     public(other, moved(arguments(other, PLAIN | {"shape": shape}), device), rng.tensor(device), backend)
     a = arguments(op, PLAIN | {"shape": shape})
     there, key = moved(a, device), rng.tensor(device)
@@ -69,7 +69,7 @@ def draws_by_key(op: str) -> bool:
 
 def check_graph(op: str, backend: str, device: torch.device, shape: tuple[int, ...]) -> None:
     """Each replay draws with the key it finds on the device, which the captured step itself advances."""
-    a, rng = arguments(op, PLAIN | {"shape": shape}), fb.Philox(2**63 + 1, 5)
+    a, rng = arguments(op, PLAIN | {"shape": shape}), fb.Philox(2**63 + 1, first_sample=5)
     there, key = moved(a, device), rng.tensor(device)
 
     def step() -> dict[str, Tensor]:
@@ -124,7 +124,10 @@ def check_flags(op: str, backend: str, device: torch.device, shape: tuple[int, .
 def check_ranks(op: str, backend: str, device: Any, shape: tuple[int, ...], max_count: int = 100) -> None:
     """A batch in 2, 3 and 8 parts, each with its first_sample, gives what it gives at once on the reference."""
     first, batch = 2**31 - 5, shape[0]  # over the sign bit of the 32-bit counter
-    a, rng = arguments(op, PLAIN | {"shape": shape, "max_count": max_count}), fb.Philox(2**64 - 1, first, 3)
+    a, rng = (
+        arguments(op, PLAIN | {"shape": shape, "max_count": max_count}),
+        fb.Philox(2**64 - 1, first_sample=first, call=3),
+    )
     there, expected = moved(a, device), public(op, a, rng, "reference")
     kernels = kernels_of(backend) if backend.startswith("simt") else None
     for ranks in (2, 3, 8):
@@ -157,7 +160,7 @@ def check_sample(options: dict[str, Any], backend: str, device: torch.device) ->
     """fb.sample as a captured loop, as a loop, and on the CPU."""
     schedule = fb.Schedule.logit(100)
     model = fb.BlackoutModel(Times(), schedule, options.get("max_count", 255))
-    given: dict[str, Any] = {"steps": 12, "rng": fb.Philox(2**63, 3)}
+    given: dict[str, Any] = {"steps": 12, "rng": fb.Philox(2**63, first_sample=3)}
     given |= {name: value for name, value in options.items() if name != "max_count"}
     expected = fb.sample(model, schedule, (6, 2, 5, 7), **given)
     assert expected.any()
@@ -178,7 +181,7 @@ SAMPLERS: tuple[Any, ...] = (
 
 def check_stream(op: str, backend: str, device: torch.device, shape: tuple[int, ...]) -> None:
     """Work goes to the current stream: inputs that are made late on a stream of the caller's are waited for."""
-    a, rng = arguments(op, PLAIN | {"shape": shape}), fb.Philox(5, 6, 7)
+    a, rng = arguments(op, PLAIN | {"shape": shape}), fb.Philox(5, first_sample=6, call=7)
     expected, there = public(op, a, rng), moved(a, device)
     key = rng.tensor(device)
     late = {name: torch.zeros_like(value) for name, value in there.items() if isinstance(value, Tensor)}
@@ -198,7 +201,7 @@ def check_stream(op: str, backend: str, device: torch.device, shape: tuple[int, 
 
 def check_process(name: str, backend: str, device: torch.device) -> None:
     """Every method of a process, and every function of its states, on tensors of a device: what NumPy gives."""
-    process, rng = process_calls.PROCESSES[name], fb.Philox(2**63, 5)
+    process, rng = process_calls.PROCESSES[name], fb.Philox(2**63, first_sample=5)
     arrays = process_calls.arguments(process)
     tensors = {key: torch.from_numpy(value).to(device) for key, value in arrays.items()}
     tensors["posterior"].requires_grad_()  # as a network gives it
@@ -223,7 +226,7 @@ def check_process(name: str, backend: str, device: torch.device) -> None:
 
 def check_tokens(device: torch.device) -> None:
     """What operations of torch draw on a device: the CPU's bits, and wrong values told by fb.check_values."""
-    words, key, random = 50_258, fb.Philox(2**63, 5), torch.Generator().manual_seed(0)
+    words, key, random = 50_258, fb.Philox(2**63, first_sample=5), torch.Generator().manual_seed(0)
     x_0, t = torch.randint(0, words - 1, (3, 41), generator=random), torch.rand(3, 41, generator=random)
     logits = torch.randn(3, 5, 700, generator=random)
     there, rng = x_0.to(device), key.tensor(device)

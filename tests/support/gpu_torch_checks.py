@@ -38,7 +38,7 @@ def check_opcheck(op: str, backend: str, device: torch.device, shape: tuple[int,
     """torch.library.opcheck of every registered op that a call makes, with the arguments it gets; gradients too."""
     there = moved(arguments(op, PLAIN | {"shape": shape}), device)
     with _Calls() as calls:
-        public(op, there, fb.Philox(2**63 + 1, 5).tensor(device), backend)
+        public(op, there, fb.Philox(2**63 + 1, first_sample=5).tensor(device), backend)
     assert len(calls.seen) == (2 if op.endswith("loss") else 1), calls.seen
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's tracing looks at the .grad of tensors that are no leaves

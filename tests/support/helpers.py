@@ -23,7 +23,7 @@ BACKENDS = ["reference", *(f"cpu-{isa}" for isa in ISAS)]
 WORD = 2**32 - 1
 _SEEDS = (0, 1, 16, 2**63, 2**64 - 1, 2**32, 2**32 - 1, 12345, 0xDEADBEEFCAFEBABE, 3)
 KEYS = [fb.Philox(seed) for seed in _SEEDS] + [
-    fb.Philox(seed, first_sample, call)
+    fb.Philox(seed, first_sample=first_sample, call=call)
     for seed, first_sample, call in zip(
         _SEEDS,
         (1, 7, 2**31, WORD - 100, WORD - 1000, 65535, 0, 64, 2**31 - 1, 1000),

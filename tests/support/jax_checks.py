@@ -75,14 +75,19 @@ def check_vmap():
 
 
 def check_keys():
-    for key in (jax.random.key(1), jax.random.PRNGKey(1), jax.random.key(1, impl="rbg"), fb.Philox(1 << 40, 3, 2)):
+    for key in (
+        jax.random.key(1),
+        jax.random.PRNGKey(1),
+        jax.random.key(1, impl="rbg"),
+        fb.Philox(1 << 40, first_sample=3, call=2),
+    ):
         same(fbj.thin(key, X, 0.5), fb.thin(X, 0.5, rng=fbj.philox(key)))
     low, high = (int(word) for word in jax.random.bits(KEY, (2,), "uint32"))
     assert fbj.philox(KEY).seed == low + (high << 32)
-    assert fbj.philox(fb.Philox(1 << 40, 3, 2)) == fb.Philox(1 << 40, 3, 2)
+    assert fbj.philox(fb.Philox(1 << 40, first_sample=3, call=2)) == fb.Philox(1 << 40, first_sample=3, call=2)
     same(fbj.thin(fb.Philox(9), X, 0.5, call=2).x_t, fb.thin(X, 0.5, rng=fb.Philox(9, call=2)).x_t)
     assert fbj.philox(jax.random.key(1)) != fbj.philox(jax.random.key(2))
-    assert fbj.philox(KEY, first_sample=5, call=6) == fb.Philox(fbj.philox(KEY).seed, 5, 6)
+    assert fbj.philox(KEY, first_sample=5, call=6) == fb.Philox(fbj.philox(KEY).seed, first_sample=5, call=6)
     once = lambda n, x: fbj.thin(KEY, x, 0.9, call=n, outputs=("x_t",)).x_t  # noqa: E731
     looped, x = jax.jit(lambda x: jax.lax.fori_loop(0, 3, once, x))(jnp.asarray(X)), X
     for n in range(3):

@@ -215,7 +215,9 @@ def check_errors_of_numbers():
         "binomial: prob: must be in [0, 1], got 5": lambda n: fbj.binomial(KEY, X, 5 * n),
         "poisson: rate: must be finite and": lambda n: fbj.poisson(KEY, -n),
         "thin: x_0: must be whole numbers in 0..9": lambda n: fbj.thin(KEY, X * n.astype(jnp.uint8), 0.5, max_count=9),
-        "thin: rng: first_sample + samples must be at most 2^32": lambda n: fbj.thin(fb.Philox(1, 2**32 - 3), X, n / 2),
+        "thin: rng: first_sample + samples must be at most 2^32": lambda n: fbj.thin(
+            fb.Philox(1, first_sample=2**32 - 3), X, n / 2
+        ),
         "thin: alive: shape must be": lambda n: fbj.thin(KEY, X, n * jnp.ones(3)),
         "thin: alive: must be in [0, 1], got 7": lambda n: fbj.thin(KEY, X, 7.0),
         "bridge_step: births: must have": lambda n: fbj.bridge_step(KEY, X, births=n * jnp.ones((4, 3)), step=0.5),

@@ -5,7 +5,11 @@ import numpy as np
 import fastblackout as fb
 from support.helpers import BACKENDS, using
 
-KEYS = [fb.Philox(0), fb.Philox(2**32 + 5, 7, 3), fb.Philox(2**64 - 1, 2**32 - 12, 2**32 - 1)]
+KEYS = [
+    fb.Philox(0),
+    fb.Philox(2**32 + 5, first_sample=7, call=3),
+    fb.Philox(2**64 - 1, first_sample=2**32 - 12, call=2**32 - 1),
+]
 # (p, 1 - p) of samples: both limits, the middle and what is next to it, and a small p whose complement rounds to 1.
 PAIRS = [(0.0, 1.0), (1.0, 0.0), (0.5, 0.5), (np.nextafter(0.5, 1), 0.5), (0.3, 0.7), (0.9, 0.1), (1e-9, 1.0 - 1e-9)]
 PAIRS += [(1.0 - 1e-12, 1e-12)]

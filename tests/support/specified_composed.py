@@ -19,7 +19,7 @@ def key_of(key: fb.Philox, stream: str, number: int) -> fb.Philox:
     z = (STREAMS[stream] << 24 | number) * 0x9E3779B97F4A7C15 % 2**64
     z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 % 2**64
     z = (z ^ z >> 27) * 0x94D049BB133111EB % 2**64
-    return fb.Philox(key.seed ^ z ^ z >> 31, key.first_sample, key.call)
+    return fb.Philox(key.seed ^ z ^ z >> 31, first_sample=key.first_sample, call=key.call)
 
 
 def skellam(rate_1: Any, rate_2: Any, key: fb.Philox) -> Any:

@@ -13,7 +13,12 @@ from support.op_table import OPS
 
 # torch's own tracing looks at the .grad of tensors that are no leaves.
 WARNINGS = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
-KEYS = [fb.Philox(0), fb.Philox(2**63 + 5, 3, 7), fb.Philox(2**64 - 1, 2**32 - 64, 2**32 - 1), fb.Philox(1)]
+KEYS = [
+    fb.Philox(0),
+    fb.Philox(2**63 + 5, first_sample=3, call=7),
+    fb.Philox(2**64 - 1, first_sample=2**32 - 64, call=2**32 - 1),
+    fb.Philox(1),
+]
 
 
 def inputs(batch=4, shape=(2, 3, 5), seed=0, dtype=torch.uint8):

@@ -107,10 +107,10 @@ def composed():
     random = np.random.default_rng(9)
     x, weights = torch.from_numpy(random.integers(0, 90, (3, 20))), torch.from_numpy(random.random((3, 20, 5)))
     calls = (
-        lambda **how: fb.split(x, 3, rng=fb.Philox(3, 1, 2), **how),
-        lambda **how: fb.split(x, (0.25, 0.75), 2.0, rng=fb.Philox(3, 1, 2), **how),
-        lambda **how: [fb.multinomial(x, weights, rng=fb.Philox(3, 1, 2), **how)],
-        lambda **how: [fb.skellam(weights, 3.0, rng=fb.Philox(3, 1, 2).tensor(), **how)],
+        lambda **how: fb.split(x, 3, rng=fb.Philox(3, first_sample=1, call=2), **how),
+        lambda **how: fb.split(x, (0.25, 0.75), 2.0, rng=fb.Philox(3, first_sample=1, call=2), **how),
+        lambda **how: [fb.multinomial(x, weights, rng=fb.Philox(3, first_sample=1, call=2), **how)],
+        lambda **how: [fb.skellam(weights, 3.0, rng=fb.Philox(3, first_sample=1, call=2).tensor(), **how)],
     )
     for call in calls:
         assert all(map(torch.equal, call(backend="triton"), call(backend="reference")))

@@ -92,7 +92,11 @@ def test_the_loss_is_the_energy_score_of_draws_with_other_noise(draws):
     q = torch.from_numpy(SCHEDULE.q[k.numpy()]).view(-1, 1, 1, 1)
     y = []
     for s in range(draws):
-        noise = fb.normal(torch.zeros(4, 2, 8, 8), 1.0, rng=fb.Philox(RNG.seed + s * 2**56, RNG.first_sample, RNG.call))
+        noise = fb.normal(
+            torch.zeros(4, 2, 8, 8),
+            1.0,
+            rng=fb.Philox(RNG.seed + s * 2**56, first_sample=RNG.first_sample, call=RNG.call),
+        )
         logits = model(noised.model_input, k, noise=noise).double()
         y.append(((16 - noised.x_t.double()) * torch.sigmoid(2 * logits + q.log())).flatten(1))
     fit = torch.stack([(each - noised.births.flatten(1)).norm(dim=1) for each in y]).mean(0)

@@ -30,7 +30,7 @@ torch.set_num_threads(1)
 @pytest.mark.parametrize("head", [name for name in HEADS if name != "implicit"])
 def test_the_loss_is_that_of_the_head_in_its_unit(head):
     model, key = trained(made(head).fit_input(X)), fb.Philox(5, first_sample=3, call=2)
-    k = SCHEDULE.draw(4, rng=fb.Philox(5, 0, 2), times="early", max_count=40)
+    k = SCHEDULE.draw(4, rng=fb.Philox(5, first_sample=0, call=2), times="early", max_count=40)
     expected = blackout_loss(model, SCHEDULE, X[:4], k, key, model.weight) * loss_unit(
         SCHEDULE, model.weight, 40, 6, head
     )
@@ -49,7 +49,7 @@ def test_times_by_operations_of_torch_are_those_of_the_host(batch, total, first,
     schedule = fb.Schedule.logit(steps)
     table = torch.from_numpy(early_times(schedule.p, 300))
     for seed in (0, 1, 2**64 - 1, 0x1234_5678_9ABC_DEF0):
-        key = fb.Philox(seed, first, call=seed % 5)
+        key = fb.Philox(seed, first_sample=first, call=seed % 5)
         how = {"rng": key, "global_batch": total}
         tensor = key.tensor("cpu")
         assert torch.equal(indices_by_tensor(steps, batch, tensor, total, None), schedule.draw(batch, **how))

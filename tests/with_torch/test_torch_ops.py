@@ -175,7 +175,7 @@ def test_key_tensors_in_eager_calls():
         with pytest.raises(TypeError, match=r"^thin: rng: a key tensor must be int64 \(3,\)"):
             fb.thin(x, p, rng=wrong)
     with pytest.raises(ValueError, match=r"^thin: rng: first_sample \+ samples"):
-        fb.thin(x, p, rng=fb.Philox(0, 2**32 - 2).tensor())
+        fb.thin(x, p, rng=fb.Philox(0, first_sample=2**32 - 2).tensor())
     with pytest.raises(ValueError, match="^thin: rng: must not be given together"):
         fb.thin(x, p, rng=KEYS[0].tensor(), generator=torch.Generator())
 
