@@ -14,8 +14,10 @@ from ._version import __version__ as __version__
 if TYPE_CHECKING:
     from . import cells as cells
     from . import data as data
+    from . import diffusers as diffusers
     from . import distributions as distributions
     from . import evaluation as evaluation
+    from . import jax as jax
     from . import models as models
     from . import ops as ops
     from . import processes as processes
@@ -74,7 +76,9 @@ _HOME = {
     "tune": "tuning.tune",
     "use_backend": "backends.select",
 }
-_MODULES = ("cells", "data", "distributions", "evaluation", "models", "ops", "processes", "reference")
+_MODULES = (
+    "cells", "data", "diffusers", "distributions", "evaluation", "jax", "models", "ops", "processes", "reference",
+)  # fmt: skip
 
 
 def _ops() -> ModuleType:

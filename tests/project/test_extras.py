@@ -63,6 +63,20 @@ def test_a_missing_package_is_told_with_its_line(without, labelled, package, cal
     assert str(raised.value).endswith(f": needs {package}, got none that can be imported; {pip_line(package)}")
 
 
+@pytest.mark.parametrize("name", ["diffusers", "jax"])
+def test_a_module_of_an_extra_is_an_attribute(name, monkeypatch):
+    monkeypatch.delitem(vars(fb), name, raising=False)
+    if is_there(name):
+        assert getattr(fb, name).__all__
+        monkeypatch.delitem(vars(fb), name)
+    for each in [each for each in sys.modules if each.split(".")[:2] == ["fastblackout", name]]:
+        monkeypatch.delitem(sys.modules, each)
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ModuleNotFoundError) as raised:
+        getattr(fb, name)
+    assert str(raised.value).startswith(f"fastblackout.{name}: {name}: must be installed ({pip_line(name)}), got: ")
+
+
 def test_info_names_what_is_missing(without, capsys):
     for package in LATE.keys() - {"jax"}:
         without(package)

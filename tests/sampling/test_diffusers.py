@@ -1,7 +1,6 @@
 """fastblackout.diffusers: schedulers, networks and pipelines that draw what fb.sample draws, and their folders."""
 
 import importlib.util
-import sys
 from functools import partial
 
 import numpy as np
@@ -52,16 +51,6 @@ def pipeline_of(model, **how):
 
 def counts(pipeline, *given, **how):
     return pipeline(*given, output_type="counts", **how).images
-
-
-def test_without_diffusers_the_line_that_installs_it_is_told(monkeypatch):
-    for name in [name for name in sys.modules if name.split(".")[:2] in (["fastblackout", "diffusers"], ["diffusers"])]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "diffusers", None)
-    with pytest.raises(
-        ModuleNotFoundError, match=r"diffusers: must be installed .pip install 'fastblackout\[diffusers\]'"
-    ):
-        importlib.import_module("fastblackout.diffusers")
 
 
 @needed
