@@ -17,6 +17,7 @@ from ..ground.values import check_integer, check_name, is_number
 from ..ops import categorical_rows
 from ..philox import Philox
 from ..processes import Absorbing, Redraw, Uniform
+from ..sampling.checks import shape_of
 from .keys import key_from
 
 if TYPE_CHECKING:
@@ -154,8 +155,9 @@ class RedrawScheduler(SchedulerMixin, ConfigMixin):
         torch.Tensor
             int64.
         """
-        key = key_from("RedrawScheduler.initial_sample", "generator", generator)
-        none = torch.zeros(*shape, dtype=torch.int64, device=device)
+        op = "RedrawScheduler.initial_sample"
+        key = key_from(op, "generator", generator)
+        none = torch.zeros(shape_of(shape, op, 1), dtype=torch.int64, device=device)
         return self.process.sample_forward(none, _FOREVER, rng=key)
 
     def step(

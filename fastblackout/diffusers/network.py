@@ -87,7 +87,7 @@ class BlackoutNetwork(ModelMixin, ConfigMixin):
             If nothing describes the network.
         """
         op = "BlackoutNetwork.from_model"
-        channels, *size = (check_integer(op, "shape", each, 1, 1 << 31) for each in shape)
+        channels, *size = _image_shape(op, shape)
         if not isinstance(getattr(model.network, "config", None), NetworkConfig):
             rule = "must have a network of the package, or one with a NetworkConfig as its attribute config"
             raise ValueError(f"{op}: model: {rule}, got {type(model.network).__name__}")
@@ -127,6 +127,13 @@ class BlackoutNetwork(ModelMixin, ConfigMixin):
         noise = sample[:, channels:] if self.blackout.noise_channels else None
         output = self.blackout(sample[:, :channels], timestep + 1, class_labels, noise)
         return UNet2DOutput(sample=output) if return_dict else (output,)
+
+
+def _image_shape(op: str, shape: Any) -> list[int]:
+    """(C, H, W)."""
+    if not isinstance(shape, Sequence) or len(shape) != 3:
+        raise ValueError(f"{op}: shape: must be (C, H, W), got {shape!r}")
+    return [check_integer(op, "shape", each, 1, 1 << 31) for each in shape]
 
 
 def unet2d(
@@ -179,9 +186,8 @@ def unet2d(
     """
     op = "unet2d"
     check_name(op, "head", head, tuple(HEADS))
-    if len(shape) != 3:
-        raise ValueError(f"{op}: shape: must be (C, H, W), got {tuple(shape)}")
-    of_sample, height, width = (check_integer(op, "shape", each, 1, 1 << 31) for each in shape)
+    of_sample, height, width = _image_shape(op, shape)
+    noise_channels = check_integer(op, "noise_channels", noise_channels, 0, 1 << 16)
     channels, layers = check_integer(op, "channels", channels, 32, 1 << 16), check_integer(op, "layers", layers, 1, 64)
     if channels % 32:
         raise ValueError(f"{op}: channels: must be a multiple of 32, got {channels}")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from diffusers import SchedulerMixin
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -19,12 +20,12 @@ from ..heads.head import Noised
 from ..models.tuned import to_json, tuned_from
 from ..ops import thin
 from ..philox import Philox
-from ..sampling.checks import last_rule_of, rule_of
+from ..sampling.checks import last_rule_of, rule_of, shape_of
 from ..sampling.plan import EXACT, Asked, Plan, plan_of
 from ..sampling.rules import LAST_STEPS
 from ..sampling.rules.expected import Expected
 from ..sampling.steps import Setting, State, expected_end, numbers_of, one_step, state_at
-from ..schedule.indices import as_index
+from ..schedule.indices import as_index, readable
 from ..schedule.schedule import Schedule
 from .keys import key_from
 
@@ -149,6 +150,8 @@ class BlackoutScheduler(SchedulerMixin, ConfigMixin):
             check_name(op, "schedule", schedule, ("logit", "cosine", "linear"))
             times: Schedule = getattr(Schedule, schedule)(num_train_timesteps)
         else:
+            if not isinstance(schedule, Mapping):
+                raise TypeError(f"{op}: schedule: must be a name or what to_dict of one returned, got {schedule!r}")
             times = Schedule.from_dict(dict(schedule))
             if times.steps != num_train_timesteps:
                 rule = f"must be {times.steps}, the steps of the schedule"
@@ -234,7 +237,9 @@ class BlackoutScheduler(SchedulerMixin, ConfigMixin):
                 ("grid", grid) if num_inference_steps is None else ("num_inference_steps", num_inference_steps)
             )
             raise ValueError(f"{op}: {name}: must be None beside timesteps, got {value!r}")
-        listed = timesteps.tolist() if isinstance(timesteps, Tensor) else timesteps
+        listed = timesteps.tolist() if isinstance(timesteps, (Tensor, np.ndarray)) else timesteps
+        if not isinstance(listed, Sequence):
+            raise TypeError(f"{op}: timesteps: must be a sequence of integers, got {timesteps!r}")
         times = [check_integer(op, "timesteps", t, 0, steps - 1) + 1 for t in listed]
         if not times or any(one <= other for one, other in zip(times, times[1:], strict=False)):
             raise ValueError(f"{op}: timesteps: must decrease, and be at least one, got {[*timesteps]}")
@@ -261,7 +266,8 @@ class BlackoutScheduler(SchedulerMixin, ConfigMixin):
         torch.Tensor
             Zeros, of the dtype of the counts: uint8 for max_count <= 255, else int16, int32 or int64.
         """
-        return torch.zeros(*shape, dtype=getattr(torch, count_dtype(self._model.max_count).__name__), device=device)
+        dtype = getattr(torch, count_dtype(self._model.max_count).__name__)
+        return torch.zeros(shape_of(shape, "BlackoutScheduler.initial_sample"), dtype=dtype, device=device)
 
     def scale_model_input(self, sample: Tensor, timestep: Times, generator: Draw = None) -> Tensor:
         """The network's input: the counts centred and scaled.
@@ -340,18 +346,27 @@ class BlackoutScheduler(SchedulerMixin, ConfigMixin):
 
         Raises
         ------
+        TypeError
+            If an argument has a wrong type.
         ValueError
-            For head "implicit", whose loss takes several outputs for the same counts: train it by `fb.loss`.
+            If counts or shapes do not fit one another. And for head "implicit", whose loss takes several outputs for
+            the same counts: train it by `fb.loss`.
         """
         op, model, head = "BlackoutScheduler.loss", self._model, self._model.head_object
         if head.takes_noise:
             raise ValueError(f"{op}: head: must need one output for a sample (use fb.loss), got {head.name!r}")
-        k = self._time(op, "timesteps", timesteps, len(original_samples))
+        x_0, x_t = _counts(op, "original_samples", original_samples), _counts(op, "noisy_samples", noisy_samples)
+        if x_t.shape != x_0.shape:
+            rule = f"must have the shape of original_samples, {tuple(x_0.shape)}"
+            raise ValueError(f"{op}: noisy_samples: {rule}, got {tuple(x_t.shape)}")
+        if readable(x_t) and bool((more := x_t > x_0).any()):
+            most, got = int(x_0[more][0]), int(x_t[more][0])
+            raise ValueError(f"{op}: noisy_samples: must be at most original_samples, {most}, got {got}")
+        k = self._time(op, "timesteps", timesteps, len(x_0))
         weight, number = self.schedule.weight(model.weight, k), head.number(model, k)
-        answered = _Answered(model, self._checked(op, model_output, noisy_samples))
-        births = _counts(op, "original_samples", original_samples) - _counts(op, "noisy_samples", noisy_samples)
-        noised = Noised(noisy_samples, births, noisy_samples, k, None, weight, number, Philox(0), 1)
-        return head.loss(answered, noised) * model.loss_unit(original_samples[0].numel())
+        answered = _Answered(model, self._checked(op, model_output, x_t))
+        noised = Noised(x_t, x_0 - x_t, x_t, k, None, weight, number, Philox(0), 1)
+        return head.loss(answered, noised) * model.loss_unit(x_0[0].numel())
 
     def step(
         self,

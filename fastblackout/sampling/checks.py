@@ -17,13 +17,13 @@ from .rules import SAMPLERS, load_rule
 from .rules.rule import Rule
 
 
-def shape_of(shape: Any) -> tuple[int, ...]:
-    """(batch, ...) as a tuple. TypeError unless a sequence of integers, ValueError for fewer than two or below 0."""
+def shape_of(shape: Any, op: str = "sample", least: int = 2) -> tuple[int, ...]:
+    """(batch, ...) as a tuple. TypeError unless a sequence of integers, ValueError for too few or one below 0."""
     if not isinstance(shape, Sequence) or isinstance(shape, (str, bytes)):
-        raise TypeError(f"sample: shape: must be (batch, ...) of integers at least 0, got {shape!r}")
-    if len(shape) < 2:
-        raise ValueError(f"sample: shape: must be (batch, ...) of integers at least 0, got {shape}")
-    return tuple(check_integer("sample", "shape", size, 0, (1 << 63) - 1) for size in shape)
+        raise TypeError(f"{op}: shape: must be (batch, ...) of integers at least 0, got {shape!r}")
+    if len(shape) < least:
+        raise ValueError(f"{op}: shape: must be (batch, ...) of integers at least 0, got {shape}")
+    return tuple(check_integer(op, "shape", size, 0, (1 << 63) - 1) for size in shape)
 
 
 def rule_of(sampler: Any, rounding: Any, attrition: Any, head: Head) -> Rule:
