@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..call.annotated import is_annotated, matrix_of
-from ..data.cells import labels_of, places_of, read_cells, rows_of, whole_counts
+from ..data.cells import labels_of, names_of, places_of, read_cells, rows_of, whole_counts
 from ..data.sparse_rows import SparseRows
 
 MOST = (1 << 31) - 1  # the largest count
@@ -108,16 +108,7 @@ def _chosen(op: str, data: Any, names: list[str], genes: Any) -> tuple[str, ...]
             raise ValueError(f"{op}: genes: must be names or a column of booleans of var ({there}), got {genes!r}")
         chosen = [name for name, kept in zip(names, data.var[genes], strict=True) if kept]
     else:
-        try:
-            chosen = list(genes)
-        except TypeError:
-            rule = "must be names or a column of booleans of var"
-            raise TypeError(f"{op}: genes: {rule}, got {type(genes).__name__}") from None
-        if wrong := next((each for each in chosen if not isinstance(each, str)), None):
-            raise TypeError(f"{op}: genes: must be names, got {wrong!r}")
-        if len(set(chosen)) < len(chosen):
-            twice = next(each for each in chosen if chosen.count(each) > 1)
-            raise ValueError(f"{op}: genes: must differ, got {twice!r} twice")
+        chosen = names_of(op, "genes", genes) or []
     if not chosen:
         raise ValueError(f"{op}: genes: must be at least one, got none")
     return tuple(chosen)

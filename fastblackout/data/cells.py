@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..call.annotated import is_annotated, listed, matrix_of
 from ..call.numbers import MAX_COUNT, max_count_of
 from ..ground.extras import lacking as lacking_package
+from ..ground.values import shown
 from .dataset import MOST_CLASSES, Dataset, count_dtype, kept_and_held_out
 from .sparse_rows import SparseRows
 
@@ -59,9 +60,9 @@ def from_anndata(
     Raises
     ------
     TypeError
-        If `data` is no AnnData.
+        If `data` is no AnnData, or names are no sequence.
     ValueError
-        If the counts are not whole, or a layer, a column, a gene or a class is not there.
+        If the counts are not whole, or a layer, a column, a gene or a class is not there. Or if a name comes twice.
 
     Examples
     --------
@@ -133,22 +134,24 @@ def dataset_of(
     if 0 in matrix.shape:
         raise ValueError(f"{op}: {argument}: must have cells and genes, got shape {matrix.shape}")
     genes = [str(name) for name in data.var_names]
-    if var_names is None:
-        places_of(op, argument, genes, genes)
-    else:
-        matrix = matrix[:, places_of(op, argument, genes, var_names)]
+    wanted, classes = names_of(op, "var_names", var_names), names_of(op, "class_names", class_names)
+    if classes is not None and labels_key is None:
+        raise ValueError(f"{op}: class_names: must be None without labels_key, got {shown(classes)}")
+    places = places_of(op, argument, genes, genes if wanted is None else wanted)
+    if wanted is not None:
+        matrix = matrix[:, places]
     counts, top = whole_counts(op, argument, matrix, data.layers)
     most = max_count_of(op, max(top, 1) if max_count is None else max_count, "int64")
     if top > most:
         raise ValueError(f"{op}: {argument}: counts must be in 0..{most} (max_count), got {top}")
     labels, names = None, None
     if labels_key is not None:
-        labels, names = labels_of(op, data.obs, labels_key, class_names)
+        labels, names = labels_of(op, data.obs, labels_key, classes)
     kept, held_out = kept_and_held_out(f"{op}: {argument}: cells", len(data))
-    if labels is not None and class_names is None:
+    if labels is not None and classes is None:
         _check_every_class(op, labels, kept, names or [])
     known = {
-        "var_names": genes if var_names is None else list(var_names), "class_names": names,
+        "var_names": genes if wanted is None else wanted, "class_names": names,
         "layer": layer, "labels_key": labels_key,
     }  # fmt: skip
     train, test = (rows_of(counts[places], most) for places in (kept, held_out))
@@ -178,6 +181,21 @@ def places_of(op: str, argument: str, genes: Sequence[str], wanted: Sequence[str
         rule = "names in var must be unique, make them so by .var_names_make_unique()"
         raise ValueError(f"{op}: {argument}: {rule}, got {twice!r} twice")
     return np.array([places[name] for name in wanted], np.int64)
+
+
+def names_of(op: str, argument: str, value: Any) -> list[str] | None:
+    """Names in their order, as an Index of pandas and an array of NumPy have them too."""
+    if value is None:
+        return None
+    if not isinstance(value, Iterable) or isinstance(value, (str, bytes, Set, Mapping)):
+        raise TypeError(f"{op}: {argument}: must be a sequence of names, got {shown(value)}")
+    names = [str(name) for name in value]
+    if not names:
+        raise ValueError(f"{op}: {argument}: must hold at least one name, got none")
+    name, times = Counter(names).most_common(1)[0]
+    if times > 1:
+        raise ValueError(f"{op}: {argument}: names must differ, got {name!r} twice")
+    return names
 
 
 def whole_counts(op: str, argument: str, matrix: Any, layers: Collection[str] = ()) -> tuple[Any, int]:
@@ -240,12 +258,10 @@ def labels_of(
         raise ValueError(f"{op}: {argument}: must have at most {MOST_CLASSES} classes, got {len(names)} in {key!r}")
     if class_names is None:
         return labels.astype(np.int64), names
-    of_run = {str(name): label for label, name in enumerate(class_names)}
-    if len(of_run) < len(class_names):
-        raise ValueError(f"{op}: class_names: must differ, got {', '.join(map(repr, class_names))}")
+    of_run = {name: label for label, name in enumerate(class_names)}
     if new := [name for name in names if name not in of_run]:
         raise ValueError(f"{op}: {argument}: classes must be among {listed(class_names)}, got {new[0]!r} in {key!r}")
-    return np.array([of_run[name] for name in names], np.int64)[labels], list(of_run)
+    return np.array([of_run[name] for name in names], np.int64)[labels], list(class_names)
 
 
 def _check_every_class(op: str, labels: NDArray[np.int64], kept: NDArray[np.int64], names: Sequence[str]) -> None:

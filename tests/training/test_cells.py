@@ -102,6 +102,8 @@ def test_genes_by_name():
         data = from_anndata(cells(lay), layer="counts", var_names=wanted)
         assert data.cells["var_names"] == wanted
         assert data.sha256 == from_anndata(cells(lay, counts=COUNTS[:, [3, 0, 5]]), layer="counts").sha256
+    for given in (tuple(wanted), np.array(wanted), cells().var_names[[3, 0, 5]]):
+        assert repr(from_anndata(cells(), layer="counts", var_names=given).cells["var_names"]) == repr(wanted)
 
 
 def _with(change, lay=np.asarray):
@@ -136,6 +138,15 @@ def _rare(data):
         (_with(_twice), {}, ValueError, "data: names in var must be unique, make them so by", "got 'b' twice"),
         (_with(_twice), {"var_names": ["a", "b"]}, ValueError, "data: names in var must be unique", "got 'b' twice"),
         (cells(), {"var_names": ["gene-1", "x", "y"]}, ValueError, "data: must have all 3 genes", "'x' and 1 more"),
+        (cells(), {"var_names": "gene-1"}, TypeError, "var_names: must be a sequence of names", "got 'gene-1'"),
+        (cells(), {"var_names": 5}, TypeError, "var_names: must be a sequence of names", "got 5"),
+        (cells(), {"var_names": {"gene-1"}}, TypeError, "var_names: must be a sequence of names", "got {'gene-1'}"),
+        (cells(), {"var_names": []}, ValueError, "var_names: must hold at least one name", "got none"),
+        (cells(), {"var_names": ["gene-1"] * 2}, ValueError, "var_names: names must differ", "got 'gene-1' twice"),
+        (cells(), {"labels_key": "type", "class_names": "NK"}, TypeError, "class_names: must be a sequence", "'NK'"),
+        (cells(), {"labels_key": "type", "class_names": ["a", "a"]}, ValueError, "class_names: names", "'a' twice"),
+        (cells(), {"labels_key": "type", "class_names": []}, ValueError, "class_names: must hold at least", "got none"),
+        (cells(), {"class_names": ["NK"]}, ValueError, "class_names: must be None without labels_key", "got ['NK']"),
         (cells(), {"max_count": 5}, ValueError, "data: counts must be in 0..5 (max_count)", f"got {COUNTS.max()}"),
         (cells(counts=COUNTS[:, :0]), {}, ValueError, "data: must have cells and genes", "got shape (60, 0)"),
         (cells(counts=COUNTS[:1]), {"layer": "counts"}, ValueError, "data: cells: at least 2 are needed", "got 1"),
