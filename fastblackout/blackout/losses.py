@@ -122,7 +122,7 @@ def loss(
     schedule = getattr(own, "schedule", None)
     if not isinstance(schedule, Schedule):
         raise TypeError(f"{op}: model: must have a Schedule as attribute schedule, got {type(schedule).__name__}")
-    if not isinstance(x_0, torch.Tensor) or x_0.ndim < 2 or not len(x_0):
+    if not isinstance(x_0, torch.Tensor) or x_0.ndim < 2 or not x_0.numel():
         got = f"shape {tuple(x_0.shape)}" if isinstance(x_0, torch.Tensor) else type(x_0).__name__
         raise TypeError(f"{op}: x_0: must be a tensor of counts (B, C, ...), got {got}")
     x_0 = counts_of_model(own, x_0)

@@ -491,10 +491,14 @@ class BlackoutModel(Parametrized):
         Raises
         ------
         TypeError
-            If `k` is not an integer.
+            If `k` is not an integer, or the input no tensor (B, C, ...).
         ValueError
-            If a shape or range is wrong. Ranges of values are checked on the CPU only.
+            If a shape or range is wrong. Ranges of values are checked on the CPU only. For an input that does not suit
+            it, a network of one's own raises what it raises.
         """
+        if not isinstance(model_input, Tensor) or model_input.ndim < 2:
+            got = f"shape {tuple(model_input.shape)}" if isinstance(model_input, Tensor) else type(model_input).__name__
+            raise TypeError(f"BlackoutModel: model_input: must be a tensor (B, C, ...), got {got}")
         if not torch.compiler.is_compiling():
             k = as_index("BlackoutModel", "k", k, 1, self.schedule.steps)
         k = torch.as_tensor(k, device=model_input.device)

@@ -146,6 +146,14 @@ def test_bad_wrapper_arguments_are_named(arguments, error, message):
         BlackoutModel(**{"network": torch.nn.Identity(), "schedule": SCHEDULE, "max_count": 255, **arguments})
 
 
+@pytest.mark.parametrize(
+    ("wrong", "got"), [(torch.tensor(3.0), r"shape \(\)"), (torch.ones(2), r"shape \(2,\)"), ([1.0], "list")]
+)
+def test_the_input_has_samples_and_channels(wrong, got):
+    with pytest.raises(TypeError, match=rf"^BlackoutModel: model_input: must be a tensor \(B, C, ...\), got {got}$"):
+        BlackoutModel(torch.nn.Identity(), SCHEDULE, 255)(wrong, 3)
+
+
 def test_network_must_return_logits_of_the_inputs_shape():
     class Flat(torch.nn.Module):
         def forward(self, x, time):

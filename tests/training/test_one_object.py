@@ -117,6 +117,7 @@ def test_two_processes_have_the_gradients_of_one(tmp_path, wrap):
     [
         ({"x_0": [[1.0]]}, TypeError, "x_0: must be a tensor of counts .B, C, ...., got list"),
         ({"x_0": X[:0]}, TypeError, r"x_0: must be a tensor of counts .B, C, ...., got shape \(0, 2, 3, 1\)"),
+        ({"x_0": X[:, :, :0]}, TypeError, r"x_0: must be a tensor of counts .B, C, ...., got shape \(300, 2, 0, 1\)"),
         ({"model": nn.Identity()}, TypeError, "model: must be a BlackoutModel, or have max_count"),
         ({"draws": 1}, ValueError, "draws: must be in 2..1024, got 1"),
         ({"global_batch": 3}, ValueError, "global_batch: must be in 4..2147483648, got 3"),
