@@ -25,6 +25,7 @@ from ..typing import Input, Parametrization
 from . import saved
 from .fitted import LOG1P, empty
 from .losses import loss, loss_unit
+from .outputs import outputs_of
 from .parametrization import Parametrized
 
 if TYPE_CHECKING:
@@ -520,26 +521,13 @@ class BlackoutModel(Parametrized):
         time = k - 1
         known = () if labels is None else (labels,)
         result = self.network(given, time, *(known if conditions is None else (labels, conditions)))
-        logits: Tensor = result if isinstance(result, Tensor) else getattr(result, "sample", result)
-        if not isinstance(logits, Tensor):
-            rule = "must return a tensor, or an object that has one as attribute sample"
-            raise TypeError(f"BlackoutModel: network: {rule}, got {type(result).__name__}")
-        logits = logits.contiguous()  # a compiled network may give them with the channels last
-        each, channels, *rest = model_input.shape
-        numbers = self.head_object.numbers_per_count(self.max_count)
-        allowed = [(each, channels * number, *rest) for number in numbers]
-        if tuple(logits.shape) not in allowed:
-            shapes = " or ".join(map(str, allowed))
-            of_input = "logits of the input's shape" if numbers == (1,) else f"shape {shapes}"
-            rule = f"{of_input} for head {self.head!r}"
-            got = f"{tuple(logits.shape)} for an input of shape {tuple(model_input.shape)}"
-            raise ValueError(f"BlackoutModel: network: must return {rule}, got {got}")
+        logits = outputs_of("BlackoutModel", "network's output", result, self, model_input.shape)
         if self.fitted is None:
             return logits
         if logits.shape[1] != len(self.fitted.start):
-            per = len(self.fitted.start) // channels
-            rule = f"must return the {per} numbers a count that fit_input was told of (outputs=)"
-            raise ValueError(f"BlackoutModel: network: {rule}, got {logits.shape[1] // channels}")
+            channels = model_input.shape[1]
+            rule = f"must have the {len(self.fitted.start) // channels} numbers a count that fit_input was told of"
+            raise ValueError(f"BlackoutModel: network's output: {rule} (outputs=), got {logits.shape[1] // channels}")
         return logits + self.fitted.start
 
     def to_config(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from diffusers.utils import BaseOutput
 from torch import Tensor, nn
 
 from ..blackout import BlackoutModel
+from ..blackout.outputs import outputs_of
 from ..data.dataset import count_dtype
 from ..ground.values import check_integer, check_name, is_number
 from ..heads.head import Noised
@@ -364,7 +365,7 @@ class BlackoutScheduler(SchedulerMixin, ConfigMixin):
             raise ValueError(f"{op}: noisy_samples: must be at most original_samples, {most}, got {got}")
         k = self._time(op, "timesteps", timesteps, len(x_0))
         weight, number = self.schedule.weight(model.weight, k), head.number(model, k)
-        answered = _Answered(model, self._checked(op, model_output, x_t))
+        answered = _Answered(model, outputs_of(op, "model_output", model_output, model, x_t.shape))
         noised = Noised(x_t, x_0 - x_t, x_t, k, None, weight, number, Philox(0), 1)
         return head.loss(answered, noised) * model.loss_unit(x_0[0].numel())
 
@@ -418,13 +419,13 @@ class BlackoutScheduler(SchedulerMixin, ConfigMixin):
         x = _counts(op, "sample", sample)
         n = self._place(op, self._time(op, "timestep", timestep, len(x)))
         k_t, k_s = self.plan.times[n : n + 2]
-        said = [self._checked(op, model_output, x)]
+        said = [outputs_of(op, "model_output", model_output, self._model, x.shape)]
         if guidance is not None and (not is_number(guidance) or not 0 <= guidance < float("inf")):
             raise ValueError(f"{op}: guidance: must be a number of at least 0 or None, got {guidance!r}")
         if guidance:
             if unconditional_output is None:
                 raise ValueError(f"{op}: unconditional_output: must be given with guidance, got None")
-            said.append(self._checked(op, unconditional_output, x))
+            said.append(outputs_of(op, "unconditional_output", unconditional_output, self._model, x.shape))
         model, key = _Answered(self._model, *said), key_from(op, "generator", generator).at(call=n)
         rule = self._rule if k_s else self._last_rule
         labels = None if guidance is None else x  # only that there are some is of interest
@@ -450,16 +451,6 @@ class BlackoutScheduler(SchedulerMixin, ConfigMixin):
         if len(times) != 1 or not times <= self._places.keys():
             raise ValueError(f"{op}: timestep: must be one of timesteps, got {sorted(k - 1 for k in times)}")
         return self._places[times.pop()]
-
-    def _checked(self, op: str, output: Tensor, x: Tensor) -> Tensor:
-        """The network's output, contiguous; ValueError unless its shape suits the head."""
-        batch, channels, *rest = x.shape
-        numbers = self._model.head_object.numbers_per_count(self._model.max_count)
-        allowed = [(batch, channels * number, *rest) for number in numbers]
-        if tuple(output.shape) not in allowed:
-            rule = f"must have shape {' or '.join(map(str, allowed))} for head {self._model.head!r}"
-            raise ValueError(f"{op}: model_output: {rule}, got {tuple(output.shape)}")
-        return output.contiguous()
 
 
 class _Answered:

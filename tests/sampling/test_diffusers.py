@@ -267,6 +267,12 @@ WRONG = [
     ("s.step(X[:2], 50, X[:2])", ValueError, "step: timestep: must be in 0..49, got 50"),
     ("s.step(X[:2, :1].float(), 3, X[:2])", ValueError, r"step: model_output: must have shape \(2, 2, 4, 4\) for head"),
     ("s.step(X[:2].float(), 3, X[:2], guidance=1.0)", ValueError, "unconditional_output: must be given with guidance"),
+    ("s.step(3, 3, X[:2])", TypeError, "step: model_output: must be a tensor, or an object .*, got int"),
+    (
+        "s.step(X[:2].float(), 3, X[:2], guidance=1.0, unconditional_output=X[:1].float())",
+        ValueError,
+        r"step: unconditional_output: must have shape \(2, 2, 4, 4\) for head 'mean', got \(1, ",
+    ),
     ("s.step(X[:2].float(), 3, X[:2].float())", TypeError, "step: sample: must be .* counts, got torch.float32"),
     ("s.loss(X[:2].float(), X[:2], X[:2] + 1, t)", ValueError, "noisy_samples: must be at most .*, 5, got 6"),
     ("s.loss(X[:2].float(), X[:2], X[:1], t)", ValueError, r"noisy_samples: must have the shape .* \(2, .* got \(1, "),

@@ -143,7 +143,7 @@ def test_the_command_line_trains_and_evaluates_it(tmp_path, capsys, monkeypatch)
 
 
 def test_wrong_networks_and_options_are_refused():
-    with pytest.raises(ValueError, match=r"must return shape \(5, 2, 4, 4\) or \(5, 5, 4, 4\) or \(5, 8, 4, 4\) for"):
+    with pytest.raises(ValueError, match=r"must have shape \(5, 2, 4, 4\) or \(5, 5, 4, 4\) or \(5, 8, 4, 4\) for"):
         bayes_model((0.0, 0.0, 0.0))(torch.zeros(SHAPE), 3)
     with pytest.raises(ValueError, match="components: must be in 1..3, got 4"):
         TrainConfig(head="bayes-logistic", weight="uniform", components=4)

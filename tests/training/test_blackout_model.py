@@ -159,7 +159,9 @@ def test_network_must_return_logits_of_the_inputs_shape():
         def forward(self, x, time):
             return x.flatten(1)
 
-    with pytest.raises(ValueError, match="network: must return logits"):
+    with pytest.raises(
+        ValueError, match=r"network's output: must have shape \(2, 1, 4, 4\) for head 'mean', got \(2, 16\)"
+    ):
         BlackoutModel(Flat(), SCHEDULE, 255)(torch.zeros(2, 1, 4, 4), 3)
 
 

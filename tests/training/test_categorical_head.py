@@ -103,9 +103,7 @@ def test_the_laws_of_the_bounds_are_finite_sums(family):
 
 def test_a_network_of_another_size_is_refused():
     model = BlackoutModel(Fixed(), SCHEDULE, MOST + 1, input="unit", head="categorical")
-    with pytest.raises(
-        ValueError, match=r"must return shape \(5, 16, 4, 4\) for head 'categorical', got \(5, 14, 4, 4"
-    ):
+    with pytest.raises(ValueError, match=r"must have shape \(5, 16, 4, 4\) for head 'categorical', got \(5, 14, 4, 4"):
         model(torch.zeros(SHAPE), 3)
 
 

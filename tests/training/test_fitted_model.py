@@ -138,7 +138,7 @@ def test_what_does_not_go_with_a_fit_is_named():
         model.sample((4, 2, 4, 1), 2, rng=1)
     model = made("bayes-logistic", network=Flat(5)).fit_input(X)
     with pytest.raises(
-        ValueError, match="network: must return the 2 numbers a count that fit_input was told of .* got 5"
+        ValueError, match="network's output: must have the 2 numbers a count that fit_input was told of .* got 5"
     ):
         model(X[:2].float(), 3)
     assert model.fit_input(X, outputs=5)(X[:2].float(), 3).shape == (2, 10, 3, 1)

@@ -230,7 +230,7 @@ def test_other_samplers_are_refused(given):
 
 
 def test_wrong_networks_and_noise_are_refused():
-    with pytest.raises(ValueError, match=r"must return shape \(5, 2, 4, 4\) for head 'beta-binomial', got \(5, 1, 4,"):
+    with pytest.raises(ValueError, match=r"must have shape \(5, 2, 4, 4\) for head 'beta-binomial', got \(5, 1, 4,"):
         law_model(small((1, 8, 8), channels=8))(torch.zeros(SHAPE), 3)
     with pytest.raises(ValueError, match="noise: must be None for head 'beta-binomial'"):
         law_model()(torch.zeros(SHAPE), 3, noise=torch.zeros(SHAPE))

@@ -186,5 +186,5 @@ def test_the_command_line_trains_and_evaluates_it(tmp_path, capsys, monkeypatch)
 
 
 def test_wrong_networks_are_refused():
-    with pytest.raises(ValueError, match=r"must return shape \(5, 2, 4, 4\) for head 'negative-binomial', got \(5, 3,"):
+    with pytest.raises(ValueError, match=r"must have shape \(5, 2, 4, 4\) for head 'negative-binomial', got \(5, 3,"):
         model_of((0.0, 0.0, 0.0))(torch.zeros(SHAPE), 3)

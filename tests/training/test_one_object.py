@@ -168,7 +168,7 @@ def test_outputs_of_diffusers_are_unwrapped():
 
     plain = made(network=Output(), data_mean=8.0, data_std=7.0)
     assert plain(torch.ones(1, 2, 3, 1), 3).shape == (1, 4, 3, 1)
-    with pytest.raises(TypeError, match="network: must return a tensor, or an object .* got NoneType"):
+    with pytest.raises(TypeError, match="network's output: must be a tensor, or an object .* got NoneType"):
         made(network=Nothing(), data_mean=8.0, data_std=7.0)(torch.ones(1, 2, 3, 1), 3)
 
 

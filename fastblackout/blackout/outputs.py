@@ -1,0 +1,31 @@
+"""What a network must give for a head: the one rule, for a model and for a scheduler that has no network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from ..heads.head import Head
+    from .model import BlackoutModel
+
+
+def outputs_of(op: str, argument: str, given: Any, model: BlackoutModel, shape: Sequence[int]) -> Tensor:
+    """What a network returned, unwrapped and contiguous. ValueError unless its shape suits the model's head and counts
+    (B, C, ...) of this shape."""
+    outputs = given if isinstance(given, Tensor) else getattr(given, "sample", given)
+    if not isinstance(outputs, Tensor):
+        rule = "must be a tensor, or an object that has one as attribute sample"
+        raise TypeError(f"{op}: {argument}: {rule}, got {type(given).__name__}")
+    allowed, found = _shapes(model.head_object, model.max_count, shape), tuple(outputs.shape)
+    if found not in allowed:
+        rule = f"must have shape {' or '.join(map(str, allowed))} for head {model.head!r}"
+        raise ValueError(f"{op}: {argument}: {rule}, got {found}")
+    return outputs.contiguous()  # a compiled network may give them with the channels last
+
+
+def _shapes(head: Head, max_count: int, shape: Sequence[int]) -> list[tuple[int, ...]]:
+    batch, channels, *rest = shape
+    return [(batch, channels * number, *rest) for number in head.numbers_per_count(max_count)]
