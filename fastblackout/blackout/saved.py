@@ -26,7 +26,7 @@ _READERS = {
     MODEL_FORMAT: "fb.BlackoutModel.from_pretrained reads this one",
     CELLS_FORMAT: "fb.cells.CellModel.load reads this one",
 }
-# The errors that a damaged description may cause when a model is built from it.
+# The errors that a damaged description may cause when it is read, or when a model is built from it.
 DAMAGE = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError)
 
 

@@ -13,6 +13,7 @@ import torch
 from ..backends.available import absent
 from ..backends.select import DEVICE_BACKENDS
 from ..blackout import BlackoutModel
+from ..blackout.saved import DAMAGE
 from ..data import SHAPING
 from ..data.dataset import MOST_CLASSES
 from ..data.sets import CELLS
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from ..data import Dataset
     from ..typing import Weights
 
-# The errors that a damaged description may cause when it is read, or when a network is built from it.
-_DAMAGE = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError)
 MOST_FITTED = 1 << 26  # counts that a model's input is fitted to: rows evenly spread over the training data
 _NEEDED = ("thin", "birth_loss", "bridge_step", "tau_leap_step", "normal", "energy_loss")
 
@@ -139,7 +138,7 @@ def described(checkpoint: Checkpoint) -> tuple[TrainConfig, dict[str, Any]]:
         dataset = dict(checkpoint.config["dataset"])
         name, shape, classes = dataset["name"], dataset["shape"], dataset["classes"]
         steps = checkpoint.config["model"]["schedule"].get("steps", 1)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise _damaged(checkpoint, error) from None
     right = {
         "dataset.name": isinstance(name, str),
@@ -200,7 +199,7 @@ def load_run(path: str | os.PathLike[str], device: str = "auto", weights: Weight
         _check_size(checkpoint, file)
         of_training = {"weight": config.weight, "times": config.times}  # which models of before do not say
         model = BlackoutModel.from_config(of_training | checkpoint.config["model"])
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise _damaged(checkpoint, error) from None
     load_weights(model, checkpoint, file)
     return Run(model.to(pick_device(device)).eval(), model.schedule, checkpoint, config, dataset)
