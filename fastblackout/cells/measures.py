@@ -12,6 +12,7 @@ from .sides import Cells, Side
 
 COMPONENTS = 50
 TOP_GENES = 200  # whose correlations are compared
+FOREST_GENES = 2000  # that forests see
 FEWEST_OF_TYPE = 10  # cells, for fold changes of it
 BANDWIDTHS = (0.25, 0.5, 1, 2)  # of the kernels of MMD, in medians of the distances of real cells
 LEAST_MOMENT = 1e-3  # means and variances below it count as it, lest logs of single counts decide
@@ -43,6 +44,8 @@ class Reference:
         self.width = float(np.median(pdist(self.real_places))) or 1.0
         self.moments = real.moments()
         self.top = np.argsort(-correlated.counts.mean(axis=0, dtype=np.float64), kind="stable")[:TOP_GENES]
+        vary = fitted.log.var(axis=0, dtype=np.float64)
+        self.told = np.sort(np.argsort(-vary, kind="stable")[:FOREST_GENES])
         self.correlations, self.varied = _correlations(correlated.log[:, self.top])
 
     def places(self, cells: Cells) -> Array:
@@ -65,8 +68,8 @@ class Reference:
         numbers = {
             "energy_distance": energy_distance(places, self.real_places),
             "mmd": squared_mmd(places, self.real_places, self.width),
-            "forest_auc_log": forest_auc(cells.log, self.real.log, self.seed),
-            "forest_auc_raw": forest_auc(cells.counts, self.real.counts, self.seed),
+            "forest_auc_log": forest_auc(cells.log[:, self.told], self.real.log[:, self.told], self.seed),
+            "forest_auc_raw": forest_auc(cells.counts[:, self.told], self.real.counts[:, self.told], self.seed),
             "depth_ks": float(ks_2samp(cells.depths, self.real.depths).statistic),
         }
         means, variances, zeros = cells.moments()

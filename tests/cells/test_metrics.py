@@ -174,11 +174,15 @@ def test_the_seed_decides(quick):
     assert one == same and one["numbers"] != other["numbers"]
 
 
-def test_large_inputs_are_subsampled(quick, monkeypatch):
+def test_large_inputs_are_subsampled(monkeypatch):
+    seen = []
     monkeypatch.setattr("fastblackout.cells.metrics.MOST_CELLS", 60)
+    monkeypatch.setattr(measures, "FOREST_GENES", 7)
+    monkeypatch.setattr(measures, "forest_auc", lambda x, y, seed: seen.append((x, y)) or 0.5)
     report = compare(MADE, REAL, train=TRAIN, labels_key="type")
     assert [report.facts[each] for each in ("generated", "real", "floor", "train")] == [60, 60, 60, 400]
     assert "60 generated and 60 real cells of 30 genes" in str(report)
+    assert len(seen) == 4 and all(part.shape == (60, 7) for pair in seen for part in pair)
     copies = compare(TRAIN, REAL, train=TRAIN, labels_key="type")
     assert copies.numbers["nearer_than_real"] == 1  # all training cells count, whatever is subsampled
 
