@@ -43,7 +43,15 @@ class Columns:
         """What `to_dict` returned, from JSON; TypeError or ValueError where it is something else."""
         whole: dict[str, Any] = {name: tuple(each) if isinstance(each, list) else each for name, each in given.items()}
         columns = cls(**whole)
-        if columns.to_dict() != whole:
+        names = ("labels_key", "batch_key", "layer", "size_factor_key")
+        lists = {"covariates": str, "genes": str, "classes": str, "batches": str, "centers": float, "spreads": float}
+        right = [
+            columns.to_dict() == whole and isinstance(columns.all_genes, int),
+            all(isinstance(getattr(columns, name), str | None) for name in names),
+            all(isinstance(each, kind) for name, kind in lists.items() for each in getattr(columns, name)),
+            len(columns.centers) == len(columns.spreads) == len(columns.covariates),
+        ]
+        if not all(right):
             raise ValueError("its columns are not whole")
         return columns
 

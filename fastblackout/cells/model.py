@@ -35,6 +35,7 @@ SCHEDULE_STEPS = 1000
 GRID: Grid = "cosine"  # with "early" correlations of genes come out weaker (docs/cells.md)
 BATCH = 256  # cells that are drawn at once
 JITTER = 0.05  # the deviation by which the log of a depth that is drawn is moved
+PASSES, FEWEST_STEPS, MOST_STEPS = 60, 500, 20_000  # of a training that is not told how long it is
 FOLDS = 10  # in so many parts genes are hidden, each from the others, to say what they let expect
 _OPTIONS = (
     "labels_key", "batch_key", "layer", "size_factor_key", "covariates", "genes", "steps", "batch_size",
@@ -69,7 +70,7 @@ class CellModel:
     genes : str or sequence of str, optional
         The genes to model, by name; or a column of booleans of var, such as "highly_variable". By default all.
     steps : int, optional
-        The length of the training. By default ten passes over the cells, but 1,000 steps at least and 20,000 at most.
+        The length of the training. By default 60 passes over the cells, but 500 steps at least and 20,000 at most.
     batch_size : int, default 128
         The cells of a step.
     learning_rate : float, default 0.002
@@ -111,7 +112,7 @@ class CellModel:
     -----
     The training thins half of the cells, to a share of 1/2 or more of their counts, and tells the network the depth
     that they then have. It sets a tenth of the cells aside, and ends with the weights that had the least loss there. It
-    stops when that loss has not fallen five times in a row.
+    stops when that loss has not fallen eight times in a row; it is taken 20 times in a whole training.
 
     Examples
     --------
@@ -197,7 +198,7 @@ class CellModel:
             schedule = Schedule.cosine(SCHEDULE_STEPS)
             model = BlackoutModel(network, schedule, None, input="log1p", head="negative-binomial")
             shares = begin(model, network, cells, types or 1)
-            steps = self.steps or min(max(1000, 10 * count // self.batch_size), 20_000)
+            steps = self.steps or min(max(FEWEST_STEPS, PASSES * count // self.batch_size), MOST_STEPS)
             told = Options(steps, min(self.batch_size, count), self.learning_rate, self.weight_decay, self.seed, device)
             by_share = None if self.size_factor_key else shares.to(device)
             self.history_ = train(model.to(device), by_share, cells, told, progress)

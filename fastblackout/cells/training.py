@@ -28,7 +28,7 @@ FEWEST_DRAWS = 640  # few held-out cells are noised several times
 MASKED = 0.3  # the share of cells of which genes are hidden, as many of each as a uniform number says
 THINNED, LEAST_SHARE = 0.5, 0.5  # the share of cells that are thinned, and the least share that is left of one
 WARMUP, CLIP, AVERAGE = 100, 1.0, 0.995
-LOOKS, PATIENCE = 20, 5  # how often the held-out cells are asked, and how often in vain until the training stops
+LOOKS, PATIENCE = 20, 8  # how often the held-out cells are asked, and how often in vain until the training stops
 _SEED = 297  # of the noise of the held-out cells
 
 

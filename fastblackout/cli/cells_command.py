@@ -30,7 +30,8 @@ _WITH_PATHS = ("--data", "--out")  # options of other models, behind which a fil
 
 def is_of_cells(arguments: Sequence[str]) -> bool:
     """Whether a command is of a file of cells, or of a cell model: by the words behind its name."""
-    words = [word for before, word in zip(arguments, arguments[1:], strict=False) if before not in _WITH_PATHS]
+    pairs = zip(arguments, arguments[1:], strict=False)
+    words = [word for before, word in pairs if before not in _WITH_PATHS and not word.startswith("-")]
     if arguments[:1] == ["train"]:
         return any(word.endswith(".h5ad") for word in words)
     return arguments[:1] in (["sample"], ["evaluate"]) and any(is_cell_model(Path(word)) for word in words)
@@ -60,7 +61,7 @@ def add_train(parser: Parser) -> None:
     what = "The genes to model: a column of booleans of var, such as highly_variable, or a text file of names. "
     data.add_argument("--genes", metavar="NAME", help=f"{what}Default: all.")
     training = parser.add_argument_group("training")
-    what = "Train for N steps at most. Default: ten passes, but 1,000 at least and 20,000 at most."
+    what = "Train for N steps at most. Default: 60 passes, but 500 at least and 20,000 at most."
     training.add_argument("--steps", **_N, help=what)
     training.add_argument("--width", **_N, default=256, help="The width of the network. Default: 256.")
     training.add_argument("--seed", **_N, default=0, help="The seed of the training. Default: 0.")

@@ -64,7 +64,7 @@ def add_train(parser: Parser) -> None:
     training.add_argument("--recipe", choices=names(), help=what)
     what = "Go on from the newest checkpoint, or begin where there is none."
     training.add_argument("--resume", action="store_true", help=what)
-    output.add_argument("--out", metavar="RUN", help="The run's folder. Default: runs/DATASET, of a file runs/FILE.")
+    output.add_argument("--out", metavar="RUN", help="The run's folder. Default: runs/DATASET, of h5ad runs/FILE.")
     options = {each.name: each for each in fields(TrainConfig)}
     rest = options.keys() - {option for group in _GROUPS.values() for option in group}
     for name, group in {**_GROUPS, "training": [option for option in options if option in rest]}.items():
@@ -140,7 +140,8 @@ _TABLE = "a table"
 
 
 def _train(options: argparse.Namespace) -> int:
-    out = options.out or os.path.join("runs", options.dataset)
+    named = options.data if options.dataset == "h5ad" and options.data else options.dataset
+    out = options.out or os.path.join("runs", Path(named).stem)
     if not current().first:
         return _train_in_held_folder(options, out)
     check_json(options, options.resume, how="choose another (a resumed run overwrites it)")

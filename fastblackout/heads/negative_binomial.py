@@ -34,8 +34,8 @@ class NegativeBinomial(FamilyLaw):
         self, arrays: Sequence[Tensor], x_t: Tensor, births: Tensor, mask: Tensor, max_count: int
     ) -> tuple[Sequence[Tensor], Tensor, Tensor]:
         """The law goes on beyond the room, so here it is the one of the least mean, of which the loss is below 7e-6."""
-        mean, size = arrays
-        return (torch.where(mask, mean, -1e4), size), torch.where(mask, x_t, 0), torch.where(mask, births, 0)
+        least = [torch.where(mask, each, other) for each, other in zip(arrays, (-1e4, 0.0), strict=True)]
+        return least, torch.where(mask, x_t, 0), torch.where(mask, births, 0)
 
     def log_law(self, arrays: Sequence[Tensor], room: Tensor, offset: Tensor, most: int) -> Tensor:
         n = torch.arange(most + 1, dtype=torch.float64, device=room.device)

@@ -1,4 +1,4 @@
-"""The way of an .h5ad file through the commands: train, resume, sample by the name of a class, evaluate."""
+"""The way of an .h5ad file through the commands, with a network of one's choice: train, resume, sample, evaluate."""
 
 import contextlib
 import json
@@ -17,6 +17,7 @@ anndata = pytest.importorskip("anndata")
 
 GENES = [f"gene-{n}" for n in range(5)]
 TYPES = ["T cell", "B cell", "1"]
+CELLS = ["train", "h5ad", "--data=cells.h5ad"]
 TINY = ["--steps=4", "--batch=8", "--channels=4", "--threads=1", "--quiet"]
 FEW = ["--steps=3", "--threads=1", "--quiet"]
 
@@ -34,7 +35,7 @@ def home(tmp_path_factory):
     cells[:, [0, 1, 4]].copy().write_h5ad(folder / "fewer.h5ad")
     with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(folder / "state"))
-        assert main(["train", "cells.h5ad", "--layer=counts", "--labels-key=type", "--no-decay", *TINY]) == 0
+        assert main([*CELLS, "--layer=counts", "--labels-key=type", "--no-decay", *TINY]) == 0
     return folder
 
 
@@ -58,11 +59,19 @@ def test_the_names_go_with_the_run(place, capsys):
     config = known(4)
     assert config["dataset"]["var_names"] == GENES and config["dataset"]["class_names"] == sorted(TYPES)
     assert config["train"]["conditional"] and config["train"]["head"] == "negative-binomial"
-    assert main(["train", "cells.h5ad", "--resume", "--steps=6", "--quiet"]) == 0  # it remembers layer and column
+    assert main([*CELLS, "--resume", "--steps=6", "--quiet"]) == 0  # it remembers layer and column
     assert known(6)["dataset"] == config["dataset"]
-    fails(capsys, ["train", "cells.h5ad", "--resume", "--layer=X"], "layer: a resumed run keeps counts, got X")
-    fails(capsys, ["train", "cells.h5ad", "--data=a"], "data: must be left out where the file is named at once, got a")
-    fails(capsys, ["train", "cells.h5ad", "--out=new"], "must hold raw counts", "a layer may have them: 'counts'")
+    fails(
+        capsys,
+        [*CELLS, "--resume", "--layer=X"],
+        "layer: a resumed run keeps counts, got X",
+    )
+    fails(
+        capsys,
+        [*CELLS, "--out=new"],
+        "must hold raw counts",
+        "a layer may have them: 'counts'",
+    )
     fails(capsys, ["train", "digits", "--labels-key=a"], "labels_key: belongs to h5ad data alone, got it for digits")
     assert not (place / "new").exists()
     how = ["h5ad", "--data=cells.h5ad", "--layer=counts", "--labels-key=type", "--no-conditional", "--out=plain"]
@@ -133,6 +142,6 @@ def test_what_a_description_cannot_say(place, capsys):
 def test_without_anndata_it_says_what_is_missing(place, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "anndata", None)
     words = "needs anndata, got none that can be imported; pip install 'fastblackout[cells]'"
-    fails(capsys, ["train", "cells.h5ad", "--out=new"], words)
+    fails(capsys, [*CELLS, "--out=new"], words)
     fails(capsys, ["sample", "--out=new.h5ad", *FEW], words)
     assert not list(place.glob("new*"))

@@ -13,12 +13,12 @@ from torch import nn
 
 import fastblackout as fb
 from fastblackout.blackout.losses import blackout_loss, loss_unit
-from fastblackout.heads import HEADS
+from fastblackout.heads import HEADS, head_named
 from fastblackout.models.interface import model_and_head
 from fastblackout.schedule.stratified import indices_by_tensor
 from fastblackout.schedule.tables import early_times
 from support import ROOT
-from support.helpers import by_day
+from support.helpers import assert_named, by_day
 from support.own_models import SCHEDULE, Cut, Flat, X, made, trained
 
 torch.set_num_threads(1)
@@ -41,6 +41,40 @@ def test_the_loss_is_that_of_the_head_in_its_unit(head):
     generator = torch.Generator().manual_seed(1)
     one, other = (fb.loss(model, X[:4], generator=generator) for _ in range(2))
     assert not torch.equal(one, other)
+
+
+LAWS = [name for name in HEADS if head_named(name).gives_law]
+
+
+@pytest.mark.parametrize("head", LAWS)
+def test_a_mask_says_where_the_loss_counts(head):
+    """Two masks that are each other's rest have the whole loss together, and outputs elsewhere have no slope."""
+    model, key = trained(made(head).fit_input(X)), fb.Philox(5)
+    mask = torch.rand(X[:6].shape, generator=torch.Generator().manual_seed(1)) < 0.5
+    whole, one, rest = (fb.loss(model, X[:6], rng=key, mask=each) for each in (None, mask, ~mask))
+    assert torch.allclose(one + rest, whole, rtol=1e-5, atol=1e-5)
+    assert torch.equal(fb.loss(model, X[:6], rng=key, mask=torch.ones_like(mask)), whole)
+    kept = []
+    hook = model.register_forward_hook(lambda model, given, output: (output.retain_grad(), kept.append(output))[0])
+    fb.loss(model, X[:6], rng=key, mask=mask).sum().backward()
+    hook.remove()
+    slopes = kept[0].grad.unflatten(1, (-1, X.shape[1]))  # numbers of a count, counts
+    seen = mask[:, None].expand(slopes.shape)
+    assert (slopes[~seen] == 0).all() and slopes[seen].abs().sum() > 0
+
+
+def test_wrong_masks_are_named():
+    model = made("negative-binomial").fit_input(X)
+    for mask, error, rule, value in (
+        (torch.ones(X[:2].shape), TypeError, "mask: must be a bool tensor", "torch.float32"),
+        ([True], TypeError, "mask: must be a bool tensor", "list"),
+        (torch.ones(3, 1, 1, 1, dtype=torch.bool), ValueError, "mask: must broadcast to", "(3, 1, 1, 1)"),
+    ):
+        assert_named(lambda: fb.loss(model, X[:2], mask=mask), error, rule, value)  # noqa: B023
+    every = torch.ones(X[:2].shape, dtype=torch.bool)
+    assert_named(
+        lambda: fb.loss(made("mean"), X[:2], mask=every), ValueError, "mask: must be None for head 'mean'", "a"
+    )
 
 
 @pytest.mark.parametrize("batch,total,first", [(1, 1, 0), (7, 7, 0), (5, 64, 11), (3, 1 << 31, (1 << 31) - 3)])

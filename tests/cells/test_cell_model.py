@@ -1,0 +1,336 @@
+"""A model of single cells: its laws beside those of simulated cells, what goes in and out, files, errors."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+
+import fastblackout as fb
+from support.helpers import assert_named
+from support.simulated_cells import GENES, SHARES, anndata, simulated
+
+pytest.importorskip("sklearn")
+torch.set_num_threads(1)
+CellModel = fb.cells.CellModel
+TINY = {"steps": 12, "batch_size": 32, "width": 16, "blocks": 1}
+
+
+@pytest.fixture(scope="module")
+def model():
+    """One that has learned what the simulated cells are."""
+    return CellModel(labels_key="type", steps=400, batch_size=64, width=64, seed=1).fit(simulated(1200), progress=False)
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    """One of every option, hardly trained."""
+    told = CellModel("type", "batch", size_factor_key="depth", covariates=["age"], genes="chosen", **TINY)
+    return told.fit(simulated(80), progress=False)
+
+
+def dense(data):
+    return np.asarray(data.X.todense() if sp.issparse(data.X) else data.X)
+
+
+# --- laws
+
+
+def test_shares_of_the_types_and_depths(model):
+    """Mean shares of genes are those of the law; depths that are asked for are met."""
+    real = simulated(4000, seed=9)
+    for name, depth in (("large", 180), ("large", 300), ("small", 70), ("small", 120)):
+        counts = dense(model.sample(600, label=name, depth=depth, steps=60, seed=2))
+        assert counts.sum(1).mean() == pytest.approx(depth, rel=0.08)
+        shares = real.layers["rates"][real.obs["type"] == name]
+        shares = (shares / shares.sum(1, keepdims=True)).mean(0)
+        assert np.abs(counts.sum(0) / counts.sum() - shares).sum() < 0.1
+
+
+def test_generated_cells_are_like_real_ones(model):
+    """By the metrics; a Poisson law of each gene by itself, with right means and depths, is told at once."""
+    held_out = simulated(400, seed=5)
+    report = model.evaluate(held_out, steps=60, seed=3)
+    alone = held_out.copy()
+    shares = np.stack([SHARES[name] for name in held_out.obs["type"]])
+    alone.X = np.random.default_rng(0).poisson(shares * dense(held_out).sum(1, keepdims=True)).astype(np.float32)
+    naive = fb.cells.compare(alone, held_out[:, list(model.genes_)], labels_key="type")
+    assert report.numbers["energy_distance"] < 0.1 < naive.numbers["energy_distance"]
+    assert report.numbers["correlations_slope"] > 0.1 + naive.numbers["correlations_slope"]
+    assert report.numbers["fold_changes_slope"] > 0.85 and report.numbers["depth_ks"] < 0.15
+
+
+def test_imputed_means_come_from_the_other_genes(model):
+    """They beat each type's own shares, which know nothing of the cell but its depth; draws have the same mean."""
+    real = simulated(300, seed=6)
+    observed = np.random.default_rng(0).random(real.shape) < 0.5
+    rates, counts = real.layers["rates"], dense(real)
+    mean = model.impute(real, observed)
+    assert np.array_equal(mean[observed], counts[observed]) and mean.dtype == np.float32
+    shares = np.stack([SHARES[name] for name in real.obs["type"]])
+    depth = (counts * observed).sum(1) / (shares * observed).sum(1)
+    own = np.log(shares * depth[:, None])
+    errors = [np.abs(log[~observed] - np.log(rates)[~observed]).mean() for log in (np.log(mean + observed), own)]
+    assert errors[0] < 0.8 * errors[1], errors
+    draws = model.impute(real[:40], observed[:40], draws=8, steps=40, seed=4)
+    assert draws.dtype == np.int32 and (draws[:, observed[:40]] == counts[:40][observed[:40]]).all()
+    hidden = ~observed[:40]
+    assert draws.mean(0)[hidden].sum() == pytest.approx(mean[:40][hidden].sum(), rel=0.08)
+
+
+def test_what_is_hidden_is_not_looked_at(model, tiny):
+    for fitted in (model, tiny):
+        real = simulated(20, seed=7)
+        observed = np.random.default_rng(0).random((20, len(fitted.genes_))) < 0.6
+        other = real.copy()
+        places = real.var_names.get_indexer(fitted.genes_)
+        changed = dense(real)
+        changed[:, places] = np.where(observed, changed[:, places], changed[:, places] + 5)
+        other.X = sp.csr_matrix(changed)
+        for draws in (None, 2):
+            one, another = (fitted.impute(each, observed, draws, steps=5) for each in (real, other))
+            assert np.array_equal(one, another) if draws else np.allclose(one, another, atol=0, rtol=0)
+
+
+def test_expression_without_the_noise_of_counting(model):
+    """Rates are nearer to the true ones than counts, also than each type's own shares of the depth."""
+    real = simulated(300, seed=8)
+    rates, depth = real.layers["rates"], dense(real).sum(1, keepdims=True)
+    found = model.expected(real)
+    shares = np.stack([SHARES[name] for name in real.obs["type"]])
+    errors = [((np.sqrt(each) - np.sqrt(rates)) ** 2).mean() for each in (found, dense(real), shares * depth)]
+    assert errors[0] < 0.6 * min(errors[1:]), errors
+    scaled = model.expected(real, depth=1000)
+    assert np.allclose(scaled, found * 1000 / depth, rtol=1e-5)
+
+
+# --- in and out
+
+
+def test_what_is_sampled(tiny):
+    new = tiny.sample(40, seed=3)
+    assert sp.issparse(new.X) and new.X.dtype == np.int32 and new.X.min() >= 0
+    assert tuple(new.var_names) == tiny.genes_ == tuple(name for n, name in enumerate(simulated(2).var_names) if n % 3)
+    assert list(new.obs.columns) == ["type", "batch", "age", "depth"]
+    assert set(new.obs["type"]) <= {"large", "small"} and set(new.obs["batch"]) <= {"one", "two"}
+    known = simulated(80).obs
+    assert np.isin(np.round(new.obs["age"], 3), np.round(known["age"], 3)).all()  # taken from cells of the training
+    one = tiny.sample(3, label=["small", "large", "small"], depth=[50, 60, 70.5], batch="two", steps=7)
+    assert one.obs["type"].tolist() == ["small", "large", "small"] and (one.obs["batch"] == "two").all()
+    assert one.obs["depth"].tolist() == pytest.approx([50, 60, 70.5])
+    assert (tiny.sample(9, seed=3, steps=5).X != tiny.sample(9, seed=3, steps=5).X).nnz == 0
+    assert (tiny.sample(9, seed=4, steps=5).X != tiny.sample(9, seed=3, steps=5).X).nnz
+    often = [(tiny.sample(400, seed=n, steps=1).obs["type"] == "small").mean() for n in range(2)]
+    assert np.mean(often) == pytest.approx(0.75, abs=0.06)  # four standard deviations
+
+
+def test_layouts_and_files_make_no_difference(tmp_path):
+    """The weights of dense, sparse and read cells are equal, to the bit; of another seed they are not."""
+    data = simulated(60)
+    data.layers["raw"], data.X = data.X, data.X * 0.5
+    kinds = {"csr": data, "path": tmp_path / "cells.h5ad"}
+    data.write_h5ad(kinds["path"])
+    for name, lay in {"csc": sp.csc_matrix, "dense": lambda x: np.asarray(x.todense())}.items():
+        kinds[name] = data.copy()
+        kinds[name].layers["raw"] = lay(data.layers["raw"])
+    made = {name: CellModel("type", layer="raw", **TINY).fit(each, progress=False) for name, each in kinds.items()}
+    other = CellModel("type", layer="raw", seed=1, **TINY).fit(data, progress=False)
+    first, *rest = (each.model_.weights() for each in (*made.values(), other))
+    for each in rest[:-1]:
+        assert all(torch.equal(first[name], value) for name, value in each.items())
+    assert not all(torch.equal(first[name], value) for name, value in rest[-1].items())
+
+
+def test_depth_is_that_of_all_genes(tiny):
+    """Also where some are selected; a column that says so takes its place."""
+    data = simulated(80)
+    chosen = CellModel(genes=["gene-3", "gene-1"], **TINY).fit(data, progress=False)
+    assert chosen.genes_ == ("gene-3", "gene-1")
+    assert chosen._fitted.log_depth.flatten().tolist() == pytest.approx(np.log(dense(data).sum(1)).tolist(), rel=1e-5)
+    with pytest.raises(ValueError, match=r"must have all 24 genes of the training.*got 2"):
+        chosen.expected(data[:, ["gene-3", "gene-1"]])
+    few = data[:, list(tiny.genes_)[::-1]].copy()  # with a column of depths other genes are not needed
+    assert np.array_equal(tiny.expected(few), tiny.expected(data))
+
+
+def test_a_saved_model_is_the_same(model, tiny, tmp_path):
+    data = simulated(30, seed=3)
+    for n, one in enumerate((model, tiny)):
+        again = CellModel.load(one.save(tmp_path / str(n)))
+        assert (again.sample(7, seed=2, steps=9).X != one.sample(7, seed=2, steps=9).X).nnz == 0
+        assert np.array_equal(again.expected(data), one.expected(data))
+        for name in ("history_", "genes_", "classes_", "batches_", "labels_key", "covariates", "steps", "width"):
+            assert getattr(again, name) == getattr(one, name)
+
+
+def test_damaged_files_are_named(tiny, tmp_path):
+    folder = tiny.save(tmp_path / "model")
+    whole = json.loads((folder / "config.json").read_text())
+
+    def refused(**changed):
+        (folder / "config.json").write_text(json.dumps({**whole, **changed}))
+        with pytest.raises(ValueError, match=r"CellModel.load: folder: must hold a model, got .*model: ") as raised:
+            CellModel.load(folder)
+        assert "\n" not in str(raised.value)
+
+    model = whole["model"]
+    refused(format="fastblackout-model")
+    refused(files={})
+    refused(model={})
+    for name in ("options", "columns", "history", "model"):
+        refused(model={key: value for key, value in model.items() if key != name})
+        refused(model={**model, name: 7})
+    for name, value in (
+        ("classes", ["large"]),
+        ("genes", ["a"]),
+        ("batches", []),
+        ("covariates", []),
+        ("centers", 3),
+        ("layer", 5),
+    ):
+        refused(model={**model, "columns": {**model["columns"], name: value}})
+    refused(model={**model, "columns": {**model["columns"], "more": 3}})
+    refused(model={**model, "options": {**model["options"], "width": "wide"}})
+    (folder / "config.json").write_text(json.dumps(whole))
+    CellModel.load(folder)
+    with pytest.raises(ValueError, match=re.escape("fb.cells.CellModel.load reads this one")):
+        fb.BlackoutModel.from_pretrained(folder)
+
+
+# --- errors, all before any work
+
+
+def changed(data, where, value):
+    data = data.copy()
+    counts = dense(data)
+    counts[where] = value
+    data.X = counts
+    return data
+
+
+WRONG_DATA = {
+    "fraction": (lambda d: changed(d, (3, 1), 1.5), ValueError, "must hold raw counts", "1.5"),
+    "negative": (lambda d: changed(d, (3, 1), -2), ValueError, "must hold raw counts", "-2"),
+    "nan": (lambda d: changed(d, (3, 1), np.nan), ValueError, "must hold raw counts", "nan"),
+    "empty cell": (lambda d: changed(d, 5, 0), ValueError, "every cell must have a count above 0", "'cell-5'"),
+    "all zero": (lambda d: changed(d, ..., 0), ValueError, "every cell must have a count", "'cell-0'"),
+    "too large": (lambda d: changed(d, (3, 1), 2.0**31), ValueError, "the largest count", "2147483648"),
+    "one cell": (lambda d: d[:1], ValueError, "must have at least two cells", "1"),
+    "no cells": (lambda d: d[:0], ValueError, "must have cells and genes", "(0, 24)"),
+    "matrix": (lambda d: dense(d), TypeError, "must be an AnnData or the path", "ndarray"),
+    "no file": (lambda d: "nowhere.h5ad", ValueError, "must be a .h5ad file", "nowhere.h5ad"),
+    "twice": (lambda d: d[:, [0, 1, 1]], ValueError, "names in var must be unique", "'gene-1'"),
+}
+WRONG_OPTIONS = {
+    "labels": ({"labels_key": "kind"}, ValueError, "labels_key: must be a column of obs", "'kind'"),
+    "label of numbers": ({"labels_key": "age"}, ValueError, "must be a column of names", "'age'"),
+    "batch": ({"batch_key": "lane"}, ValueError, "batch_key: must be a column of obs", "'lane'"),
+    "layer": ({"layer": "raw"}, ValueError, "layer: must be one of", "'raw'"),
+    "depth": ({"size_factor_key": "type"}, ValueError, "size_factor_key: must be a column of numbers", "'type'"),
+    "covariate": ({"covariates": ["type"]}, ValueError, "covariates: must be a column of numbers", "'type'"),
+    "no covariate": ({"covariates": ["sex"]}, ValueError, "covariates: must be a column of obs", "'sex'"),
+    "genes": ({"genes": ["gene-1", "gene-x"]}, ValueError, "must have all 2 genes", "'gene-x'"),
+    "genes twice": ({"genes": ["gene-1", "gene-1"]}, ValueError, "must differ", "'gene-1'"),
+    "no genes": ({"genes": []}, ValueError, "genes: must hold at least one", "none"),
+    "a number of genes": ({"genes": 5}, TypeError, "genes: must be a sequence of names", "5"),
+    "column of var": ({"genes": "variable"}, ValueError, "genes: must be", "'variable'"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_DATA)
+def test_wrong_cells_are_named(name):
+    make, error, rule, value = WRONG_DATA[name]
+    assert_named(lambda: CellModel(**TINY).fit(make(simulated(12)), progress=False), error, rule, value)
+
+
+@pytest.mark.parametrize("name", WRONG_OPTIONS)
+def test_what_is_not_there_is_named(name):
+    options, error, rule, value = WRONG_OPTIONS[name]
+    assert_named(lambda: CellModel(**options, **TINY).fit(simulated(12), progress=False), error, rule, value)
+
+
+@pytest.mark.parametrize(
+    "option,value,error",
+    [
+        ("labels_key", 3, TypeError), ("covariates", "age", TypeError), ("covariates", [3], TypeError),
+        ("steps", 0, ValueError), ("steps", 2.5, TypeError), ("batch_size", 0, ValueError), ("width", -1, ValueError),
+        ("learning_rate", 0, ValueError), ("learning_rate", "fast", ValueError), ("weight_decay", -1, ValueError),
+        ("dropout", 1, ValueError), ("seed", -1, ValueError),
+    ],
+)  # fmt: skip
+def test_wrong_options_are_named(option, value, error):
+    def call():
+        CellModel(**{**TINY, option: value}).fit(simulated(12), progress=False)
+
+    assert_named(call, error, f"{option}: must be", "int" if value == 3 else str(value))
+
+
+def test_a_model_must_be_fitted():
+    model, data = CellModel(), simulated(12)
+    for call in (
+        lambda: model.sample(3), lambda: model.impute(data, True), lambda: model.expected(data),
+        lambda: model.evaluate(data), lambda: model.save("folder"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=r"CellModel\.\w+: model: must be fitted, call fit first"):
+            call()
+
+
+@pytest.mark.parametrize(
+    "call,error,rule,value",
+    [
+        (lambda m, d: m.sample(0), ValueError, "n: must be", "0"),
+        (lambda m, d: m.sample(3, label="huge"), ValueError, "label: must be one of 'large', 'small'", "'huge'"),
+        (lambda m, d: m.sample(3, label=["large"]), ValueError, "label: must be one name or 3", "1"),
+        (lambda m, d: m.sample(3, label=4), ValueError, "label: must be one of", "4"),
+        (lambda m, d: m.sample(3, batch="three"), ValueError, "batch: must be one of 'one', 'two'", "'three'"),
+        (lambda m, d: m.sample(3, depth=0), ValueError, "depth: must be above 0", "0"),
+        (lambda m, d: m.sample(3, depth=[5, 6]), TypeError, "depth: must be a number or 3 numbers", "[5, 6]"),
+        (lambda m, d: m.sample(3, steps=1001), ValueError, "steps: must be", "1001"),
+        (lambda m, d: m.sample(3, seed=-1), ValueError, "seed: must be", "-1"),
+        (lambda m, d: m.impute(d, np.ones(3)), TypeError, "observed: must be an array of bools", "float64"),
+        (
+            lambda m, d: m.impute(d, np.ones((2, 2), bool)),
+            ValueError,
+            "observed: must have the shape (12, 16)",
+            "(2, 2)",
+        ),
+        (lambda m, d: m.impute(d, True, draws=0), ValueError, "draws: must be", "0"),
+        (lambda m, d: m.expected(d, depth=-1), ValueError, "depth: must be above 0", "-1"),
+        (lambda m, d: m.expected(d[:, :20]), ValueError, "must have all 16 genes", "'gene-20'"),
+        (lambda m, d: m.expected(unknown(d, "type")), ValueError, "labels_key: classes must be among", "'new'"),
+        (lambda m, d: m.expected(unknown(d, "batch")), ValueError, "batch_key: classes must be among", "'new'"),
+        (lambda m, d: m.evaluate(changed(d, (3, 1), 0.5)), ValueError, "must hold raw counts", "0.5"),
+        (lambda m, d: m.save(3), TypeError, "folder: must be a path", "int"),
+    ],
+)
+def test_wrong_calls_are_named(tiny, call, error, rule, value):
+    assert_named(lambda: call(tiny, simulated(12)), error, rule, value)
+
+
+def unknown(data, column):
+    data = data.copy()
+    data.obs[column] = ["new", *data.obs[column].astype(str)[1:]]
+    return data
+
+
+def test_two_cells_and_two_genes_are_enough():
+    data = anndata.AnnData(np.array([[3, 1], [0, 2]], np.float32))
+    model = CellModel(steps=2, width=4, blocks=1).fit(data, progress=False)
+    assert model.sample(2, steps=2).shape == (2, 2) and model.impute(data, [[True, False]]).shape == (2, 2)
+
+
+def test_the_bar_says_why_it_ends(capsys, monkeypatch):
+    from fastblackout.cells import training
+
+    monkeypatch.setattr(training, "PATIENCE", 1)
+    model = CellModel(**{**TINY, "steps": 400, "learning_rate": 0.5}).fit(simulated(40))
+    assert model.history_[-1]["step"] < 400 and "stopped after step" in capsys.readouterr().err
+
+
+def test_genes_of_one_constant_or_of_no_count():
+    data = changed(simulated(30), (slice(None), [2, 3]), 0)
+    data = changed(data, (slice(None), 4), 7)
+    model = CellModel(**TINY).fit(data, progress=False)
+    assert np.isfinite(model.expected(data)).all() and len(model.genes_) == GENES

@@ -1,0 +1,125 @@
+"""A model of single cells on the command line: train FILE.h5ad, sample, impute, evaluate."""
+
+import contextlib
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from fastblackout.cli.cells_command import is_of_cells
+from fastblackout.cli.command_line import main
+from support.simulated_cells import anndata, simulated
+
+pytest.importorskip("sklearn")
+torch.set_num_threads(1)
+TRAIN = [
+    "train",
+    "cells.h5ad",
+    "--labels=type",
+    "--batch=batch",
+    "--covariate=age",
+    "--steps=4",
+    "--width=8",
+    "--quiet",
+]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """Files of cells, and a model of one of them."""
+    folder = tmp_path_factory.mktemp("home")
+    data = simulated(90)
+    data.layers["seen"] = np.random.default_rng(0).random(data.shape) < 0.5
+    data[:60].copy().write_h5ad(folder / "cells.h5ad")
+    data[60:].copy().write_h5ad(folder / "rest.h5ad")
+    with contextlib.chdir(folder):
+        assert main(TRAIN) == 0
+    return folder
+
+
+def fails(capsys, line, *words, status=1):
+    capsys.readouterr()
+    if status == 2:
+        with pytest.raises(SystemExit, match="2"):
+            main(line)
+    else:
+        assert main(line) == status
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and all(word in error for word in words), error
+
+
+def test_cells_are_drawn(place, capsys):
+    assert main(["sample", "--num=5", "--label=small", "--steps=5", "runs/cells", "--json=told.json"]) == 0
+    made = anndata.read_h5ad("runs/cells/samples.h5ad")
+    assert made.shape == (5, 24) and set(made.obs["type"]) == {"small"} and made.X.dtype == np.int32
+    assert json.loads((place / "told.json").read_text())["cells"] == 5
+    line = ["sample", "runs/cells", "--num=3", "--depth=50", "--batch=two", "--steps=5", "--seed=4", "--out=a.h5ad"]
+    assert main(line) == 0
+    made = anndata.read_h5ad("a.h5ad")
+    assert set(made.obs["batch"]) == {"two"} and made.obs["age"].notna().all()
+    fails(capsys, line, "out: a.h5ad exists; overwrite it with --force")
+    fails(capsys, [*line, "--out=a.npz"], "out: must end in .h5ad, got a.npz")
+    fails(capsys, [*line, "--out=b.h5ad", "--label=huge"], "sample: label: must be one of 'large', 'small', got 'huge'")
+    fails(capsys, [*line, "--rounding=nearest"], "unrecognized arguments: --rounding=nearest", status=2)
+    assert not (place / "b.h5ad").exists()
+
+
+def test_counts_are_imputed(place, capsys):
+    cells = anndata.read_h5ad("rest.h5ad")
+    line = ["impute", "runs/cells", "rest.h5ad", "--out=filled.h5ad", "--steps=4"]
+    assert main([*line, "--observed=seen"]) == 0
+    filled, seen = anndata.read_h5ad("filled.h5ad"), cells.layers["seen"]
+    counts = cells.X.toarray()
+    assert np.array_equal(filled.X.toarray(), counts) and list(filled.obs_names) == list(cells.obs_names)
+    assert np.array_equal(filled.layers["imputed"][seen], counts[seen]) and (filled.layers["imputed"][~seen] > 0).all()
+    np.save("seen.npy", seen)
+    assert main([*line, "--observed=seen.npy", "--draws=2", "--force"]) == 0
+    drawn = anndata.read_h5ad("filled.h5ad").layers
+    assert {"imputed-0", "imputed-1"} <= drawn.keys() and "imputed" not in drawn
+    assert main([*line, "--denoise", "--force"]) == 0
+    assert (anndata.read_h5ad("filled.h5ad").layers["expected"] > 0).all()
+    fails(capsys, [*line, "--force"], "impute: observed, denoise: give one of them, got neither")
+    fails(capsys, [*line, "--force", "--denoise", "--observed=seen"], "got both")
+    fails(capsys, [*line, "--force", "--denoise", "--draws=2"], "draws: must be left out with --denoise, got 2")
+    fails(capsys, [*line, "--force", "--observed=saw"], "must be a layer of the file or a .npy file, got 'saw'")
+    fails(capsys, ["impute", "cells.h5ad", "rest.h5ad", "--out=x.h5ad", "--denoise"], "folder: must hold a model")
+    fails(capsys, ["impute", "runs/cells", "rest.h5ad"], "required: --out", status=2)
+
+
+def test_cells_are_compared(place, capsys):
+    line = ["evaluate", "runs/cells", "rest.h5ad", "--train=cells.h5ad", "--steps=4", "--json=told.json"]
+    assert main([*line, "--plots=plots"]) == 0
+    printed = capsys.readouterr().out
+    assert "30 generated and 30 real cells of 24 genes" in printed
+    assert max(map(len, printed.splitlines())) <= 80
+    told = json.loads((place / "told.json").read_text())
+    assert told["floors"]["energy_distance"] is not None and told["numbers"]["proportions"] == 0
+    assert {path.name for path in (place / "plots").iterdir()} == {"genes.png", "depth.png", "components.png"}
+    fails(capsys, line, "json: told.json exists")
+    fails(capsys, ["evaluate", "runs/cells"], "required: FILE.h5ad", status=2)
+
+
+def test_a_model_is_trained_anew_by_force_alone(place, capsys):
+    before = (place / "runs/cells/model.safetensors").read_bytes()
+    fails(capsys, TRAIN, "out: runs/cells exists: overwrite it with --force")
+    (place / "other").mkdir()
+    (place / "other/file").touch()
+    fails(capsys, [*TRAIN, "--out=other", "--force"], "other exists: it is no cell model, or choose another with --out")
+    assert (place / "runs/cells/model.safetensors").read_bytes() == before
+    (place / "genes.txt").write_text("gene-4\ngene-2\n")
+    assert main([*TRAIN, "--force", "--genes=genes.txt", "--seed=3"]) == 0
+    assert "runs/cells: 2 genes, 2 types, 4 steps; held-out loss" in capsys.readouterr().out
+    fails(capsys, [*TRAIN, "--out=new", "--labels=kind"], "train: labels_key: must be a column of obs", "'kind'")
+    fails(capsys, ["train", "none.h5ad"], "must be a .h5ad file, got none.h5ad, which does not exist")
+    assert not (place / "new").exists()
+
+
+def test_which_commands_are_of_cells(place):
+    for line in ("train a.h5ad", "train --steps 3 a.h5ad", "sample runs/cells", "evaluate --steps 3 runs/cells b.h5ad"):
+        assert is_of_cells(line.split()), line
+    for line in (
+        "train digits", "train h5ad --data a.h5ad", "train h5ad --data=a.h5ad", "sample", "sample digits --out a.h5ad", "evaluate runs/none",
+        "sample digits --out runs/cells", "", "info", "plot runs/cells",
+    ):  # fmt: skip
+        assert not is_of_cells(line.split()), line
