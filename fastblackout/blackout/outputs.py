@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from ..heads import HEADS, head_named
+
 if TYPE_CHECKING:
     from ..heads.head import Head
     from .model import BlackoutModel
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
 def outputs_of(op: str, argument: str, given: Any, model: BlackoutModel, shape: Sequence[int]) -> Tensor:
     """What a network returned, unwrapped and contiguous. ValueError unless its shape suits the model's head and counts
-    (B, C, ...) of this shape."""
+    (B, C, ...) of this shape; it names the heads that it would suit."""
     outputs = given if isinstance(given, Tensor) else getattr(given, "sample", given)
     if not isinstance(outputs, Tensor):
         rule = "must be a tensor, or an object that has one as attribute sample"
@@ -22,8 +24,16 @@ def outputs_of(op: str, argument: str, given: Any, model: BlackoutModel, shape: 
     allowed, found = _shapes(model.head_object, model.max_count, shape), tuple(outputs.shape)
     if found not in allowed:
         rule = f"must have shape {' or '.join(map(str, allowed))} for head {model.head!r}"
-        raise ValueError(f"{op}: {argument}: {rule}, got {found}")
+        others = " or ".join(repr(name) for name in HEADS if found in _of_other(name, model, shape))
+        raise ValueError(f"{op}: {argument}: {rule}, got {found}" + (f", which suits head={others}" if others else ""))
     return outputs.contiguous()  # a compiled network may give them with the channels last
+
+
+def _of_other(name: str, model: BlackoutModel, shape: Sequence[int]) -> list[tuple[int, ...]]:
+    """The shapes for another head, where the model could have it as it is."""
+    head = head_named(name)
+    able = model.max_count <= head.largest_count and (model.bounded or head.unbounded is not None)
+    return _shapes(head, model.max_count, shape) if able and not head.takes_noise else []
 
 
 def _shapes(head: Head, max_count: int, shape: Sequence[int]) -> list[tuple[int, ...]]:

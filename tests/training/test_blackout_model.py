@@ -165,6 +165,29 @@ def test_network_must_return_logits_of_the_inputs_shape():
         BlackoutModel(Flat(), SCHEDULE, 255)(torch.zeros(2, 1, 4, 4), 3)
 
 
+@pytest.mark.parametrize(
+    ("outputs", "head", "max_count", "others"),
+    [
+        (2, "mean", 16, "'beta-binomial' or 'bayes-logistic' or 'negative-binomial'"),
+        (17, "mean", 16, "'categorical' or 'bayes-categorical'"),
+        (1, "beta-binomial", 16, "'mean'"),
+        (3, "mean", 16, ""),
+        (1, "negative-binomial", None, ""),  # "mean" needs a bound
+    ],
+)
+def test_heads_that_the_outputs_suit_are_named(outputs, head, max_count, others):
+    class Repeated(torch.nn.Module):
+        def forward(self, x, time):
+            return x.repeat(1, outputs, 1, 1)
+
+    model = BlackoutModel(Repeated(), SCHEDULE, max_count, input="normalized", head=head)
+    x_0 = torch.arange(32, dtype=torch.int32).reshape(2, 1, 4, 4) % 16
+    model.fit_input(x_0)
+    with pytest.raises(ValueError, match=f"for head '{head}', got ") as raised:
+        model.loss(x_0, rng=1)
+    assert str(raised.value).partition(", which suits head=")[2] == others
+
+
 # --- the moving average
 
 
