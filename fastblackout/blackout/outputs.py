@@ -11,10 +11,10 @@ from ..heads import HEADS, head_named
 
 if TYPE_CHECKING:
     from ..heads.head import Head
-    from .model import BlackoutModel
+    from .parametrization import Parametrized
 
 
-def outputs_of(op: str, argument: str, given: Any, model: BlackoutModel, shape: Sequence[int]) -> Tensor:
+def outputs_of(op: str, argument: str, given: Any, model: Parametrized, shape: Sequence[int]) -> Tensor:
     """What a network returned, unwrapped and contiguous. ValueError unless its shape suits the model's head and counts
     (B, C, ...) of this shape; it names the heads that it would suit."""
     outputs = given if isinstance(given, Tensor) else getattr(given, "sample", given)
@@ -23,13 +23,13 @@ def outputs_of(op: str, argument: str, given: Any, model: BlackoutModel, shape: 
         raise TypeError(f"{op}: {argument}: {rule}, got {type(given).__name__}")
     allowed, found = _shapes(model.head_object, model.max_count, shape), tuple(outputs.shape)
     if found not in allowed:
-        rule = f"must have shape {' or '.join(map(str, allowed))} for head {model.head!r}"
+        rule = f"must have shape {' or '.join(map(str, allowed))} for head {model.head_object.name!r}"
         others = " or ".join(repr(name) for name in HEADS if found in _of_other(name, model, shape))
         raise ValueError(f"{op}: {argument}: {rule}, got {found}" + (f", which suits head={others}" if others else ""))
     return outputs.contiguous()  # a compiled network may give them with the channels last
 
 
-def _of_other(name: str, model: BlackoutModel, shape: Sequence[int]) -> list[tuple[int, ...]]:
+def _of_other(name: str, model: Parametrized, shape: Sequence[int]) -> list[tuple[int, ...]]:
     """The shapes for another head, where the model could have it as it is."""
     head = head_named(name)
     able = model.max_count <= head.largest_count and (model.bounded or head.unbounded is not None)
