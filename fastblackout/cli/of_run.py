@@ -145,7 +145,10 @@ def data_of(run: Run, options: Namespace) -> Dataset:
             f"{options.command}: data: must be named with --data for a run that this machine has no record of training "
             f"where it lies (a moved or copied run, or one from elsewhere), got none for {run.checkpoint.path}"
         )
-    return load(name, root, **read_by(run.dataset, run.model.max_count))
+    how = read_by(run.dataset, run.model.max_count)
+    if (layer := getattr(options, "layer", None)) is not None:  # which only `evaluate` has as an option
+        how["layer"] = layer
+    return load(name, root, **how)
 
 
 def share_of(options: Namespace, first: int = 0) -> Namespace:

@@ -82,6 +82,8 @@ def add_evaluate(parser: Parser) -> None:
     _add_run(parser)
     data = parser.add_argument_group("data")
     data.add_argument("--data", metavar="PATH", help=_MOVED)
+    what = "The layer of an AnnData that holds the counts. Default: the one of the training."
+    data.add_argument("--layer", metavar="NAME", help=what)
     samples = parser.add_argument_group("samples")
     samples.add_argument("--num", **_N, default=1000, help="Draw N samples a set. Default: 1000.")
     what = "Draw N sets, with the seeds SEED, SEED + 1, ... Most of the time goes into them. Default: 4."

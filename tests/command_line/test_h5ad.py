@@ -33,6 +33,8 @@ def home(tmp_path_factory):
     cells.write_h5ad(folder / "cells.h5ad")
     cells[:, ::-1].copy().write_h5ad(folder / "reversed.h5ad")
     cells[:, [0, 1, 4]].copy().write_h5ad(folder / "fewer.h5ad")
+    cells.layers["others"] = cells.layers.pop("counts")
+    cells.write_h5ad(folder / "others.h5ad")
     with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(folder / "state"))
         assert main([*CELLS, "--layer=counts", "--labels-key=type", "--no-decay", *TINY]) == 0
@@ -114,11 +116,13 @@ def test_samples_are_cells(place, capsys):
 def test_cells_of_another_file_are_compared_by_names(place, capsys):
     how = ["evaluate", "--num=20", "--seeds=1", "--bits=3", *FEW]
     numbers = []
-    for file in ("cells", "reversed"):
-        assert main([*how, f"--data={file}.h5ad", "--json=told.json", "--force"]) == 0
+    for file, *layer in (("cells",), ("reversed",), ("others", "--layer=others")):
+        assert main([*how, f"--data={file}.h5ad", *layer, "--json=told.json", "--force"]) == 0
         numbers.append(json.loads((place / "told.json").read_text()))
-    assert numbers[0] == numbers[1]
+    assert numbers[0] == numbers[1] == numbers[2]
     assert "Difference to the training rows" in capsys.readouterr().out
+    fails(capsys, [*how, "--data=others.h5ad"], "layer: must be one of 'others', got 'counts'")
+    fails(capsys, [*how, "digits", "--layer=others"], "layer: belongs to h5ad data alone, got it for digits")
     fails(
         capsys, [*how, "--data=fewer.h5ad"], "must have all 5 genes, by var_names, got none named 'gene-2' and 1 more"
     )
