@@ -1,0 +1,1 @@
+"""Generators of single cells beside one another, and beside real cells: `python benchmarks/cells --help`."""
