@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import sys
 import tempfile
@@ -52,6 +53,28 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """The name of a file or folder to be made beside `path`, by a library that opens files by name; when the block ends
+    it is renamed to `path`, where nothing may be by then but a file that it replaces.
+
+    An error inside the block leaves nothing.
+    """
+    target = Path(path)
+    with naming(path):
+        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
+        try:
+            made = folder / target.name
+            yield made
+            if made.is_file():
+                with made.open("rb") as file:
+                    os.fsync(file.fileno())
+            os.replace(made, target)
+            sync_directory(target.parent)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from .sparse_rows import SparseRows
 if TYPE_CHECKING:
     from anndata import AnnData
 
-_RAW = "must hold raw counts, whole numbers that were neither normalized nor logarithmized"
+RAW = "must hold raw counts, whole numbers that were neither normalized nor logarithmized"
 
 
 def from_anndata(
@@ -216,16 +216,16 @@ def whole_counts(op: str, argument: str, matrix: Any, layers: Collection[str] = 
         raise TypeError(f"{op}: {argument}: {rule}, got {type(matrix).__name__}")
     values = matrix.data if sparse else matrix
     if values.dtype.kind not in "iuf":
-        raise ValueError(f"{op}: {argument}: {_RAW}, got dtype {values.dtype}")
+        raise ValueError(f"{op}: {argument}: {RAW}, got dtype {values.dtype}")
     if values.dtype.kind == "f":
         with np.errstate(invalid="ignore"):
             wrong = ~(np.mod(values, 1) == 0)  # so are infinities and NaN
         if wrong.any():
             there = f" (a layer may have them: {listed(layers)})" if len(layers) else ""
-            raise ValueError(f"{op}: {argument}: {_RAW}{there}, got {float(values[wrong][0]):.6g}")
+            raise ValueError(f"{op}: {argument}: {RAW}{there}, got {float(values[wrong][0]):.6g}")
     low, top = (int(each(initial=0)) for each in (values.min, values.max))
     if not 0 <= low <= top <= MAX_COUNT:
-        raise ValueError(f"{op}: {argument}: {_RAW}, in 0..2^53, got {low if low < 0 else top:.6g}")
+        raise ValueError(f"{op}: {argument}: {RAW}, in 0..2^53, got {low if low < 0 else top:.6g}")
     return matrix, top
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 LEAST_SHARE, MOST_FOLDS = 1e-9, 1 << 20
 LEAST, MOST = 1e-290, 1e300  # of overdispersion: times a share it is what fb.beta_binomial takes
 
-_RULE = f"must be finite and in {LEAST:g}..{MOST:g}"
+RULE = f"must be finite and in {LEAST:g}..{MOST:g}"
 _POISSON = Elements({"counts": ELEMENT_COUNTS})
 _NEGATIVE_BINOMIAL = Elements({"counts": ELEMENT_COUNTS, "overdispersion": FLOATS})
 
@@ -146,7 +146,7 @@ def split(
     >>> fb.split(np.array([10, 1000]), rng=fb.Philox(1))
     (array([  4, 505]), array([  6, 495]))
     """
-    op, weights = "split", _weights(folds)
+    op, weights = "split", weights_of(folds)
     if (array := foreign_of(counts)) is not None:
         how = functools.partial(split, rng=rng, generator=generator, backend=backend)
         return by_tensors(op, how, array, counts, folds, overdispersion)  # type: ignore[no-any-return]
@@ -167,9 +167,9 @@ def split(
         given, values = _NEGATIVE_BINOMIAL, [counts, overdispersion]
     call = Composed(op, "binomial" if overdispersion is None else "beta_binomial", backend, given, values)
     call.check_counts("counts", call.arrays[0])
-    size, total = None, _sum(weights)
+    size, total = None, sum_of(weights)
     if overdispersion is not None:
-        call.check_floats("overdispersion", call.arrays[1], _RULE, MOST, LEAST)
+        call.check_floats("overdispersion", call.arrays[1], RULE, MOST, LEAST)
         size = as_type(call.arrays[1].value, "float64")
     keys = call.keys(Stream.SPLIT, rng, generator)
 
@@ -180,22 +180,22 @@ def split(
             return binomial(whole, Prob(left / (left + right), right / (left + right)), **how)
         return beta_binomial(whole, size * (left / total), size * (right / total), **how)
 
-    return tuple(call.give(part) for part in _halved(call.arrays[0].value, weights, 0, left_of))
+    return tuple(call.give(part) for part in halved(call.arrays[0].value, weights, 0, left_of))
 
 
-def _halved(whole: Any, weights: list[float], first: int, left_of: Callable[..., Any]) -> list[Any]:
+def halved(whole: Any, weights: list[float], first: int, left_of: Callable[..., Any]) -> list[Any]:
     """Counts in parts of these weights, of which `first` is the number of the first."""
     half = len(weights) // 2
     if half == 0:
         return [whole]
-    left = left_of(whole, _sum(weights[:half]), _sum(weights[half:]), first + half)
+    left = left_of(whole, sum_of(weights[:half]), sum_of(weights[half:]), first + half)
     return [
-        *_halved(left, weights[:half], first, left_of),
-        *_halved(whole - left, weights[half:], first + half, left_of),
+        *halved(left, weights[:half], first, left_of),
+        *halved(whole - left, weights[half:], first + half, left_of),
     ]
 
 
-def _weights(folds: Any) -> list[float]:
+def weights_of(folds: Any) -> list[float]:
     """The shares of the parts, each 1.0 for equal ones."""
     op, name = "split", "folds"
     if is_integer(folds):
@@ -208,13 +208,13 @@ def _weights(folds: Any) -> list[float]:
             raise ValueError(f"{op}: {name}: must be an integer, or one share a part, got shape {array.shape}")
         shares = [float(share) for share in array]
     enough = 2 <= len(shares) <= MOST_FOLDS and all(share >= LEAST_SHARE for share in shares)
-    if not (enough and abs(_sum(shares) - 1.0) <= 1e-9):
+    if not (enough and abs(sum_of(shares) - 1.0) <= 1e-9):
         rule = f"shares must be at least 2, each at least {LEAST_SHARE:g}, and 1 in sum within 1e-9"
         raise ValueError(f"{op}: {name}: {rule}, got {shown(folds)}")
     return shares
 
 
-def _sum(weights: list[float]) -> float:
+def sum_of(weights: list[float]) -> float:
     """One after the other: sum() of Python 3.12 and later rounds otherwise."""
     total = 0.0
     for weight in weights:

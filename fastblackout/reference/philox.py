@@ -92,6 +92,7 @@ class Stream(enum.IntEnum):
     REDRAW_BRIDGE_STATE_REFINE = 60
     CATEGORICAL_ROWS = 61
     CATEGORICAL_ROWS_REFINE = 62
+    DOWNSAMPLE = 63
 
     def word(self, sub: int = 0) -> int:
         """Counter word c3 of this stream; sub in 0..2^24 - 1."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 import fastblackout as fb
-from support.specified_counts import binomial, poisson
+from support.specified_counts import binomial, poisson, thin
 from support.specified_reals import beta_binomial
 from support.specified_words import STREAMS, drawn
 
@@ -67,3 +68,34 @@ def multinomial(counts: Any, weights: list[float], key: fb.Philox) -> Any:
         both = np.stack([first, divided - first], -1).reshape(*counts.shape, 2 * len(pairs))
         parts = np.concatenate([both, parts[..., len(pairs) :]], -1)
     return parts
+
+
+def cell_thin(counts: Any, p: float, q: float, key: fb.Philox) -> Any:
+    """counts: above 0, of one cell, which is the first sample of the key."""
+    return thin(np.array([counts]), [(p, q)], key)[0]
+
+
+def cell_split(counts: Any, weights: list[float], key: fb.Philox) -> list[Any]:
+    def left(whole: Any, a: float, b: float, number: int) -> Any:
+        return cell_thin(whole, a / (a + b), b / (a + b), key_of(key, "SPLIT", number))
+
+    return _parts(counts, weights, 0, left)
+
+
+def cell_downsample(counts: list[int], depth: int, key: fb.Philox) -> list[int]:
+    x, kept, sign, total, r = list(counts), [0] * len(counts), 1, sum(counts), 0
+    wanted = min(depth, total)
+    while wanted > 0:
+        spare = 2 * math.sqrt(wanted) + 1 if 8 * wanted <= total else 0.0
+        p = (wanted + spare) / total
+        places = [n for n, count in enumerate(x) if count > 0]
+        s = [0] * len(x)
+        for n, drawn in zip(places, cell_thin([x[n] for n in places], p, 1 - p, key_of(key, "DOWNSAMPLE", r)), strict=True):
+            s[n] = int(drawn)
+        kept = [k + sign * own for k, own in zip(kept, s, strict=True)]
+        if sum(s) > wanted:
+            x, total, sign, wanted = s, sum(s), -sign, sum(s) - wanted
+        else:
+            x, total, wanted = [a - b for a, b in zip(x, s, strict=True)], total - sum(s), wanted - sum(s)
+        r += 1
+    return kept

@@ -1,0 +1,121 @@
+"""Draws for cells, of which each is a sample: its elements are its counts above 0, in the order of the genes.
+
+What a cell is given depends on its number and on its own counts alone. It does not depend on other cells, on how a
+matrix is stored, or on the blocks that it is read by. docs/draw.md specifies the draws, "Cells".
+
+The counts of several cells stand one after the other here, with the number of them in each cell, as in a CSR matrix.
+Kernels take rows of one length, so that a cell's counts are filled up to the longest beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..call.composed import DrawKeys
+from ..ops.beta_binomial import beta_binomial
+from ..ops.split import halved, sum_of
+from ..ops.thin import thin
+from ..philox import Philox
+from ..probability import Prob
+
+Ints = NDArray[np.int64]
+_AT_ONCE = 1 << 16  # counts that are filled up and drawn together, so that they stay in a cache
+
+
+def thinned(counts: Any, per_cell: Ints, alive: Any, rng: Philox) -> Any:
+    """What is left of the counts; alive: one chance, or one for each cell."""
+    top = int(counts.max(initial=1))
+
+    def draw(cells: slice, rows: Any) -> Any:
+        each = alive[cells] if isinstance(alive, np.ndarray) else alive
+        return thin(rows, each, max_count=top, outputs="x_t", rng=later(rng, cells.start)).x_t
+
+    return _by_rows(draw, per_cell, counts)
+
+
+def parts_of(counts: Any, per_cell: Ints, weights: list[float], overdispersion: Any, keys: DrawKeys) -> list[Any]:
+    """The counts divided by these weights; overdispersion: None, or one for each count."""
+    total = sum_of(weights)
+
+    def left_of(whole: Any, left: float, right: float, number: int) -> Any:
+        rng = keys.of(number)
+        if overdispersion is None:
+            return thinned(whole, per_cell, Prob(left / (left + right), right / (left + right)), rng)
+
+        def draw(cells: slice, rows: Any, sizes: Any) -> Any:
+            shapes = (sizes * (each / total) for each in (left, right))
+            return beta_binomial(rows, *shapes, rng=later(rng, cells.start))
+
+        return _by_rows(draw, per_cell, whole, overdispersion)
+
+    return halved(counts, weights, 0, left_of)
+
+
+def downsampled(counts: Any, per_cell: Ints, depth: Ints, keys: DrawKeys) -> Any:
+    """Of each cell so many molecules, drawn without replacement; all of them where it has no more.
+
+    A pool of molecules is thinned, so that about as many are drawn as are wanted. Of those that are too many, some are
+    put back; those that lack come from the rest. Either way a smaller number is wanted of another pool. All molecules
+    of a pool are alike, so every choice of that many has the same chance, whatever the probability of the thinning.
+    """
+    kept, pool, at = np.zeros_like(counts), counts, np.arange(len(counts))
+    total = sums(pool, per_cell)
+    wanted, sign, number = np.minimum(depth, total), np.ones(len(per_cell), counts.dtype), 0
+    while len(pool):
+        # Where few are wanted of many, a few too many make the next pool a small one.
+        spare = np.where(8 * wanted <= total, 2 * np.sqrt(wanted) + 1, 0.0)
+        some = thinned(pool, per_cell, (wanted + spare) / np.maximum(total, 1), keys.of(number))
+        kept[at] += np.repeat(sign, per_cell) * some  # modulo 2^8 or more: unsigned signs are 1 and the largest number
+        found = sums(some, per_cell)
+        over = found > wanted
+        pool = np.where(np.repeat(over, per_cell), some, pool - some)
+        total, sign, wanted = np.where(over, found, total - found), np.where(over, -sign, sign), abs(found - wanted)
+        left, per_cell = chosen((pool > 0) & np.repeat(wanted > 0, per_cell), per_cell)
+        pool, at, number = pool[left], at[left], number + 1
+    return kept
+
+
+def sums(values: Any, per_cell: Ints) -> Ints:
+    """The sum of the values of each cell."""
+    found, some = np.zeros(len(per_cell), np.int64), per_cell > 0  # reduceat would give an empty cell another's value
+    if some.any():
+        found[some] = np.add.reduceat(values, (np.cumsum(per_cell) - per_cell)[some], dtype=np.int64)
+    return found
+
+
+def chosen(which: Any, per_cell: Ints) -> tuple[Ints, Ints]:
+    """The places where a bool of each count is true, and how many of them each cell has."""
+    places = np.flatnonzero(which)
+    return places, np.diff(np.searchsorted(places, np.cumsum(per_cell)), prepend=0)
+
+
+def later(rng: Philox, cells: int) -> Philox:
+    """The key of a cell that stands so many behind the first."""
+    return rng.at(first_sample=rng.first_sample + cells)
+
+
+def together(ends: Ints, most: int) -> Iterator[slice]:
+    """Cells that have at most so many counts, or one cell; ends: (cells + 1,), 0 and the sums of counts per cell."""
+    start = 0
+    while start < len(ends) - 1:
+        stop = max(start + 1, int(np.searchsorted(ends, ends[start] + most, "right")) - 1)
+        yield slice(start, stop)
+        start = stop
+
+
+def _by_rows(draw: Callable[..., Any], per_cell: Ints, counts: Any, *others: Any) -> Any:
+    """draw(cells, counts, *others) of some cells at a time, as rows."""
+    drawn, ends = np.empty_like(counts), np.concatenate(([0], np.cumsum(per_cell)))
+    for cells in together(ends, _AT_ONCE):
+        part = slice(ends[cells.start], ends[cells.stop])
+        own = per_cell[cells, None].astype(np.uint32)
+        taken = np.arange(own.max(), dtype=np.uint32) < own
+        rows = [np.ones(taken.shape, each.dtype) for each in (counts, *others)]
+        for row, each in zip(rows, (counts, *others), strict=True):
+            row[taken] = each[part]
+        drawn[part] = draw(cells, *rows)[taken]
+    return drawn

@@ -1,0 +1,184 @@
+"""Draws of fb.cells: the page's bits for any way that counts lie or are cut, and the laws."""
+
+import itertools
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from scipy import stats
+
+import fastblackout as fb
+from support import specified_composed
+from support.helpers import assert_named, chi_square_counts
+
+anndata = pytest.importorskip("anndata")
+
+RNG = fb.Philox(seed=2**63 + 5, first_sample=3, call=2)
+KINDS = [np.asarray, np.asfortranarray, sp.csr_matrix, sp.csc_matrix, sp.csr_array, sp.csc_array]
+CELLS, GENES = 23, 40
+_random = np.random.default_rng(0)
+COUNTS = _random.geometric(0.1, (CELLS, GENES)) * (_random.random((CELLS, GENES)) < 0.4)
+COUNTS[2] = 0
+COUNTS[5, :30] = 0  # few counts
+COUNTS[7, 3], COUNTS[9, 9] = 4000, 300
+ALIVE = np.linspace(0, 1, CELLS)
+DEPTHS = np.resize([0, 1, 20, 100, 10**6, 4000], CELLS)
+SHARES = (0.2, 0.3, 0.5)
+DRAWS = {
+    "split": lambda x, **how: fb.cells.split(x, SHARES, **how),
+    "split, overdispersion": lambda x, **how: fb.cells.split(x, 3, np.linspace(0.1, 40, GENES), **how),
+    "thin": lambda x, **how: [fb.cells.thin(x, 0.3, **how)],
+    "thin, each cell": lambda x, **how: [fb.cells.thin(x, ALIVE, **how)],
+    "downsample": lambda x, **how: [fb.cells.downsample(x, 50, **how)],
+    "downsample, each cell": lambda x, **how: [fb.cells.downsample(x, DEPTHS, **how)],
+}
+
+
+def cells(counts=COUNTS, lay=np.asarray, dtype="float32"):
+    return anndata.AnnData(lay(counts.astype(dtype)))
+
+
+def dense(part):
+    return part.X.toarray() if sp.issparse(part.X) else part.X
+
+
+def test_the_bits_of_the_page():
+    parts, thin = fb.cells.split(cells(), SHARES, rng=RNG), fb.cells.thin(cells(), ALIVE, rng=RNG)
+    down = fb.cells.downsample(cells(), DEPTHS, rng=RNG)
+    for n in (2, 5, 7, 9, 22):
+        key, above = RNG.at(first_sample=RNG.first_sample + n), COUNTS[n] > 0
+        if above.any():
+            own = COUNTS[n][above].tolist()
+            wanted = specified_composed.cell_split(np.array(own), list(SHARES), key)
+            assert [part.X[n][above].tolist() for part in parts] == [each.tolist() for each in wanted]
+            assert thin.X[n][above].tolist() == specified_composed.cell_thin(own, ALIVE[n], 1 - ALIVE[n], key).tolist()
+            assert down.X[n][above].tolist() == specified_composed.cell_downsample(own, int(DEPTHS[n]), key)
+        assert not any(part.X[n][~above].any() for part in (*parts, thin, down))
+
+
+@pytest.mark.parametrize("draw", DRAWS)
+def test_a_cell_draws_the_same_however_it_lies(draw, backend):
+    wanted = [dense(part) for part in DRAWS[draw](cells(), rng=RNG)]
+    assert any(0 < part.sum() < COUNTS.sum() for part in wanted)
+    for lay, dtype, size in zip(KINDS, itertools.cycle(["int64", "float64", "uint16", "int32"]), [1, 4, 7, 23, 99, None]):
+        given = cells(COUNTS, lay, dtype)
+        before = given.X.copy()
+        for part, like in zip(DRAWS[draw](given, rng=RNG, chunk_size=size), wanted, strict=True):
+            assert type(part.X) is type(anndata.AnnData(before).X) and part.X.dtype == dtype
+            assert np.array_equal(dense(part), like)
+            if sp.issparse(part.X):
+                assert part.X.has_canonical_format and part.X.data.all()
+        assert abs(given.X - before).sum() == 0
+
+
+def test_a_cell_knows_nothing_of_others():
+    whole, late = cells(), RNG.at(first_sample=RNG.first_sample + 10)
+    for draw in (DRAWS["split"], DRAWS["thin"], DRAWS["downsample"], DRAWS["split, overdispersion"]):
+        for part, some in zip(draw(whole, rng=RNG), draw(whole[10:14], rng=late), strict=True):
+            assert np.array_equal(part.X[10:14], some.X)
+    apart = np.zeros((CELLS, 3 * GENES))  # genes without counts between the others
+    apart[:, 1::3] = COUNTS
+    down = fb.cells.downsample(anndata.AnnData(apart), 50, rng=RNG).X
+    assert np.array_equal(down[:, 1::3], fb.cells.downsample(whole, 50, rng=RNG).X)
+
+
+def test_zeros_that_are_stored_and_counts_in_parts():
+    loose = sp.csr_matrix(COUNTS.astype(np.float32))
+    halves = np.floor(loose.data / 2)
+    rows = np.repeat(np.arange(CELLS), np.diff(loose.indptr))
+    order = np.argsort(np.tile(rows, 2), kind="stable")
+    data, genes = np.append(halves, loose.data - halves)[order], np.tile(loose.indices, 2)[order]
+    loose = sp.csr_matrix((data, genes, 2 * loose.indptr), shape=loose.shape)
+    assert not loose.has_canonical_format and not loose.data.all()
+    zeros = sp.csr_matrix(np.ones(COUNTS.shape, np.float32))
+    zeros.data[:] = COUNTS.ravel()
+    for draw in DRAWS.values():
+        for matrix in (loose, zeros):
+            size = matrix.nnz
+            for part, like in zip(draw(anndata.AnnData(matrix), rng=RNG), draw(cells(), rng=RNG), strict=True):
+                assert np.array_equal(dense(part), like.X)
+            assert matrix.nnz == size
+
+
+def test_sums():
+    parts = fb.cells.split(cells(dtype="int64"), 7, rng=RNG)
+    assert np.array_equal(sum(part.X for part in parts), COUNTS)
+    down = fb.cells.downsample(cells(), DEPTHS, rng=RNG).X
+    assert np.array_equal(down.sum(1), np.minimum(DEPTHS, COUNTS.sum(1))) and (down <= COUNTS).all()
+    assert np.array_equal(fb.cells.downsample(cells(), 10**9).X, COUNTS)
+    wide = np.array([[2**40, 3, 2**52]])
+    assert fb.cells.downsample(anndata.AnnData(wide), 2**50).X.sum() == 2**50
+    seeded = fb.cells.thin(cells(), 0.5, rng=7).X
+    assert np.array_equal(seeded, fb.cells.thin(cells(), 0.5, rng=fb.Philox(7)).X)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 7, 8, 9])
+@pytest.mark.parametrize("counts", [(3, 1, 2, 4), (1,) * 10, (9, 1)])
+def test_downsampling_is_multivariate_hypergeometric(counts, depth):
+    """All outcomes of a small cell. A right law fails once in a million tests of 20,000 cells."""
+    found = fb.cells.downsample(anndata.AnnData(np.tile(counts, (20_000, 1))), depth, rng=RNG).X
+    outcomes = [x for x in itertools.product(*(range(n + 1) for n in counts)) if sum(x) == depth]
+    expected = stats.multivariate_hypergeom.pmf(outcomes, counts, depth) * len(found)
+    place = {outcome: n for n, outcome in enumerate(outcomes)}
+    seen = np.bincount([place[tuple(row)] for row in found.tolist()], minlength=len(outcomes))
+    assert chi_square_counts(seen, expected) > 1e-6
+
+
+@pytest.mark.parametrize("depth", [30, 200, 700, 990])
+def test_downsampling_of_large_cells(depth):
+    """Each gene is hypergeometric, and so is the sum of some. As often false as above, for each of the sums."""
+    counts = np.array([400, 300, 100, 50, 50, 50, 20, 10, *[1] * 20])
+    found = fb.cells.downsample(anndata.AnnData(np.tile(counts, (20_000, 1))), depth, rng=RNG).X
+    for genes in ([0], [2], [7], [9], [1, 3, 8], list(range(8, 28)), list(range(2, 28, 3))):
+        good = counts[genes].sum()
+        expected = stats.hypergeom(counts.sum(), good, depth).pmf(np.arange(good + 1)) * len(found)
+        seen = np.bincount(found[:, genes].sum(1), minlength=good + 1)
+        assert chi_square_counts(seen, expected) > 1e-6, genes
+
+
+def test_thinning_and_splits_have_their_laws():
+    """As often false as above."""
+    counts = np.array([30, 4, 400])
+    x = anndata.AnnData(np.tile(counts, (20_000, 1)))
+    thin, part = fb.cells.thin(x, 0.3, rng=RNG).X, fb.cells.split(x, (0.7, 0.3), 2.0, rng=RNG)[1].X
+    poisson = fb.cells.split(x, (0.7, 0.3), rng=RNG)[1].X
+    for gene, count in enumerate(counts):
+        at = np.arange(count + 1)
+        for drawn, law in ((thin, stats.binom(count, 0.3)), (poisson, stats.binom(count, 0.3)), (part, stats.betabinom(count, 0.6, 1.4))):
+            seen = np.bincount(drawn[:, gene], minlength=count + 1)
+            assert chi_square_counts(seen, law.pmf(at) * len(thin)) > 1e-6
+
+
+def test_errors():
+    data, gone = cells(), anndata.AnnData(obs=cells().obs)
+    for name, op in (("split", fb.cells.split), ("thin", lambda x, **how: fb.cells.thin(x, 0.5, **how)), ("downsample", lambda x, **how: fb.cells.downsample(x, 5, **how))):
+        raw = f"{name}: adata: must hold raw counts"
+        for wrong, value in ((0.5, "got 0.5"), (-1, "got -1"), (np.nan, "got nan"), (np.inf, "got inf"), (2.0**54, "got 1.8")):
+            for lay in KINDS:
+                harmed = COUNTS.astype(float)
+                harmed[11, 4] = wrong
+                assert_named(lambda m=lay(harmed), f=op: f(anndata.AnnData(m)), ValueError, raw, value)
+        for call, error, rule, got in (
+            (lambda f=op: f(gone), ValueError, "adata: must have counts in X", "without X"),
+            (lambda f=op: f(data, layer="raw"), ValueError, "layer: must be one of", "'raw'"),
+            (lambda f=op: f(COUNTS), TypeError, "adata: must be an AnnData, or the path of a file", "ndarray"),
+            (lambda f=op: f(data[:0]), ValueError, "adata: must have cells and genes", "(0, 40)"),
+            (lambda f=op: f(data, chunk_size=0), ValueError, "chunk_size: must be in 1..", "got 0"),
+            (lambda f=op: f(data, rng="a"), TypeError, "rng: must be", "str"),
+            (lambda f=op: f(data, rng=fb.Philox(0, 2**32 - 5)), ValueError, "rng: first_sample + samples", "+ 23"),
+            (lambda f=op: f(data, out="x.h5ad"), ValueError, "out: must be None for an AnnData", "x.h5ad"),
+            (lambda f=op: f(anndata.AnnData(COUNTS > 3)), ValueError, "adata: must hold raw counts", "got dtype bool"),
+        ):  # fmt: skip
+            assert_named(call, error, f"{name}: {rule}", got)
+    for call, rule, got in (
+        (lambda: fb.cells.thin(data, 1.5), "thin: alive: must be in [0, 1]", "1.5"),
+        (lambda: fb.cells.thin(data, np.full(CELLS, np.nan)), "thin: alive: must be in [0, 1]", "nan"),
+        (lambda: fb.cells.thin(data, np.ones(3)), "thin: alive: must be one number or one for each of 23 cells", "(3,)"),
+        (lambda: fb.cells.downsample(data, -1), "downsample: counts_per_cell: must be whole numbers", "-1"),
+        (lambda: fb.cells.downsample(data, [1.5] * CELLS), "downsample: counts_per_cell: must be whole numbers", "1.5"),
+        (lambda: fb.cells.downsample(data, np.ones((CELLS, 1))), "downsample: counts_per_cell: must be one number", "(23, 1)"),
+        (lambda: fb.cells.split(data, 1), "split: folds: must be in 2..", "got 1"),
+        (lambda: fb.cells.split(data, 2, 0.0), "split: overdispersion: must be finite and in", "0.0"),
+        (lambda: fb.cells.split(data, 2, np.ones(CELLS)), "split: overdispersion: must be one number or one for each of 40 genes", "(23,)"),
+    ):  # fmt: skip
+        assert_named(call, ValueError, rule, got)
