@@ -112,6 +112,9 @@ def test_what_comes_back_is_measured(script):
     assert "rmse_1" not in hidden.recovered("half", counts, types, counts.astype(np.float32), None)
     shuffled = hidden.differences(counts, np.random.default_rng(0).permutation(types), counts, types)
     assert shuffled["genes_found"] < 0.2 and abs(shuffled["fold_slope"]) < 0.5
+    two = types < 2
+    turned = hidden.differences(counts[two], 1 - types[two], counts[two], types[two])
+    assert turned["genes_found"] == 0 and turned["fold_slope"] == pytest.approx(-1)
     assert hidden.differences(counts[:20], types[:20], counts, types) == {}
 
 
@@ -122,7 +125,8 @@ def test_the_least_mean_rank_is_chosen(script):
         numbers = [] if auc is None else [{"forest_auc_log": auc, "energy_distance": distance}]
         return {"settings": {"n": name}, "numbers": numbers, "imputed": {"tenth": {"deviance": deviance}}}
 
-    assert run.chosen([trial(1, 0.6, 0.3, 2.0), trial(2, 0.45, 0.2, 1.5), trial(3, 0.52, 0.4, 3.0)]) == {"n": 2}
+    assert run.chosen([trial(1, 0.6, 0.3, 2.0), trial(2, 0.45, 0.2, 1.5), trial(3, 0.3, 0.3, 2.0)]) == {"n": 2}
+    assert run.chosen([trial(1, 0.2, 0.1, 2.0), trial(2, 0.52, 0.2, 1.0)]) == {"n": 2}
     assert run.chosen([trial(1, None, None, 2.0), trial(2, None, None, 1.0)]) == {"n": 2}
     alike = [trial(1, 0.5, 0.1, 2.0), trial(2, 0.5, 0.1, 2.0)]
     assert run.chosen(alike) == {"n": 1}
@@ -139,17 +143,26 @@ def test_intervals_are_known(script):
     assert tables.corrected(values) == pytest.approx(2.776 * 2.5**0.5 * (0.2 + 0.25) ** 0.5)
 
 
-def test_a_method_is_never_told_a_hidden_count(script, outer):
-    jobs, hidden = script("cells.jobs"), script("cells.hidden")
-    gone = ~hidden.observed_of("half", outer.test, outer.test_types)
-    found = []
-    for counts in (outer.test, np.where(gone, outer.test + 0, outer.test)):
-        found.append(jobs.run_method("independent", {}, outer._replace(test=counts), 1, ["half"], 3, sys.executable))
-    one, other = found
-    assert np.array_equal(one.means["half"], other.means["half"]) and np.array_equal(one.samples[0], other.samples[0])
-    assert one.draws["half"].shape == (5, *outer.test.shape) and one.facts["memory_mib"] > 10
+def test_a_method_is_never_told_a_hidden_count(script, outer, monkeypatch):
+    jobs, hidden, told = script("cells.jobs"), script("cells.hidden"), {}
+    done = jobs.run_method("independent", {}, outer, 1, ["half"], 3, sys.executable)
+    assert done.draws["half"].shape == (5, *outer.test.shape) == (5, *done.samples[0].shape)
+    assert done.facts["memory_mib"] > 10 and done.facts["seconds"].keys() == {"fit", "sample", "impute"}
     with pytest.raises(RuntimeError, match="neighbours by .* ended with status 1: TypeError: .*unexpected"):
         jobs.run_method("neighbours", {"wrong": 1}, outer, 0, ["half"], 3, sys.executable)
+    run = jobs.subprocess.run
+    monkeypatch.setattr(
+        jobs.subprocess,
+        "run",
+        lambda command, **how: told.update(np.load(command[2] + "/job.npz")) or run(command, **how),
+    )
+    jobs.run_method("independent", {}, outer, 1, ["half", "low"], 3, sys.executable)
+    assert {name for name, values in told.items() if values.shape == outer.test.shape} == {
+        "seen_half", "seen_low", "observed_half", "observed_low"
+    }  # fmt: skip
+    for name in ("half", "low"):
+        gone = ~hidden.observed_of(name, outer.test, outer.test_types)
+        assert np.array_equal(told[f"seen_{name}"], np.where(gone, 0, outer.test)) and outer.test[gone].any()
 
 
 def test_simple_methods(script, outer):
@@ -164,6 +177,9 @@ def test_simple_methods(script, outer):
             mean, error = real.mean(axis=0), np.sqrt(made[kinds == kind].var(axis=0) / 2000)
             near = np.abs(made[kinds == kind].mean(axis=0) - mean) < 5 * error + 0.1
             assert near.all()
+            varies = real.var(axis=0) > 1
+            ratios = made[kinds == kind][:, varies].var(axis=0) / real[:, varies].var(axis=0)
+            assert abs(np.log(ratios).mean()) < 0.35
     distance = np.abs(copies.sample(outer.train_types, 0)[:, None] - outer.train[None]).sum(axis=2).min(axis=1)
     assert (
         distance.mean()
@@ -200,6 +216,7 @@ def test_a_run_goes_on_where_it_was(script, bench, tmp_path, monkeypatch):
     assert status == 0 and len(done) == len(said.splitlines()) == 4
     lines = out.read_text().splitlines(keepends=True)
     first = json.loads(lines[0])
+    assert [json.loads(line)["train"] for line in lines] == [120, 96, 96, 120]
     assert [json.loads(line)["stage"] for line in lines] == ["final", "trial", "trial", "final"]
     assert len(first["numbers"]) == len(first["floors"]) == 3 and list(first["imputed"]) == [
         "tenth",
