@@ -11,7 +11,7 @@ from ..call.numbers import MAX_COUNT
 from ..data.cells import RAW
 from .rows import Ints, chosen, together
 
-_AT_ONCE = 1 << 18  # values of a block, if it has no more than one cell: they and what is made of them stay in a cache
+_AT_ONCE = 1 << 18  # values of a block of several cells
 
 
 class Stored(NamedTuple):
@@ -23,7 +23,10 @@ class Stored(NamedTuple):
 
 
 def runs(ends: Ints, chunk_size: int | None) -> Iterator[slice]:
-    """The cells of each block: chunk_size, or as many as have _AT_ONCE values; ends: 0, then the sums of their numbers."""
+    """The cells of each block: chunk_size, or as many as have _AT_ONCE values.
+
+    ends: (cells + 1,), 0 and the sums of the numbers of values.
+    """
     if chunk_size is None:
         yield from together(ends, _AT_ONCE)
     else:

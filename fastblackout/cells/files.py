@@ -99,8 +99,9 @@ def split(
     Returns
     -------
     tuple of AnnData or tuple of Path
-        One for each part, with its counts in X, in the dtype of `adata`. They are dense, CSR or CSC as it is, but CSR in
-        files. Counts of 0 are not stored. obs and var come along without columns of numbers, as with fb.split.
+        One for each part, with its counts in X, in the dtype of `adata`. They are dense, CSR or CSC as it is; of a CSC
+        matrix in a file they are CSR. Counts of 0 are not stored. obs and var come along without columns of numbers, as
+        with fb.split.
 
     Raises
     ------
@@ -110,8 +111,8 @@ def split(
     Notes
     -----
     A cell's draw depends on `rng`, on its place among the cells and on its own counts alone. So dense, CSR and CSC
-    counts, files and blocks of any size give the same parts. They are other draws than those of fb.split, which knows no
-    cells in a sparse matrix.
+    counts, files and blocks of any size give the same parts. They are other draws than those of fb.split, which knows
+    no cells in a sparse matrix.
 
     References
     ----------
@@ -128,7 +129,7 @@ def split(
     """
     op, weights = "split", weights_of(folds)
     paths = _paths(op, adata, out, len(weights))
-    with _source(op, adata, layer) as source:
+    with _source(op, adata, layer, paths) as source:
         each = None if overdispersion is None else _of_genes(op, overdispersion, source.shape[1])
 
         def draw(block: Block, _: slice, rng: Philox) -> list[Any]:
@@ -212,7 +213,7 @@ def thin(
     """
     op = "thin"
     paths = _paths(op, adata, None if out is None else [out], 1)
-    with _source(op, adata, layer) as source:
+    with _source(op, adata, layer, paths) as source:
         each = _of_cells(op, "alive", alive, source.shape[0])
         if not ((each >= 0) & (each <= 1)).all():
             raise ValueError(f"{op}: alive: must be in [0, 1], got {each[~((each >= 0) & (each <= 1))][0]}")
@@ -300,7 +301,7 @@ def downsample(
     """
     op, name = "downsample", "counts_per_cell"
     paths = _paths(op, adata, None if out is None else [out], 1)
-    with _source(op, adata, layer) as source:
+    with _source(op, adata, layer, paths) as source:
         depth = _of_cells(op, name, counts_per_cell, source.shape[0])
         if (wrong := ~((depth >= 0) & (depth <= MAX_COUNT) & (np.floor(depth) == depth))).any():
             raise ValueError(f"{op}: {name}: must be whole numbers in 0..2^53, got {depth[wrong][0]}")
@@ -335,11 +336,11 @@ def _made(
     return tuple(made if isinstance(source, Store) else map(source.of, made))
 
 
-def _source(op: str, adata: Any, layer: str | None) -> Any:
+def _source(op: str, adata: Any, layer: str | None, paths: list[Path]) -> Any:
     """A context with the cells. Errors that they have by then are raised."""
     if is_annotated(adata):
         return contextlib.nullcontext(Memory(op, adata, layer))
-    return Store(op, Path(adata), layer)
+    return Store(op, Path(adata), layer, paths[0].parent)
 
 
 def _paths(op: str, adata: Any, out: Sequence[Any] | None, number: int) -> list[Path]:
@@ -356,7 +357,8 @@ def _paths(op: str, adata: Any, out: Sequence[Any] | None, number: int) -> list[
         raise TypeError(f"{op}: out: must be {what} where adata is a path, got {shown(out)}")
     paths = [Path(path) for path in out]
     if len(paths) != number or len(set(paths)) != number:
-        raise ValueError(f"{op}: out: must be {number} paths that differ, got {len(set(paths))} for {len(paths)}")
+        got = len(paths) if len(paths) != number else f"{max(paths, key=paths.count)} twice"
+        raise ValueError(f"{op}: out: must be {number} paths that differ, got {got}")
     for path in paths:
         if path.suffix not in SUFFIXES:
             raise ValueError(f"{op}: out: must end in {' or '.join(SUFFIXES)}, got {path}")

@@ -1,5 +1,6 @@
 """Draws of fb.cells: the page's bits for any way that counts lie or are cut, and the laws."""
 
+import functools
 import itertools
 
 import numpy as np
@@ -60,7 +61,9 @@ def test_the_bits_of_the_page():
 def test_a_cell_draws_the_same_however_it_lies(draw, backend):
     wanted = [dense(part) for part in DRAWS[draw](cells(), rng=RNG)]
     assert any(0 < part.sum() < COUNTS.sum() for part in wanted)
-    for lay, dtype, size in zip(KINDS, itertools.cycle(["int64", "float64", "uint16", "int32"]), [1, 4, 7, 23, 99, None]):
+    for lay, dtype, size in zip(
+        KINDS, itertools.cycle(["int64", "float64", "uint16", "int32"]), [1, 4, 7, 23, 99, None]
+    ):
         given = cells(COUNTS, lay, dtype)
         before = given.X.copy()
         for part, like in zip(DRAWS[draw](given, rng=RNG, chunk_size=size), wanted, strict=True):
@@ -144,41 +147,64 @@ def test_thinning_and_splits_have_their_laws():
     poisson = fb.cells.split(x, (0.7, 0.3), rng=RNG)[1].X
     for gene, count in enumerate(counts):
         at = np.arange(count + 1)
-        for drawn, law in ((thin, stats.binom(count, 0.3)), (poisson, stats.binom(count, 0.3)), (part, stats.betabinom(count, 0.6, 1.4))):
+        for drawn, law in (
+            (thin, stats.binom(count, 0.3)),
+            (poisson, stats.binom(count, 0.3)),
+            (part, stats.betabinom(count, 0.6, 1.4)),
+        ):
             seen = np.bincount(drawn[:, gene], minlength=count + 1)
             assert chi_square_counts(seen, law.pmf(at) * len(thin)) > 1e-6
 
 
-def test_errors():
-    data, gone = cells(), anndata.AnnData(obs=cells().obs)
-    for name, op in (("split", fb.cells.split), ("thin", lambda x, **how: fb.cells.thin(x, 0.5, **how)), ("downsample", lambda x, **how: fb.cells.downsample(x, 5, **how))):
-        raw = f"{name}: adata: must hold raw counts"
-        for wrong, value in ((0.5, "got 0.5"), (-1, "got -1"), (np.nan, "got nan"), (np.inf, "got inf"), (2.0**54, "got 1.8")):
-            for lay in KINDS:
-                harmed = COUNTS.astype(float)
-                harmed[11, 4] = wrong
-                assert_named(lambda m=lay(harmed), f=op: f(anndata.AnnData(m)), ValueError, raw, value)
-        for call, error, rule, got in (
-            (lambda f=op: f(gone), ValueError, "adata: must have counts in X", "without X"),
-            (lambda f=op: f(data, layer="raw"), ValueError, "layer: must be one of", "'raw'"),
-            (lambda f=op: f(COUNTS), TypeError, "adata: must be an AnnData, or the path of a file", "ndarray"),
-            (lambda f=op: f(data[:0]), ValueError, "adata: must have cells and genes", "(0, 40)"),
-            (lambda f=op: f(data, chunk_size=0), ValueError, "chunk_size: must be in 1..", "got 0"),
-            (lambda f=op: f(data, rng="a"), TypeError, "rng: must be", "str"),
-            (lambda f=op: f(data, rng=fb.Philox(0, 2**32 - 5)), ValueError, "rng: first_sample + samples", "+ 23"),
-            (lambda f=op: f(data, out="x.h5ad"), ValueError, "out: must be None for an AnnData", "x.h5ad"),
-            (lambda f=op: f(anndata.AnnData(COUNTS > 3)), ValueError, "adata: must hold raw counts", "got dtype bool"),
-        ):  # fmt: skip
-            assert_named(call, error, f"{name}: {rule}", got)
+OPS = {
+    "split": fb.cells.split,
+    "thin": lambda x, **how: fb.cells.thin(x, 0.5, **how),
+    "downsample": lambda x, **how: fb.cells.downsample(x, 5, **how),
+}
+
+
+@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("lay", KINDS[1:4])
+def test_what_is_no_count_is_told(op, lay):
+    for wrong, value in ((0.5, "0.5"), (-1, "-1"), (np.nan, "nan"), (np.inf, "inf"), (2.0**54, "1.8")):
+        harmed = COUNTS.astype(float)
+        harmed[11, 4] = wrong
+        data = anndata.AnnData(lay(harmed))
+        assert_named(lambda x=data: OPS[op](x), ValueError, f"{op}: adata: must hold raw counts", f"got {value}")
+    data = anndata.AnnData(lay(COUNTS > 3))
+    assert_named(lambda: OPS[op](data), ValueError, f"{op}: adata: must hold raw counts", "got dtype bool")
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_errors(op):
+    data, gone, call = cells(), anndata.AnnData(obs=cells().obs), OPS[op]
+    late = fb.Philox(0, 2**32 - 5)
+    for wrong, error, rule, got in (
+        (lambda: call(gone), ValueError, "adata: must have counts in X", "without X"),
+        (lambda: call(data, layer="raw"), ValueError, "layer: must be one of", "'raw'"),
+        (lambda: call(COUNTS), TypeError, "adata: must be an AnnData, or the path of a file", "ndarray"),
+        (lambda: call(data[:0]), ValueError, "adata: must have cells and genes", "(0, 40)"),
+        (lambda: call(data, chunk_size=0), ValueError, "chunk_size: must be in 1..", "got 0"),
+        (lambda: call(data, rng="a"), TypeError, "rng: must be", "str"),
+        (lambda: call(data, rng=late), ValueError, "rng: first_sample + samples", "+ 23"),
+        (lambda: call(data, out="x.h5ad"), ValueError, "out: must be None for an AnnData", "x.h5ad"),
+    ):
+        assert_named(wrong, error, f"{op}: {rule}", got)
+
+
+def test_errors_of_numbers():
+    data, one_each = cells(), "must be one number or one for each of"
+    ops = fb.cells.thin, fb.cells.downsample, fb.cells.split
+    thin, downsample, split = (functools.partial(op, data) for op in ops)
     for call, rule, got in (
-        (lambda: fb.cells.thin(data, 1.5), "thin: alive: must be in [0, 1]", "1.5"),
-        (lambda: fb.cells.thin(data, np.full(CELLS, np.nan)), "thin: alive: must be in [0, 1]", "nan"),
-        (lambda: fb.cells.thin(data, np.ones(3)), "thin: alive: must be one number or one for each of 23 cells", "(3,)"),
-        (lambda: fb.cells.downsample(data, -1), "downsample: counts_per_cell: must be whole numbers", "-1"),
-        (lambda: fb.cells.downsample(data, [1.5] * CELLS), "downsample: counts_per_cell: must be whole numbers", "1.5"),
-        (lambda: fb.cells.downsample(data, np.ones((CELLS, 1))), "downsample: counts_per_cell: must be one number", "(23, 1)"),
-        (lambda: fb.cells.split(data, 1), "split: folds: must be in 2..", "got 1"),
-        (lambda: fb.cells.split(data, 2, 0.0), "split: overdispersion: must be finite and in", "0.0"),
-        (lambda: fb.cells.split(data, 2, np.ones(CELLS)), "split: overdispersion: must be one number or one for each of 40 genes", "(23,)"),
-    ):  # fmt: skip
+        (lambda: thin(1.5), "thin: alive: must be in [0, 1]", "1.5"),
+        (lambda: thin(np.full(CELLS, np.nan)), "thin: alive: must be in [0, 1]", "nan"),
+        (lambda: thin(np.ones(3)), f"thin: alive: {one_each} 23 cells", "(3,)"),
+        (lambda: downsample(-1), "downsample: counts_per_cell: must be whole numbers", "-1"),
+        (lambda: downsample([1.5] * CELLS), "downsample: counts_per_cell: must be whole numbers", "1.5"),
+        (lambda: downsample(np.ones((CELLS, 1))), f"downsample: counts_per_cell: {one_each} 23 cells", "(23, 1)"),
+        (lambda: split(1), "split: folds: must be in 2..", "got 1"),
+        (lambda: split(2, 0.0), "split: overdispersion: must be finite and in", "0.0"),
+        (lambda: split(2, np.ones(CELLS)), f"split: overdispersion: {one_each} 40 genes", "(23,)"),
+    ):
         assert_named(call, ValueError, rule, got)

@@ -89,10 +89,9 @@ def cell_downsample(counts: list[int], depth: int, key: fb.Philox) -> list[int]:
         spare = 2 * math.sqrt(wanted) + 1 if 8 * wanted <= total else 0.0
         p = (wanted + spare) / total
         places = [n for n, count in enumerate(x) if count > 0]
-        s = [0] * len(x)
-        for n, drawn in zip(places, cell_thin([x[n] for n in places], p, 1 - p, key_of(key, "DOWNSAMPLE", r)), strict=True):
-            s[n] = int(drawn)
-        kept = [k + sign * own for k, own in zip(kept, s, strict=True)]
+        own = iter(cell_thin([x[n] for n in places], p, 1 - p, key_of(key, "DOWNSAMPLE", r)).tolist())
+        s = [next(own) if count > 0 else 0 for count in x]
+        kept = [k + sign * a for k, a in zip(kept, s, strict=True)]
         if sum(s) > wanted:
             x, total, sign, wanted = s, sum(s), -sign, sum(s) - wanted
         else:

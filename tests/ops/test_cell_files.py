@@ -1,0 +1,194 @@
+"""fb.cells from file to file: the counts of the same cells in memory, what comes along, memory, and errors."""
+
+import shutil
+import tracemalloc
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+import fastblackout as fb
+from fastblackout.cells import stores
+from support.helpers import assert_named
+
+anndata = pytest.importorskip("anndata")
+h5py = pytest.importorskip("h5py")
+zarr = pytest.importorskip("zarr")
+
+RNG = fb.Philox(seed=2**63 + 5, first_sample=3, call=2)
+KINDS = {"dense": np.asarray, "csr": sp.csr_matrix, "csc": sp.csc_matrix}
+CELLS, GENES = 60, 30
+_random = np.random.default_rng(0)
+COUNTS = (_random.geometric(0.1, (CELLS, GENES)) * (_random.random((CELLS, GENES)) < 0.4)).astype(np.float32)
+COUNTS[4], COUNTS[:, 7], COUNTS[9, 9] = 0, 0, 3000
+DEPTHS = np.resize([0, 5, 40, 10**6], CELLS)
+SUFFIXES = (".h5ad", ".zarr")
+
+
+def cells(lay):
+    data = anndata.AnnData(lay(np.sqrt(COUNTS)), layers={"raw": lay(COUNTS)})
+    data.obs_names = [f"cell {n}" for n in range(CELLS)]
+    data.obs["type"], data.obs["total"] = np.resize(["B", "T"], CELLS), COUNTS.sum(1)
+    data.var["kind"], data.obsm["X_pca"] = "gene", COUNTS[:, :2]
+    data.strings_to_categoricals()  # as files have them
+    return data
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder, made = tmp_path_factory.mktemp("cells"), {}
+    for name, lay in KINDS.items():
+        cells(lay).write_h5ad(folder / f"{name}.h5ad", compression="gzip" if name == "csr" else None)
+        with zarr.config.set(default_zarr_format=2):
+            group = zarr.open_group(str(folder / f"{name}.zarr"), mode="w")
+            stores._io().write_elem(group, "/", cells(lay))
+        made |= {(name, suffix): folder / f"{name}{suffix}" for suffix in SUFFIXES}
+    return made
+
+
+def read(path):
+    return anndata.read_h5ad(path) if path.suffix == ".h5ad" else anndata.read_zarr(path)
+
+
+def dense(counts):
+    return counts.toarray() if sp.issparse(counts) else counts
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("name", KINDS)
+def test_the_same_counts_as_in_memory(files, tmp_path, monkeypatch, name, suffix):
+    data, path = cells(KINDS[name]), files[name, suffix]
+    draws = {
+        "split": lambda x, **how: fb.cells.split(x, 3, **how),
+        "thin": lambda x, out=None, **how: [fb.cells.thin(x, 0.3, out=out and out[0], **how)],
+        "downsample": lambda x, out=None, **how: [fb.cells.downsample(x, DEPTHS, out=out and out[0], **how)],
+    }
+    blocks = ((None, 1 << 20, ".h5ad", "split"), (17, 70, ".zarr", "downsample"), (1, 200, ".h5ad", "thin"))
+    for size, per_read, other, draw in blocks:
+        monkeypatch.setattr(stores, "_READ", per_read)
+        wanted = draws[draw](data, layer="raw", rng=RNG)
+        out = [tmp_path / f"{draw}-{n}{other}" for n in range(len(wanted))]
+        given = [str(file) for file in out]
+        assert list(draws[draw](str(path), out=given, layer="raw", rng=RNG, chunk_size=size)) == out
+        for file, like in zip(out, wanted, strict=True):
+            part = read(file)
+            assert np.array_equal(dense(part.X), dense(like.X)) and part.X.dtype == np.float32
+            assert part.obs.equals(like.obs) and part.var.equals(like.var) and list(part.obs) == ["type"]
+            assert not any(len(held) for held in (part.layers, part.obsm, part.uns)) and part.raw is None
+            if name != "dense":
+                assert part.X.format == "csr" and part.X.has_canonical_format and part.X.data.all()
+    assert len(list(tmp_path.iterdir())) == 5
+
+
+def test_an_h5ad_file_is_compressed_as_the_one_it_is_made_of(files, tmp_path):
+    for name, how in (("csr", "gzip"), ("csc", None)):
+        with h5py.File(
+            fb.cells.thin(files[name, ".h5ad"], 0.5, layer="raw", out=tmp_path / f"{name}.h5ad", rng=1)
+        ) as file:
+            assert file["X/data"].compression == file["X/indices"].compression == how
+
+
+def test_cells_out_of_order_and_zeros(tmp_path):
+    """A matrix whose genes are out of order, some twice, with zeros."""
+    matrix = sp.csr_matrix(COUNTS)
+    matrix.indices, matrix.data = matrix.indices[::-1].copy(), matrix.data[::-1].copy()
+    matrix.indptr = (matrix.nnz - matrix.indptr[::-1]).astype(np.int32)
+    matrix.has_sorted_indices = matrix.has_canonical_format = False
+    matrix.indices[1], matrix.data[5] = matrix.indices[0], 0
+    path = tmp_path / "loose.h5ad"
+    anndata.AnnData(matrix).write_h5ad(path)
+    with h5py.File(path) as file:
+        assert np.array_equal(file["X/indices"][:], matrix.indices)
+    drawn = read(fb.cells.split(path, out=[tmp_path / "a.h5ad", tmp_path / "b.h5ad"], rng=RNG)[0])
+    assert np.array_equal(dense(drawn.X), fb.cells.split(anndata.AnnData(matrix.toarray()), rng=RNG)[0].X)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_memory_does_not_grow_with_the_cells(tmp_path, monkeypatch, name):
+    """Of 16 times the cells: what is left is obs, and some numbers a cell."""
+    monkeypatch.setattr(stores, "_READ", 1 << 14)
+    peaks, sizes = [], (1000, 16_000)
+    for size in sizes:
+        counts = _random.poisson(0.6, (size, 100)).astype(np.float32)
+        path = tmp_path / f"{size}.h5ad"
+        anndata.AnnData(KINDS[name](counts)).write_h5ad(path)
+        del counts
+        tracemalloc.start()
+        fb.cells.downsample(path, 20, out=tmp_path / f"{size}-made.h5ad", chunk_size=500)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] - peaks[0] < 400 * (sizes[1] - sizes[0]), peaks  # the counts are 800 bytes a cell, 400 dense
+
+
+def test_errors_leave_no_file(files, tmp_path):
+    path, harmed = files["csr", ".h5ad"], tmp_path / "harmed.h5ad"
+    there, out = tmp_path / "there.h5ad", tmp_path / "new.h5ad"
+    there.write_bytes(b"")
+    (tmp_path / "folder.h5ad").mkdir()
+    fractions = anndata.AnnData(COUNTS.copy())
+    fractions.X[50, 3] = 2.5
+    fractions.write_h5ad(harmed)
+    before = sorted(tmp_path.iterdir())
+    thin = lambda x=path, o=out, **how: fb.cells.thin(x, 0.5, **({"layer": "raw", "out": o} | how))  # noqa: E731
+    calls = [
+        (lambda: thin(harmed, layer=None, chunk_size=7), ValueError, "adata: must hold raw counts", "got 2.5"),
+        (lambda: thin(layer=None), ValueError, "adata: must hold raw counts", "got 7.61577"),
+        (lambda: thin(layer="rwa"), ValueError, "layer: must be one of 'raw'", "'rwa'"),
+        (lambda: thin(tmp_path / "no.h5ad"), ValueError, "adata: must be an AnnData, a .h5ad file", "does not exist"),
+        (lambda: thin(tmp_path / "folder.h5ad"), ValueError, "adata: must be an AnnData, a .h5ad file", "folder.h5ad"),
+        (lambda: thin(there), ValueError, "adata: must be a file of an AnnData", f"got {there}: "),
+        (lambda: thin(o=None), TypeError, "out: must be the path of a new file", "None"),
+        (lambda: thin(o=[out]), TypeError, "out: must be the path of a new file", "["),
+        (lambda: thin(o=there), ValueError, "out: must not exist yet", "there.h5ad"),
+        (lambda: thin(o=path), ValueError, "out: must not exist yet", "(adata itself)"),
+        (lambda: thin(o=tmp_path / "new.loom"), ValueError, "out: must end in .h5ad or .zarr", "new.loom"),
+        (lambda: thin(o=tmp_path / "no/new.h5ad"), ValueError, "out: must be in a folder that exists", "new.h5ad"),
+        (lambda: thin(rng=fb.Philox(0, 2**32 - 5)), ValueError, "rng: first_sample + samples", "+ 60"),
+    ]
+    for call, error, rule, got in calls:
+        assert_named(call, error, f"thin: {rule}", got)
+        assert sorted(tmp_path.iterdir()) == before
+    for wrong, error, rule, got in (
+        ([out], ValueError, "must be 2 paths that differ", "got 1"),
+        ([out, out], ValueError, "must be 2 paths that differ", "new.h5ad twice"),
+        (out, TypeError, "must be the paths of 2 new files where adata is a path", "new.h5ad"),
+        (None, TypeError, "must be the paths of 2 new files where adata is a path", "got None"),
+    ):
+        call = lambda w=wrong: fb.cells.split(path, layer="raw", out=w)  # noqa: E731
+        assert_named(call, error, f"split: out: {rule}", got)
+    backed = anndata.read_h5ad(path, backed="r")
+    assert_named(
+        lambda: fb.cells.thin(backed, 0.5), ValueError, "thin: adata: must be in memory, or the path", "a file"
+    )
+    backed.file.close()
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_damaged_file(files, tmp_path):
+    for name, harm, reason in (
+        ("csr", lambda x: x["indices"].__setitem__(3, GENES), "gene 30 of 30"),
+        ("csr", lambda x: x["indptr"].__setitem__(3, 10**6), "its arrays must fit"),
+        ("csc", lambda x: x["indices"].__setitem__(3, CELLS), ""),
+        ("csc", lambda x: x["indices"].__setitem__(3, -1), ""),
+        ("csc", lambda x: x.__delitem__("data"), ""),
+        ("csr", lambda x: x.attrs.__setitem__("encoding-type", "of tomorrow"), "got of tomorrow"),
+    ):
+        path = tmp_path / "damaged.h5ad"
+        shutil.copy(files[name, ".h5ad"], path)
+        with h5py.File(path, "r+") as file:
+            harm(file["layers/raw"])
+        call = lambda p=path: fb.cells.downsample(p, 5, layer="raw", out=tmp_path / "new.h5ad")  # noqa: E731
+        assert_named(call, ValueError, "downsample: ", reason)
+        assert [each.name for each in tmp_path.iterdir()] == ["damaged.h5ad"]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_no_counts(tmp_path, suffix):
+    path = tmp_path / f"none{suffix}"
+    data = cells(np.asarray)
+    del data.X
+    with stores._opened("", path, "w") as group:
+        stores._io().write_elem(group, "/", data)
+    call = lambda p=path: fb.cells.thin(p, 0.5, out=tmp_path / "new.h5ad")  # noqa: E731
+    assert_named(call, ValueError, "thin: adata: must have counts in X", "without X (its layers: 'raw')")
+    assert fb.cells.thin(path, 0.5, layer="raw", out=tmp_path / "new.h5ad").exists()
