@@ -45,25 +45,20 @@ CHOSEN_BY = ("forest_auc_log", "energy_distance", "deviance")  # of trials; lowe
 Array = NDArray[Any]
 
 
-def measured(result: Result, split: sets.Split, protocols: tuple[str, ...]) -> Record:
-    """The numbers of what a method made: a dict for each set of cells, with one of real ones, and one a protocol."""
+def measured(result: Result, split: sets.Split) -> Record:
+    """The numbers of what a method made, and of real cells in its place: one for each set of cells, and one a protocol
+    of imputation."""
+    train, test = _annotated(split.train, split.train_types), _annotated(split.test, split.test_types)
     numbers, floors = [], []
-    train, test = (
-        _annotated(counts, types)
-        for counts, types in ((split.train, split.train_types), (split.test, split.test_types))
-    )
     for seed, counts in enumerate(result.samples):
         report = compare(_annotated(counts, split.test_types), test, train=train, labels_key="type", seed=seed)
         rows = np.random.default_rng(seed).permutation(len(split.train))[: len(split.test)]
-        for found, made, types in (
-            (numbers, counts, split.test_types), (floors, split.train[rows], split.train_types[rows]),
-        ):  # fmt: skip
-            told = report.numbers if found is numbers else report.floors
-            found.append({**(told or {}), **differences(made, types, split.test, split.test_types)})
+        real = differences(split.train[rows], split.train_types[rows], split.test, split.test_types)
+        numbers.append(report.numbers | differences(counts, split.test_types, split.test, split.test_types))
+        floors.append((report.floors or {}) | real)
     imputed = {
-        name: recovered(name, split.test, split.test_types, result.means[name], result.draws[name])
-        for name in protocols
-        if name in result.means
+        name: recovered(name, split.test, split.test_types, mean, result.draws[name])
+        for name, mean in result.means.items()
     }
     return {"numbers": numbers, "floors": floors, "imputed": imputed}
 
@@ -137,7 +132,7 @@ class Run:
         python = self.pythons.get(method, sys.executable)
         result = run_method(method, settings, split, samples, protocols, number, python)
         cells = {"train": len(split.train), "test": len(split.test), "genes_kept": split.train.shape[1]}
-        told = {**record, **cells, **measured(result, split, protocols), **result.facts, "machine": _machine()}
+        told = {**record, **cells, **measured(result, split), **result.facts, "machine": _machine()}
         seconds = ", ".join(f"{each} {value:.1f} s" for each, value in result.facts["seconds"].items())
         print(f"{stage} {name} {number} {method} {json.dumps(settings)}: {seconds}", file=sys.stderr, flush=True)
         return self.records.add(told)

