@@ -47,7 +47,9 @@ def tables(finals: Sequence[Record]) -> str:
         mine = [record for record in finals if record["set"] == name]
         some = mine[0]
         about = f"{some['train']} training cells, {some['test']} held out, {some['genes_kept']} genes"
-        lines += [f"### {name}: {about}", ""]
+        splits = len({record["split"] for record in mine})
+        machines = " and ".join(dict.fromkeys(record["machine"] for record in mine))
+        lines += [f"### {name}: {about}", "", f"Outer splits: {splits}. One thread of {machines}.", ""]
         made = [record for record in mine if record["numbers"]]
         for columns in (CELLS, GENES) if made else ():
             lines += _table(columns, {REAL: _values(made, None), **_by_method(made, _of_sets)})

@@ -105,7 +105,13 @@ class CellReport:
         return "\n".join([*lines, "", *(wrap(f"{note}.") for note in self.notes())])
 
     def notes(self) -> list[str]:
-        """What the numbers are of, and which were left out for what reason."""
+        """Say what the numbers are of, and which were left out for what reason.
+
+        Returns
+        -------
+        list of str
+            Sentences, without their full stops.
+        """
         facts, notes = self.facts, []
         if self.floors is None:
             notes.append("Without training cells there is no column of real ones, and no distance to them")
