@@ -30,6 +30,7 @@ _WITH_PATHS = ("--data", "--out")  # options of other models, behind which a fil
 
 def is_of_cells(arguments: Sequence[str]) -> bool:
     """Whether a command is of a file of cells, or of a cell model: by the words behind its name."""
+    arguments = list(arguments)
     pairs = zip(arguments, arguments[1:], strict=False)
     words = [word for before, word in pairs if before not in _WITH_PATHS and not word.startswith("-")]
     if arguments[:1] == ["train"]:

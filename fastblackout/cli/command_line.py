@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with ctrl_c_ends_the_process("fastblackout") if is_process else nullcontext():
             arguments = sys.argv[1:] if arguments is None else arguments
-            options = build_parser(of_cells.is_of_cells(list(arguments))).parse_args(arguments)
+            options = build_parser(of_cells.is_of_cells(arguments)).parse_args(arguments)
             if is_process and options.command in _SHARED:  # it runs a network
                 keep_freed_memory()
                 end_soon_on_signals(f"fastblackout {options.command}")

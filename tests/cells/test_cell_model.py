@@ -9,8 +9,7 @@ import scipy.sparse as sp
 import torch
 
 import fastblackout as fb
-from support.helpers import assert_named
-from support.simulated_cells import GENES, SHARES, anndata, simulated
+from support.simulated_cells import SHARES, dense, simulated
 
 pytest.importorskip("sklearn")
 torch.set_num_threads(1)
@@ -29,10 +28,6 @@ def tiny():
     """One of every option, hardly trained."""
     told = CellModel("type", "batch", size_factor_key="depth", covariates=["age"], genes="chosen", **TINY)
     return told.fit(simulated(80), progress=False)
-
-
-def dense(data):
-    return np.asarray(data.X.todense() if sp.issparse(data.X) else data.X)
 
 
 # --- laws
@@ -197,140 +192,3 @@ def test_damaged_files_are_named(tiny, tmp_path):
     CellModel.load(folder)
     with pytest.raises(ValueError, match=re.escape("fb.cells.CellModel.load reads this one")):
         fb.BlackoutModel.from_pretrained(folder)
-
-
-# --- errors, all before any work
-
-
-def changed(data, where, value):
-    data = data.copy()
-    counts = dense(data)
-    counts[where] = value
-    data.X = counts
-    return data
-
-
-WRONG_DATA = {
-    "fraction": (lambda d: changed(d, (3, 1), 1.5), ValueError, "must hold raw counts", "1.5"),
-    "negative": (lambda d: changed(d, (3, 1), -2), ValueError, "must hold raw counts", "-2"),
-    "nan": (lambda d: changed(d, (3, 1), np.nan), ValueError, "must hold raw counts", "nan"),
-    "empty cell": (lambda d: changed(d, 5, 0), ValueError, "every cell must have a count above 0", "'cell-5'"),
-    "all zero": (lambda d: changed(d, ..., 0), ValueError, "every cell must have a count", "'cell-0'"),
-    "too large": (lambda d: changed(d, (3, 1), 2.0**31), ValueError, "the largest count", "2147483648"),
-    "one cell": (lambda d: d[:1], ValueError, "must have at least two cells", "1"),
-    "no cells": (lambda d: d[:0], ValueError, "must have cells and genes", "(0, 24)"),
-    "matrix": (lambda d: dense(d), TypeError, "must be an AnnData or the path", "ndarray"),
-    "no file": (lambda d: "nowhere.h5ad", ValueError, "must be a .h5ad file", "nowhere.h5ad"),
-    "twice": (lambda d: d[:, [0, 1, 1]], ValueError, "names in var must be unique", "'gene-1'"),
-}
-WRONG_OPTIONS = {
-    "labels": ({"labels_key": "kind"}, ValueError, "labels_key: must be a column of obs", "'kind'"),
-    "label of numbers": ({"labels_key": "age"}, ValueError, "must be a column of names", "'age'"),
-    "batch": ({"batch_key": "lane"}, ValueError, "batch_key: must be a column of obs", "'lane'"),
-    "layer": ({"layer": "raw"}, ValueError, "layer: must be one of", "'raw'"),
-    "depth": ({"size_factor_key": "type"}, ValueError, "size_factor_key: must be a column of numbers", "'type'"),
-    "covariate": ({"covariates": ["type"]}, ValueError, "covariates: must be a column of numbers", "'type'"),
-    "no covariate": ({"covariates": ["sex"]}, ValueError, "covariates: must be a column of obs", "'sex'"),
-    "genes": ({"genes": ["gene-1", "gene-x"]}, ValueError, "must have all 2 genes", "'gene-x'"),
-    "genes twice": ({"genes": ["gene-1", "gene-1"]}, ValueError, "must differ", "'gene-1'"),
-    "no genes": ({"genes": []}, ValueError, "genes: must hold at least one", "none"),
-    "a number of genes": ({"genes": 5}, TypeError, "genes: must be a sequence of names", "5"),
-    "column of var": ({"genes": "variable"}, ValueError, "genes: must be", "'variable'"),
-}
-
-
-@pytest.mark.parametrize("name", WRONG_DATA)
-def test_wrong_cells_are_named(name):
-    make, error, rule, value = WRONG_DATA[name]
-    assert_named(lambda: CellModel(**TINY).fit(make(simulated(12)), progress=False), error, rule, value)
-
-
-@pytest.mark.parametrize("name", WRONG_OPTIONS)
-def test_what_is_not_there_is_named(name):
-    options, error, rule, value = WRONG_OPTIONS[name]
-    assert_named(lambda: CellModel(**options, **TINY).fit(simulated(12), progress=False), error, rule, value)
-
-
-@pytest.mark.parametrize(
-    "option,value,error",
-    [
-        ("labels_key", 3, TypeError), ("covariates", "age", TypeError), ("covariates", [3], TypeError),
-        ("steps", 0, ValueError), ("steps", 2.5, TypeError), ("batch_size", 0, ValueError), ("width", -1, ValueError),
-        ("learning_rate", 0, ValueError), ("learning_rate", "fast", ValueError), ("weight_decay", -1, ValueError),
-        ("dropout", 1, ValueError), ("seed", -1, ValueError),
-    ],
-)  # fmt: skip
-def test_wrong_options_are_named(option, value, error):
-    def call():
-        CellModel(**{**TINY, option: value}).fit(simulated(12), progress=False)
-
-    assert_named(call, error, f"{option}: must be", "int" if value == 3 else str(value))
-
-
-def test_a_model_must_be_fitted():
-    model, data = CellModel(), simulated(12)
-    for call in (
-        lambda: model.sample(3), lambda: model.impute(data, True), lambda: model.expected(data),
-        lambda: model.evaluate(data), lambda: model.save("folder"),
-    ):  # fmt: skip
-        with pytest.raises(ValueError, match=r"CellModel\.\w+: model: must be fitted, call fit first"):
-            call()
-
-
-@pytest.mark.parametrize(
-    "call,error,rule,value",
-    [
-        (lambda m, d: m.sample(0), ValueError, "n: must be", "0"),
-        (lambda m, d: m.sample(3, label="huge"), ValueError, "label: must be one of 'large', 'small'", "'huge'"),
-        (lambda m, d: m.sample(3, label=["large"]), ValueError, "label: must be one name or 3", "1"),
-        (lambda m, d: m.sample(3, label=4), ValueError, "label: must be one of", "4"),
-        (lambda m, d: m.sample(3, batch="three"), ValueError, "batch: must be one of 'one', 'two'", "'three'"),
-        (lambda m, d: m.sample(3, depth=0), ValueError, "depth: must be above 0", "0"),
-        (lambda m, d: m.sample(3, depth=[5, 6]), TypeError, "depth: must be a number or 3 numbers", "[5, 6]"),
-        (lambda m, d: m.sample(3, steps=1001), ValueError, "steps: must be", "1001"),
-        (lambda m, d: m.sample(3, seed=-1), ValueError, "seed: must be", "-1"),
-        (lambda m, d: m.impute(d, np.ones(3)), TypeError, "observed: must be an array of bools", "float64"),
-        (
-            lambda m, d: m.impute(d, np.ones((2, 2), bool)),
-            ValueError,
-            "observed: must have the shape (12, 16)",
-            "(2, 2)",
-        ),
-        (lambda m, d: m.impute(d, True, draws=0), ValueError, "draws: must be", "0"),
-        (lambda m, d: m.expected(d, depth=-1), ValueError, "depth: must be above 0", "-1"),
-        (lambda m, d: m.expected(d[:, :20]), ValueError, "must have all 16 genes", "'gene-20'"),
-        (lambda m, d: m.expected(unknown(d, "type")), ValueError, "labels_key: classes must be among", "'new'"),
-        (lambda m, d: m.expected(unknown(d, "batch")), ValueError, "batch_key: classes must be among", "'new'"),
-        (lambda m, d: m.evaluate(changed(d, (3, 1), 0.5)), ValueError, "must hold raw counts", "0.5"),
-        (lambda m, d: m.save(3), TypeError, "folder: must be a path", "int"),
-    ],
-)
-def test_wrong_calls_are_named(tiny, call, error, rule, value):
-    assert_named(lambda: call(tiny, simulated(12)), error, rule, value)
-
-
-def unknown(data, column):
-    data = data.copy()
-    data.obs[column] = ["new", *data.obs[column].astype(str)[1:]]
-    return data
-
-
-def test_two_cells_and_two_genes_are_enough():
-    data = anndata.AnnData(np.array([[3, 1], [0, 2]], np.float32))
-    model = CellModel(steps=2, width=4, blocks=1).fit(data, progress=False)
-    assert model.sample(2, steps=2).shape == (2, 2) and model.impute(data, [[True, False]]).shape == (2, 2)
-
-
-def test_the_bar_says_why_it_ends(capsys, monkeypatch):
-    from fastblackout.cells import training
-
-    monkeypatch.setattr(training, "PATIENCE", 1)
-    model = CellModel(**{**TINY, "steps": 400, "learning_rate": 0.5}).fit(simulated(40))
-    assert model.history_[-1]["step"] < 400 and "stopped after step" in capsys.readouterr().err
-
-
-def test_genes_of_one_constant_or_of_no_count():
-    data = changed(simulated(30), (slice(None), [2, 3]), 0)
-    data = changed(data, (slice(None), 4), 7)
-    model = CellModel(**TINY).fit(data, progress=False)
-    assert np.isfinite(model.expected(data)).all() and len(model.genes_) == GENES

