@@ -63,7 +63,6 @@ class BlackoutNetwork(ModelMixin, ConfigMixin):
         if fitted is not None:
             shapes = tuple(fitted["table"]), tuple(fitted["start"])
             self.blackout.fitted = empty(self.blackout.schedule.steps, self.blackout.input == LOG1P, *shapes)
-            self.blackout._make_tables()
 
     @classmethod
     def from_model(cls, model: BlackoutModel, shape: Sequence[int]) -> BlackoutNetwork:

@@ -230,6 +230,8 @@ class BlackoutScheduler(SchedulerMixin, ConfigMixin):
         """
         op, steps = "BlackoutScheduler.set_timesteps", len(self)
         if timesteps is None:
+            if num_inference_steps is not None:
+                check_integer(op, "num_inference_steps", num_inference_steps, 1, steps)
             asked = Asked(num_inference_steps, grid, None, self.config.last_step, "bridge")
             self._begin(plan_of(op, self._model, self.schedule, asked, labels=True), device)
             return

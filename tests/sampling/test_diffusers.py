@@ -32,7 +32,7 @@ def model_of(head="beta-binomial", classes=3, **how):
     noise = {"noise_channels": 1} if head_named(head).takes_noise else {}
     outputs = head_named(head).numbers_per_count(how.get("max_count", 16) or 16)[0]
     torch.manual_seed(1)
-    network = fb.models.small(SHAPE, num_classes=classes, channels=4, outputs=outputs, **noise)
+    network = fb.models.small(SHAPE, num_classes=classes, channels=4, outputs=outputs, dropout=0.5, **noise)
     given = {"max_count": 16, "input": "unit", **noise, **how}
     model = fb.BlackoutModel(network, SCHEDULE, head=head, **given)
     if model.needs_fit:
@@ -63,7 +63,7 @@ def test_a_loop_of_diffusers_draws_what_sample_draws(head):
     x = scheduler.initial_sample((3, *SHAPE))
     with torch.no_grad():
         for t in scheduler.timesteps:
-            output = unet(scheduler.scale_model_input(x, t, key), t, labels).sample
+            (output,) = unet(scheduler.scale_model_input(x, t, key), t, labels, return_dict=False)
             x = scheduler.step(output, t, x, generator=key).prev_sample
     assert x.float().std() > 0
     assert torch.equal(x, model.sample((3, *SHAPE), 4, grid="early", rng=key, labels=labels))
@@ -77,7 +77,10 @@ def test_a_pipeline_with_guidance_draws_what_sample_draws(head):
     labels = torch.tensor([0, 1, 2])
     assert torch.equal(drawn, model.sample((3, *SHAPE), 4, rng=5, labels=labels, guidance=2.0))
     assert not torch.equal(drawn, model.sample((3, *SHAPE), 4, rng=5, labels=labels))
-    alone = counts(pipeline_of(model), 3, num_inference_steps=4, generator=5)
+    pipeline = pipeline_of(model)
+    assert not pipeline.unet.training
+    pipeline.unet.train()  # a pipeline puts dropout off
+    alone = counts(pipeline, 3, num_inference_steps=4, generator=5)
     assert torch.equal(alone, model.sample((3, *SHAPE), 4, rng=5))
 
 
@@ -147,7 +150,7 @@ def test_what_is_expected_of_the_end():
 @needed
 @pytest.mark.parametrize("head", [name for name in HEADS if name != "implicit"])
 def test_the_loss_is_that_of_the_package(head):
-    model, k = model_of(head), torch.tensor([1, 20, 37, 50])
+    model, k = model_of(head, weight="instantaneous"), torch.tensor([1, 20, 37, 50])
     scheduler = BlackoutScheduler.from_model(model)
     noisy = scheduler.add_noise(X[:4], fb.Philox(2), k - 1)
     assert torch.equal(noisy, fb.thin(X[:4], SCHEDULE.survival(k), rng=fb.Philox(2)).x_t)
@@ -187,9 +190,8 @@ def test_images_are_shares_of_the_largest_count():
     run = fb.load_pretrained("digits", device="cpu")
     pipeline = BlackoutPipeline.from_model(run.model, run.shape)
     pipeline.set_progress_bar_config(disable=True)
-    shown = {
-        each: pipeline(2, num_inference_steps=3, generator=1, output_type=each).images for each in fbd.pipeline.OUTPUTS
-    }
+    draw = partial(pipeline, 2, num_inference_steps=3, generator=1)
+    shown = {each: draw(output_type=each).images for each in fbd.pipeline.OUTPUTS}
     assert shown["counts"].dtype == torch.uint8 and shown["counts"].max() > 8
     assert torch.equal(shown["pt"], shown["counts"] / 16)
     np.testing.assert_array_equal(shown["np"], shown["pt"].permute(0, 2, 3, 1))
@@ -239,18 +241,16 @@ def test_the_hub_gets_the_folder_and_its_card(tmp_path, monkeypatch):
 
 
 WRONG = [
-    ("scheduler()", TypeError, "max_count"),
+    ("fbd.BlackoutScheduler()", TypeError, "missing 1 required keyword-only argument: 'max_count'"),
     ("made(schedule='sine')", ValueError, "Scheduler: schedule: must be one of logit, cosine, linear"),
     ("made(schedule={'name': 'cosine', 'steps': 9})", ValueError, "num_train_timesteps: must be 9, .* 1000"),
     ("made(last_step='none')", ValueError, "Scheduler: last_step: must be one of draw, mean, got 'none'"),
     ("made(schedule=7)", TypeError, "Scheduler: schedule: must be a name or what to_dict of one returned, got 7"),
-    ("made(schedule=[1, 2])", TypeError, r"Scheduler: schedule: must be a name .*, got \[1, 2\]"),
-    ("s.set_timesteps(51)", ValueError, "BlackoutScheduler.set_timesteps: steps: must be in 1..50, got 51"),
+    ("s.set_timesteps(51)", ValueError, "timesteps: num_inference_steps: must be in 1..50, got 51"),
     ("s.set_timesteps(5, timesteps=[3])", ValueError, "num_inference_steps: must be None beside timesteps, got 5"),
     ("s.set_timesteps(timesteps=[3, 3])", ValueError, "timesteps: must decrease, and be at least one, got .3, 3."),
     ("s.set_timesteps(timesteps=[50])", ValueError, "timesteps: must be in 0..49, got 50"),
     ("s.set_timesteps(timesteps=5)", TypeError, "timesteps: timesteps: must be a sequence of integers, got 5"),
-    ("s.set_timesteps(timesteps=t[0])", TypeError, r"timesteps: must be a sequence of integers, got tensor\(1\)"),
     ("s.initial_sample(3)", TypeError, r"initial_sample: shape: must be \(batch, ...\) of integers at least 0, got 3"),
     ("s.initial_sample((2, -1))", ValueError, "Scheduler.initial_sample: shape: must be in 0.*, got -1"),
     ("fbd.RedrawScheduler(states=4).initial_sample(3)", TypeError, "RedrawScheduler.initial_sample: shape: .*, got 3"),
@@ -267,16 +267,10 @@ WRONG = [
     ("s.step(X[:2], 50, X[:2])", ValueError, "step: timestep: must be in 0..49, got 50"),
     ("s.step(X[:2, :1].float(), 3, X[:2])", ValueError, r"step: model_output: must have shape \(2, 2, 4, 4\) for head"),
     ("s.step(X[:2].float(), 3, X[:2], guidance=1.0)", ValueError, "unconditional_output: must be given with guidance"),
-    ("s.step(3, 3, X[:2])", TypeError, "step: model_output: must be a tensor, or an object .*, got int"),
-    (
-        "s.step(X[:2].float(), 3, X[:2], guidance=1.0, unconditional_output=X[:1].float())",
-        ValueError,
-        r"step: unconditional_output: must have shape \(2, 2, 4, 4\) for head 'mean', got \(1, ",
-    ),
+    ("s.step(X[:2] * 1.0, 3, X[:2], guidance=1.0, unconditional_output=3)", TypeError, "unconditional_output: must"),
     ("s.step(X[:2].float(), 3, X[:2].float())", TypeError, "step: sample: must be .* counts, got torch.float32"),
     ("s.loss(X[:2].float(), X[:2], X[:2] + 1, t)", ValueError, "noisy_samples: must be at most .*, 5, got 6"),
     ("s.loss(X[:2].float(), X[:2], X[:1], t)", ValueError, r"noisy_samples: must have the shape .* \(2, .* got \(1, "),
-    ("s.loss(X[:2].float(), 3, X[:2], t)", TypeError, "original_samples: must be a tensor of .* counts, got int"),
     ("i.loss(X[:2].float(), X[:2], X[:2], t)", ValueError, "loss: head: must need one output .*, got 'implicit'"),
     ("i.scale_model_input(X[:2], torch.tensor([3, 4]))", ValueError, r"must be one of timesteps, got \[3, 4\]"),
     ("p(output_type='jpg')", ValueError, "output_type: must be one of pil, np, pt, counts, got 'jpg'"),
@@ -302,7 +296,7 @@ WRONG = [
 def test_wrong_arguments_are_named(call, error, message):
     made = partial(BlackoutScheduler, max_count=16)
     names = {
-        "scheduler": BlackoutScheduler, "made": made, "s": made(num_train_timesteps=50), "p": pipeline_of(model_of()),
+        "made": made, "s": made(num_train_timesteps=50), "p": pipeline_of(model_of()),
         "i": made(num_train_timesteps=50, head="implicit", noise_channels=1), "X": X, "t": torch.tensor([1, 2]),
         "torch": torch, "SHAPE": SHAPE, "foreign": lambda: fb.BlackoutModel(nn.Identity(), SCHEDULE, 16), "fbd": fbd,
     }  # fmt: skip
