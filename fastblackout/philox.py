@@ -60,7 +60,7 @@ class Philox:
     Raises
     ------
     TypeError
-        If an argument is not an integer. A bool and a float are not. And if `first_sample` or `call` is not named.
+        If an argument is not an integer, as a bool and a float are not, or another than `seed` is not named.
     ValueError
         If an argument is out of range.
 

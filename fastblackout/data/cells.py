@@ -62,7 +62,7 @@ def from_anndata(
     TypeError
         If `data` is no AnnData, or names are no sequence.
     ValueError
-        If the counts are not whole, or a layer, a column, a gene or a class is not there. Or if a name comes twice.
+        If the counts are not whole, a layer, a column, a gene or a class is not there, or a name comes twice.
 
     Examples
     --------

@@ -152,7 +152,7 @@ class BlackoutScheduler(SchedulerMixin, ConfigMixin):
             times: Schedule = getattr(Schedule, schedule)(num_train_timesteps)
         else:
             if not isinstance(schedule, Mapping):
-                raise TypeError(f"{op}: schedule: must be a name or what to_dict of one returned, got {schedule!r}")
+                raise TypeError(f"{op}: schedule: must be a name or what Schedule.to_dict returned, got {schedule!r}")
             times = Schedule.from_dict(dict(schedule))
             if times.steps != num_train_timesteps:
                 rule = f"must be {times.steps}, the steps of the schedule"
@@ -469,8 +469,10 @@ class _Answered:
 
 
 def _counts(op: str, argument: str, value: Any) -> Tensor:
-    """TypeError unless a tensor of integers."""
+    """TypeError unless a tensor of integers (B, C, ...)."""
     if not isinstance(value, Tensor) or value.is_floating_point() or value.is_complex() or value.dtype == torch.bool:
         got = value.dtype if isinstance(value, Tensor) else type(value).__name__
         raise TypeError(f"{op}: {argument}: must be a tensor of integer counts, got {got}")
+    if value.ndim < 2:
+        raise TypeError(f"{op}: {argument}: must have shape (B, C, ...), got {tuple(value.shape)}")
     return value
