@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import itertools
 import os
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 import fastblackout as fb
@@ -102,3 +103,16 @@ def reverse_path(batch: int, shape: tuple[int, ...] = SHAPE[1:]) -> list[Reverse
         step, center = schedule().bridge(k_t, k_s), 127.5 * schedule().survival(k_s).p
         path.append(Reverse(x_t, x_t.float(), logits, step, center))
     return path
+
+
+def single_cells(cells: int, depth: float, genes: int = 2000) -> Any:
+    """A CSR matrix in float32: negative binomial counts, genes and depths log-normal; depth: the mean logarithm."""
+    from scipy.sparse import csr_matrix, vstack
+
+    generator, made = np.random.default_rng(0), []
+    means = generator.lognormal(depth, 1.5, genes)
+    for start in range(0, cells, 1000):
+        rows = min(1000, cells - start)
+        rates = generator.gamma(1.0, 1.0, (rows, genes)) * means * generator.lognormal(-0.125, 0.5, (rows, 1))
+        made.append(csr_matrix(generator.poisson(rates).astype(np.float32)))
+    return vstack(made, format="csr")

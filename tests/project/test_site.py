@@ -13,7 +13,7 @@ import fastblackout as fb
 from support import ROOT
 
 DOCS = ROOT / "docs"
-MODULES = ("data", "distributions", "evaluation", "jax", "models", "processes")
+MODULES = ("cells", "data", "distributions", "evaluation", "jax", "models", "processes")
 ABSENT = "" if importlib.util.find_spec("diffusers") else "fastblackout.diffusers"  # an extra that tests do not ask for
 MODULES += () if ABSENT else ("diffusers",)
 
