@@ -9,6 +9,7 @@ import scipy.sparse as sp
 from scipy import stats
 
 import fastblackout as fb
+from fastblackout.cells import rows
 from support import specified_composed
 from support.helpers import assert_named, chi_square_counts
 
@@ -46,7 +47,7 @@ def dense(part):
 def test_the_bits_of_the_page():
     parts, thin = fb.cells.split(cells(), SHARES, rng=RNG), fb.cells.thin(cells(), ALIVE, rng=RNG)
     down = fb.cells.downsample(cells(), DEPTHS, rng=RNG)
-    for n in (2, 5, 7, 9, 22):
+    for n in (2, 5, 7, 8, 9, 14, 20, 22):
         key, above = RNG.at(first_sample=RNG.first_sample + n), COUNTS[n] > 0
         if above.any():
             own = COUNTS[n][above].tolist()
@@ -58,12 +59,13 @@ def test_the_bits_of_the_page():
 
 
 @pytest.mark.parametrize("draw", DRAWS)
-def test_a_cell_draws_the_same_however_it_lies(draw, backend):
+def test_a_cell_draws_the_same_however_it_lies(draw, backend, monkeypatch):
     wanted = [dense(part) for part in DRAWS[draw](cells(), rng=RNG)]
     assert any(0 < part.sum() < COUNTS.sum() for part in wanted)
-    for lay, dtype, size in zip(
-        KINDS, itertools.cycle(["int64", "float64", "uint16", "int32"]), [1, 4, 7, 23, 99, None]
-    ):
+    dtypes = itertools.cycle(["int64", "float64", "uint16", "int32"])
+    sizes, together = [1, 4, 7, 23, 99, None], [1, 40, 1 << 16, 1, 70, 70]
+    for lay, dtype, size, at_once in zip(KINDS, dtypes, sizes, together, strict=False):
+        monkeypatch.setattr(rows, "_AT_ONCE", at_once)
         given = cells(COUNTS, lay, dtype)
         before = given.X.copy()
         for part, like in zip(DRAWS[draw](given, rng=RNG, chunk_size=size), wanted, strict=True):
@@ -88,8 +90,8 @@ def test_a_cell_knows_nothing_of_others():
 def test_zeros_that_are_stored_and_counts_in_parts():
     loose = sp.csr_matrix(COUNTS.astype(np.float32))
     halves = np.floor(loose.data / 2)
-    rows = np.repeat(np.arange(CELLS), np.diff(loose.indptr))
-    order = np.argsort(np.tile(rows, 2), kind="stable")
+    cell = np.repeat(np.arange(CELLS), np.diff(loose.indptr))
+    order = np.argsort(np.tile(cell, 2), kind="stable")
     data, genes = np.append(halves, loose.data - halves)[order], np.tile(loose.indices, 2)[order]
     loose = sp.csr_matrix((data, genes, 2 * loose.indptr), shape=loose.shape)
     assert not loose.has_canonical_format and not loose.data.all()
