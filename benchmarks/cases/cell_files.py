@@ -1,7 +1,7 @@
-"""Seconds and memory of fb.cells from file to file, by the number of cells: python -m cases.cell_files FOLDER [CELLS ...]
+"""Seconds and memory of fb.cells from file to file: python -m cases.cell_files FOLDER [CELLS ...]
 
-Run in benchmarks/. Each call has a process of its own, which starts with the libraries loaded: what it then holds at its
-peak, beyond that, is what the call needed, files that it wrote not counted. Peers read a file whole; those that are not
+Run in benchmarks/. Each call has a process of its own, which has made the same call of few cells before. By how much its
+memory then rises is what the call needed, without the files that it wrote. Peers read a file whole. Those that are not
 installed are left out. Prints JSON lines. Linux only.
 """
 
