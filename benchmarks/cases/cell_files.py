@@ -1,6 +1,6 @@
 """Seconds and memory of fb.cells from file to file: python -m cases.cell_files FOLDER [CELLS ...]
 
-Run in benchmarks/. Each call has a process of its own, which has made the same call of few cells before. By how much its
+Run in benchmarks/. Each call has a process of its own, which made the same call of few cells before. By how much its
 memory then rises is what the call needed, without the files that it wrote. Peers read a file whole. Those that are not
 installed are left out. Prints JSON lines. Linux only.
 """
