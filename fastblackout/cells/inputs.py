@@ -97,7 +97,7 @@ def read(op: str, data: Any, columns: Columns, genes: Any = None) -> tuple[Cells
         columns = replace(columns, genes=_chosen(op, data, names, genes), all_genes=len(names))
     places = places_of(op, "adata", names, columns.genes)
     log_depth = _log_depth(op, data, matrix, columns)
-    counts = matrix[:, places]
+    counts = matrix if columns.genes == tuple(names) else matrix[:, places]
     top = int(counts.max())
     if not 0 < top <= MOST:
         raise ValueError(f"{op}: adata: the largest count of its genes must be in 1..{MOST}, got {top}")

@@ -9,7 +9,7 @@ from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
-from ..data.sets import OF_TABLE
+from ..data.sets import OF_TABLE, WIDE_COUNTS, WIDE_HEAD
 from ..ground.terminal import say
 from ..heads import HEADS
 from ..training.config import HELP, PRESETS, TrainConfig, preset
@@ -105,6 +105,7 @@ def _tell_defaults(parser: Parser, dataset: str | None, recipe: str | None) -> N
     by_data = {name: config(name) for name in ([dataset] if dataset else PRESETS)}
     if dataset in (None, "array"):
         by_data[_TABLE] = preset("array", **OF_TABLE)
+        by_data[_WIDE] = preset("array", **{**OF_TABLE, "head": WIDE_HEAD})
     by_head = {f"head {head}": config(dataset or "", head=head) for head in HEADS}
     for action in parser._actions:
         if action.dest in HELP:
@@ -120,7 +121,7 @@ def _defaults(name: str, own: TrainConfig, by_data: dict[str, TrainConfig], by_h
     own: what a head's options are compared with.
     """
     values = {what: getattr(config, name) for what, config in by_data.items()}
-    ((usual, _),) = Counter(value for what, value in values.items() if what != _TABLE).most_common(1)
+    ((usual, _),) = Counter(value for what, value in values.items() if what not in (_TABLE, _WIDE)).most_common(1)
     if name != "head":
         heads = {what: getattr(config, name) for what, config in by_head.items()}
         values |= {what: value for what, value in heads.items() if value != getattr(own, name)}
@@ -136,7 +137,7 @@ def _shown(value: Any) -> str:
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
 
 
-_TABLE = "a table"
+_TABLE, _WIDE = "a table", f"a table of counts above {WIDE_COUNTS}"
 
 
 def _train(options: argparse.Namespace) -> int:
@@ -189,7 +190,10 @@ def _train_in_held_folder(options: argparse.Namespace, out: str) -> int:
 
     data = current().first_of_host_first(loaded) if options.download else loaded()
     if options.dataset == "array" and data.is_table and checkpoint is None:
-        config = preset("array", **{**OF_TABLE, **given})
+        wide = {"head": WIDE_HEAD} if data.max_count > WIDE_COUNTS else {}
+        config = preset("array", **{**OF_TABLE, **wide, **given})
+        if wide and "head" not in given:
+            say(f"head {WIDE_HEAD}, as counts of this table go up to {data.max_count}; --head names another")
     source = {"root": options.data, "channels_at": asked["channels"]}
     saved = train_in_held_folder(data, out, config, options.resume, not options.quiet, source)
     if not current().first:

@@ -30,6 +30,8 @@ OF_TABLE: dict[str, Any] = {
     "network": "mlp", "head": "beta-binomial", "steps": 10_000, "batch": 256, "decay": True,
     "times": "uniform",
 }  # fmt: skip
+WIDE_COUNTS = 256  # a table with a larger max_count gets a head for counts that vary by orders of magnitude
+WIDE_HEAD = "negative-binomial"
 
 # Counts to 16 and to 1 keep the input `unit`: with it one particle already differs from none.
 _IMAGES = {"learning_rate": 5e-4, "warmup": 100, "dropout": 0.0}
@@ -65,7 +67,7 @@ SETS = {
     "array": DataSet("files:load_array", _IMAGES, takes=("root", "max_count", "channels")),
     "h5ad": DataSet(
         "cells:load_h5ad",
-        {**_IMAGES, **OF_TABLE, "head": "negative-binomial"},  # counts of genes have no bound and vary much
+        {**_IMAGES, **OF_TABLE, "head": WIDE_HEAD},  # counts of genes have no bound and vary much
         takes=("root", "max_count", *CELLS),
     ),
 }  # fmt: skip

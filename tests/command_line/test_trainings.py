@@ -106,3 +106,21 @@ def test_where_records_are_kept(tmp_path, monkeypatch):
         assert trainings.recall(tmp_path / "link", "0" * 32, "array") == os.path.abspath("data")
         assert trainings.recall(tmp_path / "run", "0" * 32, "mnist") is None
         assert trainings.recall(tmp_path / "other", "0" * 32, "array") is None
+
+
+def test_a_table_of_large_counts_gets_a_head_for_them(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.chdir(tmp_path)
+    words = "head negative-binomial, as counts of this table go up to 257; --head names another"
+    for most, given, head in (
+        (256, [], "beta-binomial"),
+        (257, [], "negative-binomial"),
+        (257, ["--head=mean"], "mean"),
+    ):
+        counts = np.random.default_rng(0).integers(0, most, (30, 4))
+        counts[3, 2] = counts[-1, 1] = most
+        np.save("counts.npy", counts)
+        capsys.readouterr()
+        assert main(["train", "array", "--data=counts.npy", f"--out={most}{head}", *TINY, *given]) == 0
+        assert config_of(f"{most}{head}")[1]["config"]["train"]["head"] == head
+        assert (words in capsys.readouterr().out) == (head == "negative-binomial")
