@@ -84,7 +84,8 @@ def loss(
         How many joint draws head "implicit" makes of the births of a sample, at least 2.
     mask : torch.Tensor, optional
         Bools that broadcast to the shape of x_0: the loss is summed over the counts where it is True. Heads that give a
-        law take it. The network sees all counts; what it shall not see, or knows for certain, is told by `conditions`.
+        law take it; with "negative-binomial" each count left out adds less than 7e-6 nats, and no slope. The network
+        sees all counts; what it shall not see, or knows for certain, is told by `conditions`.
 
     Returns
     -------

@@ -216,7 +216,7 @@ class BlackoutModel(Parametrized):
         labels : torch.Tensor, optional
             Integers (B,).
         **options : object
-            The keywords of `fb.loss`: conditions, rng, generator, k, global_batch, draws.
+            The keywords of `fb.loss`: conditions, rng, generator, k, global_batch, draws, mask.
 
         Returns
         -------

@@ -54,7 +54,9 @@ def read(
 
     place = Path(folder)
     if not place.is_dir():
-        place = _from_hub(str(folder), op)
+        if kind != MODEL_FORMAT:
+            raise unfit(folder, "there is no such folder", op)
+        place = _from_hub(str(folder))
     try:
         head = read_json(place / CONFIG)
         content = read_plain(place / WEIGHTS)
@@ -98,16 +100,14 @@ def push(repo_id: str, save: Callable[[Path], Path], options: Mapping[str, Any])
     return str(address)
 
 
-def _from_hub(name: str, op: str) -> Path:
+def _from_hub(name: str) -> Path:
     if name.count("/") != 1 or name.startswith((".", "/")):
-        raise unfit(name, "there is no such folder", op)
+        raise unfit(name, "there is no such folder")
     try:
         import huggingface_hub
     except ModuleNotFoundError:
-        raise unfit(
-            name, f"there is no such folder (to read it from the Hugging Face Hub: {pip_line(HUB)})", op
-        ) from None
+        raise unfit(name, f"there is no such folder (to read it from the Hugging Face Hub: {pip_line(HUB)})") from None
     try:
         return Path(huggingface_hub.snapshot_download(name, allow_patterns=[CONFIG, WEIGHTS]))
     except Exception as error:  # of its many kinds, all that keep the files from being there
-        raise unfit(name, error, op) from None
+        raise unfit(name, error) from None

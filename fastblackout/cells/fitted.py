@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,10 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..blackout import BlackoutModel
+from ..blackout import BlackoutModel, saved
 from ..data.cells import import_anndata
+from ..heads.negative_binomial import size_and_mean, size_output
 from .inputs import Cells, Columns
 from .network import NUMBERS, CellNetwork
+from .training import Depths
 
 _FITTING_ROWS = 4096  # cells that centre and scale of the input are found in
 _AT_ONCE = 1 << 22  # counts
@@ -21,12 +23,11 @@ _OWN = "cells."  # before the names of its tensors, among those of the model
 
 
 class Fitted(NamedTuple):
-    """shares: (types, genes), each gene's share of the depth, or None where a column gives the depth. The others are of
-    the training cells, as in `Cells`."""
+    """depths: None where a column gives the depth. The last three are of the training cells, as in `Cells`."""
 
     model: BlackoutModel
     columns: Columns
-    shares: Tensor | None
+    depths: Depths | None
     labels: Tensor | None
     log_depth: Tensor
     known: Tensor
@@ -42,49 +43,61 @@ class Fitted(NamedTuple):
         nothing = torch.zeros((batch, genes, 1, 1), device=conditions.device)
         with torch.inference_mode():
             outputs = self.model(nothing, self.model.schedule.steps, labels, conditions=conditions).double()
-        mean, size = outputs.flatten(1).chunk(NUMBERS, 1)
-        return torch.exp((mean + 0.5 * np.log(self.model.max_count)).clamp(-12, 36)), torch.exp(
-            (size + 1).clamp(-7, 16)
-        )
+        arrays = outputs.flatten(1).chunk(NUMBERS, 1)
+        most = torch.tensor(float(self.model.max_count), dtype=torch.float64, device=outputs.device)
+        size, mean = size_and_mean(arrays, most, torch.zeros_like(most), self.model.max_count)
+        return mean, size
 
-    def drawn_like(self, op: str, count: int, label: Any, batch: str | None, seed: int) -> NDArray[np.int64]:
+    def drawn_like(self, op: str, count: int, label: Any, batch: Any, seed: int) -> NDArray[np.int64]:
         """The places of training cells of which `count` new ones take what they are not told."""
-        eligible = np.ones(len(self.known), bool)
-        if batch is not None:
-            if batch not in self.columns.batches:
-                there = ", ".join(map(repr, self.columns.batches)) or "None, for a model without batch_key"
-                raise ValueError(f"{op}: batch: must be one of {there}, got {batch!r}")
-            eligible = self.known[:, self.columns.batches.index(batch)].numpy() > 0
-        random = np.random.default_rng((seed, 0))
-        if label is None:
-            return random.choice(np.flatnonzero(eligible), count)
-        classes = self.columns.classes
-        wanted = [label] * count if isinstance(label, str) or not isinstance(label, Sequence) else list(label)
-        if len(wanted) != count:
-            raise ValueError(f"{op}: label: must be one name or {count}, got {len(wanted)}")
-        if new := next((each for each in wanted if each not in classes), None):
-            there = ", ".join(map(repr, classes)) or "None, for a model without labels_key"
-            raise ValueError(f"{op}: label: must be one of {there}, got {new!r}")
-        return self.of_types(op, torch.tensor([classes.index(each) for each in wanted]), count, seed, eligible)
+        groups = {
+            "label": (label, self.columns.classes, "labels_key"),
+            "batch": (batch, self.columns.batches, "batch_key"),
+        }
+        wanted = []
+        for name, (given, there, key) in groups.items():
+            each = [given] * count if isinstance(given, str) or not isinstance(given, Iterable) else list(given)
+            if len(each) != count:
+                raise ValueError(f"{op}: {name}: must be one name or {count}, got {len(each)}")
+            places: dict[Any, int] = (
+                {known: place for place, known in enumerate(there)} if given is not None else {None: -1}
+            )
+            if new := next((one for one in each if not isinstance(one, Hashable) or one not in places), None):
+                listed = ", ".join(map(repr, there)) or f"None, for a model without {key}"
+                raise ValueError(f"{op}: {name}: must be one of {listed}, got {new!r}")
+            wanted.append(np.array([places[one] for one in each]))
+        return self.of_groups(op, wanted[0], wanted[1], seed)
 
-    def of_types(
-        self, op: str, labels: Tensor | None, count: int, seed: int, eligible: NDArray[np.bool_] | None = None
-    ) -> NDArray[np.int64]:
-        """The places of training cells of these types, at random."""
-        random = np.random.default_rng((seed, 0))
-        if labels is None or self.labels is None:
-            return random.integers(0, len(self.known), count)
-        places, wanted, own = np.empty(count, np.int64), labels.numpy(), self.labels.numpy()
-        for label in np.unique(wanted):
-            there = np.flatnonzero(own == label if eligible is None else (own == label) & eligible)
+    def of_groups(self, op: str, types: NDArray[Any], batches: NDArray[Any], seed: int) -> NDArray[np.int64]:
+        """The places of training cells of these types and batches (N,), at random; -1 stands for any."""
+        random, nothing = np.random.default_rng((seed, 0)), np.zeros(len(self.known), np.int64)
+        own = (nothing if self.labels is None else self.labels.numpy(), self._batches().numpy())
+        places = np.empty(len(types), np.int64)
+        for pair in np.unique(np.stack((types, batches)), axis=1).T:
+            there = np.flatnonzero(np.all([(one == some) | (one < 0) for one, some in zip(pair, own, strict=True)], 0))
             if not len(there):
-                raise ValueError(f"{op}: batch: must have cells of type {self.columns.classes[label]!r}, got none")
-            places[wanted == label] = random.choice(there, int((wanted == label).sum()))
+                names = self.columns.classes[pair[0]], self.columns.batches[pair[1]]
+                raise ValueError(f"{op}: batch: must have cells of type {names[0]!r} in the training, got {names[1]!r}")
+            alike = (types == pair[0]) & (batches == pair[1])
+            places[alike] = random.choice(there, int(alike.sum()))
         return places
+
+    def like(self, op: str, cells: Cells, seed: int) -> NDArray[np.int64]:
+        """The places of training cells of the types and batches of others."""
+        labels = torch.full((len(cells.known),), -1) if cells.labels is None else cells.labels
+        batches = self._batches(cells.known) if self.columns.batches else torch.full_like(labels, -1)
+        return self.of_groups(op, labels.numpy(), batches.numpy(), seed)
+
+    def _batches(self, known: Tensor | None = None) -> Tensor:
+        """The number of each cell's batch, 0 for a model without."""
+        known = self.known if known is None else known
+        count = len(self.columns.batches)
+        return known[:, :count].argmax(1) if count else torch.zeros(len(known), dtype=torch.long)
 
     def tensors(self) -> dict[str, Tensor]:
         """What a file holds beside the model's own tensors."""
-        own = {"shares": self.shares, "labels": self.labels, "log_depth": self.log_depth, "known": self.known}
+        own = {"labels": self.labels, "log_depth": self.log_depth, "known": self.known}
+        own |= {} if self.depths is None else self.depths._asdict()
         return {_OWN + name: value for name, value in own.items() if value is not None}
 
     @classmethod
@@ -92,58 +105,56 @@ class Fitted(NamedTuple):
         """From a file; any of the errors of a damaged one where it does not fit."""
         columns = Columns.of(config["columns"])
         own = {name.removeprefix(_OWN): value for name, value in tensors.items() if name.startswith(_OWN)}
+        saved.check_size(config["model"], tensors)
         network = CellNetwork(**config["model"]["network"]["kwargs"])
         model = BlackoutModel.from_config(config["model"], network)
         model.load_weights({name: value for name, value in tensors.items() if not name.startswith(_OWN)})
-        shares, labels, count, genes = own.get("shares"), own.get("labels"), len(own["known"]), len(columns.genes)
+        labels, count, genes = own.get("labels"), len(own["known"]), len(columns.genes)
+        depths = Depths(*(own[name].to(device) for name in Depths._fields)) if "shares" in own else None
         types = len(columns.classes)
         wrong = [
             network.genes != genes,
             (network.num_classes or 0) != types,
             network.covariates != columns.conditions or own["known"].shape != (count, columns.conditions),
             own["log_depth"].shape != (count, 1) or not own["log_depth"].isfinite().all(),
-            (shares is None) != (columns.size_factor_key is not None),
-            shares is not None and shares.shape != (max(1, types), genes),
+            (depths is None) != (columns.size_factor_key is not None),
+            depths is not None and depths.shares.shape != (max(1, types), genes),
+            depths is not None and not depths.shape.shape == depths.rate.shape == (max(1, types), 1),
             (labels is None) != (columns.labels_key is None),
             labels is not None
             and (labels.shape != (count,) or not 0 <= int(labels.min()) <= int(labels.max()) < types),
         ]
         if not count or any(wrong):
             raise ValueError("its tables do not fit one another")
-        return cls(
-            model.to(device).eval(), columns, None if shares is None else shares.to(device), labels, own["log_depth"],
-            own["known"],
-        )  # fmt: skip
+        model = model.to(device).eval()
+        return cls(model, columns, depths, labels, own["log_depth"], own["known"])
 
 
-def begin(model: BlackoutModel, network: CellNetwork, cells: Cells, types: int) -> Tensor:
-    """Let model and network begin at the law of each gene in itself, given the depth. Returned are each gene's shares
-    (types, genes) of the depth, by type."""
-    count = len(cells.log_depth)
+def begin(model: BlackoutModel, network: CellNetwork, cells: Cells, types: int) -> Depths:
+    """Let model and network begin at the law of each gene in itself, given the depth."""
+    count, genes = len(cells.log_depth), cells.counts.shape[1]
     rows = np.sort(np.random.default_rng(0).permutation(count)[:_FITTING_ROWS])
     model.fit_input(torch.from_numpy(cells.counts[rows]).int())
     depth = torch.exp(cells.log_depth.double())
-    genes = cells.counts.shape[1]
-    of_type, squares, cross = (
-        torch.zeros((types, genes), dtype=torch.float64),
-        torch.zeros(genes, dtype=torch.float64),
-        torch.zeros(genes, dtype=torch.float64),
-    )
-    depths = torch.zeros((types, 1), dtype=torch.float64)
     labels = torch.zeros(count, dtype=torch.long) if cells.labels is None else cells.labels
+    of_type, moments = torch.zeros((types, genes), dtype=torch.float64), torch.zeros((types, 3), dtype=torch.float64)
+    squares, cross = torch.zeros((2, genes), dtype=torch.float64)
+    moments.index_add_(0, labels, torch.cat((torch.ones_like(depth), depth, depth.square()), 1))
     for part in parts_of(count, genes):
         x = torch.from_numpy(cells.counts[part]).flatten(1).double()
         of_type.index_add_(0, labels[part], x)
-        depths.index_add_(0, labels[part], depth[part])
         squares += x.square().sum(0)
         cross += (x * depth[part]).sum(0)
-    share = (of_type.sum(0) + 0.5) / (depths.sum() + 0.5 * genes)
-    expected = share.square() * depth.square().sum()  # the sum of squares of depth * share
-    beyond = squares - 2 * share * cross + expected - share * depth.sum()
-    size = (expected / beyond.clamp(min=1e-3)).clamp(0.05, 50)
+    number, total, total_square = moments.T[..., None].clamp(min=1e-9)
+    share = (of_type.sum(0) + 0.5) / (total.sum() + 0.5 * genes)
+    expected = share.square() * total_square.sum()  # the sum of squares of depth * share
+    beyond = squares - 2 * share * cross + expected - share * total.sum()
     assert model.fitted is not None
-    network.fit(cells.log_depth[:, 0], (torch.log(size).float() - 1) - model.fitted.start.flatten()[genes:])
-    return ((of_type + 0.5) / (depths + 0.5 * genes)).float()
+    network.fit(cells.log_depth[:, 0], size_output(expected, beyond) - model.fitted.start.flatten()[genes:])
+    mean = total / number
+    shape = (mean.square() / (total_square / number - mean.square()).clamp(min=1e-9)).clamp(0.1, 100)
+    shares = (of_type + 0.5) / (total + 0.5 * genes)
+    return Depths(shares.float(), shape.float(), (shape / mean).float())
 
 
 def parts_of(count: int, width: int) -> Iterator[slice]:
@@ -166,6 +177,5 @@ def annotated(op: str, counts: Any, columns: Columns, labels: Tensor | None, log
             obs[key] = pandas.Categorical.from_codes(codes.numpy(), list(names))
     for n, name in enumerate(columns.covariates):
         obs[name] = known[:, len(columns.batches) + n].double().numpy() * columns.spreads[n] + columns.centers[n]
-    if columns.size_factor_key is not None:
-        obs[columns.size_factor_key] = torch.exp(log_depth[:, 0].double()).numpy()
+    obs[columns.size_factor_key or "depth"] = torch.exp(log_depth[:, 0].double()).numpy()
     return module.AnnData(counts, obs=obs, var=pandas.DataFrame(index=list(columns.genes)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
@@ -29,6 +31,7 @@ class Columns:
     covariates: tuple[str, ...] = ()
     genes: tuple[str, ...] = ()  # of the model, in its order; () before the training
     all_genes: int = 0  # how many the training data had, over which depths are summed
+    digest: str = ""  # of their names, in any order
     classes: tuple[str, ...] = ()
     batches: tuple[str, ...] = ()
     centers: tuple[float, ...] = ()  # of the covariates
@@ -43,7 +46,7 @@ class Columns:
         """What `to_dict` returned, from JSON; TypeError or ValueError where it is something else."""
         whole: dict[str, Any] = {name: tuple(each) if isinstance(each, list) else each for name, each in given.items()}
         columns = cls(**whole)
-        names = ("labels_key", "batch_key", "layer", "size_factor_key")
+        names = ("labels_key", "batch_key", "layer", "size_factor_key", "digest")
         lists = {"covariates": str, "genes": str, "classes": str, "batches": str, "centers": float, "spreads": float}
         right = [
             columns.to_dict() == whole and isinstance(columns.all_genes, int),
@@ -63,17 +66,23 @@ class Columns:
 
 class Cells(NamedTuple):
     """counts: (N, genes, 1, 1), an array or SparseRows. labels: int64 (N,), or None. log_depth: float32 (N, 1). known:
-    float32 (N, conditions), the batch as flags and the covariates in units of their spread."""
+    float32 (N, conditions), the batch as flags and the covariates in units of their spread. order: places of the
+    model's genes among those of an AnnData that has no others."""
 
     counts: Any
     labels: Tensor | None
     log_depth: Tensor
     known: Tensor
+    order: NDArray[np.int64] | None = None
 
     @property
     def matrix(self) -> Any:
         """The counts (N, genes), in CSR format or dense."""
         return self.counts.matrix if isinstance(self.counts, SparseRows) else self.counts[:, :, 0, 0]
+
+    def as_given(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Numbers (..., genes) in the order of the AnnData, where it has the genes of the model alone."""
+        return values if self.order is None else values[..., np.argsort(self.order)]
 
     def rows(self, which: Any, device: torch.device) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
         """Counts, made dense, labels, logs of depths and conditions of some cells, on the device."""
@@ -82,8 +91,11 @@ class Cells(NamedTuple):
         return x, labels, self.log_depth[which].to(device), self.known[which].to(device)
 
 
-def read(op: str, data: Any, columns: Columns, genes: Any = None) -> tuple[Cells, Columns]:
-    """The cells of an AnnData, or of an .h5ad file; of those of a training also what the model has to know of them."""
+def read(op: str, data: Any, columns: Columns, genes: Any = None, hidden: bool = False) -> tuple[Cells, Columns]:
+    """The cells of an AnnData, or of an .h5ad file; of those of a training also what the model has to know of them.
+
+    hidden: whether counts may be unknown, so that their sum is no depth.
+    """
     data = read_cells(op, "adata", data)
     if not is_annotated(data):
         rule = "must be an AnnData or the path of an .h5ad file"
@@ -94,16 +106,26 @@ def read(op: str, data: Any, columns: Columns, genes: Any = None) -> tuple[Cells
     matrix, _ = whole_counts(op, "adata", matrix, data.layers)
     names, trained = [str(name) for name in data.var_names], bool(columns.genes)
     if not trained:
-        columns = replace(columns, genes=_chosen(op, data, names, genes), all_genes=len(names))
+        columns = replace(
+            columns, genes=_chosen(op, data, names, genes), all_genes=len(names), digest=_digest_of(names)
+        )
     places = places_of(op, "adata", names, columns.genes)
-    log_depth = _log_depth(op, data, matrix, columns)
+    known_depth = columns.size_factor_key is not None or not hidden
+    log_depth = _log_depth(op, data, matrix, columns) if known_depth else torch.zeros((data.n_obs, 1))
     counts = matrix if columns.genes == tuple(names) else matrix[:, places]
     top = int(counts.max())
-    if not 0 < top <= MOST:
-        raise ValueError(f"{op}: adata: the largest count of its genes must be in 1..{MOST}, got {top}")
+    if top > MOST or not (top or trained):
+        rule = f"must be at most {MOST}" if top else "must be above 0"
+        raise ValueError(f"{op}: adata: the largest count of its genes {rule}, got {top}")
     labels, columns = _classes(op, data.obs, columns, trained)
     known, columns = _conditions(op, data.obs, columns, trained)
-    return Cells(rows_of(counts, top), labels, log_depth, known), columns
+    order = places if len(places) == len(names) else None
+    return Cells(rows_of(counts, max(top, 1)), labels, log_depth, known, order), columns
+
+
+def _digest_of(names: Sequence[str]) -> str:
+    """The same for the same names in any order."""
+    return hashlib.sha256(json.dumps(sorted(names)).encode()).hexdigest()
 
 
 def _chosen(op: str, data: Any, names: list[str], genes: Any) -> tuple[str, ...]:
@@ -130,9 +152,12 @@ def _log_depth(op: str, data: Any, matrix: Any, columns: Columns) -> Tensor:
             cell, wrong = str(data.obs_names[depth <= 0][0]), depth[depth <= 0][0]
             raise ValueError(f"{op}: size_factor_key: must be above 0, got {wrong} for cell {cell!r}")
     else:
-        if data.n_vars != columns.all_genes:
-            rule = f"must have all {columns.all_genes} genes of the training, as a cell's depth is the sum over them"
-            raise ValueError(f"{op}: adata: {rule} (or give size_factor_key to CellModel), got {data.n_vars}")
+        if data.n_vars != columns.all_genes or _digest_of([str(name) for name in data.var_names]) != columns.digest:
+            rule = (
+                f"must have all {columns.all_genes} genes of the training and no others, as a cell's depth is the sum"
+            )
+            got = f"{data.n_vars} genes" if data.n_vars != columns.all_genes else "other genes"
+            raise ValueError(f"{op}: adata: {rule} over them (or give size_factor_key to CellModel), got {got}")
         depth = np.asarray(matrix.sum(axis=1, dtype=np.float64)).reshape(-1)
         if not depth.all():
             cell = str(data.obs_names[depth == 0][0])
@@ -156,7 +181,8 @@ def _conditions(op: str, obs: Any, columns: Columns, trained: bool) -> tuple[Ten
     if columns.covariates:
         values = np.stack([column_of_numbers(op, obs, "covariates", name) for name in columns.covariates], 1)
         if not trained:
-            spread = np.maximum(values.std(0), 1e-6 * np.maximum(1, np.abs(values).max(0)))
+            spread = values.std(0)
+            spread[spread <= 1e-6 * np.abs(values).max(0)] = 1.0  # where all are alike
             columns = replace(columns, centers=tuple(values.mean(0).tolist()), spreads=tuple(spread.tolist()))
         parts.append(((values - columns.centers) / columns.spreads).astype(np.float32))
     return torch.from_numpy(np.concatenate(parts, 1) if parts else np.zeros((len(obs), 0), np.float32)), columns

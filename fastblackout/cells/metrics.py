@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -11,7 +12,7 @@ from ..ground.extras import is_there, lacking
 from ..ground.values import check_integer
 from .measures import Reference
 from .report import CellReport, Drawn
-from .sides import Side
+from .sides import FEWEST_CELLS, FEWEST_GENES, Side
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -129,8 +130,7 @@ def compare(
     True
     """
     op = "compare"
-    if not is_there("scikit-learn"):
-        raise lacking(f"{op}: generated", "scikit-learn")
+    _check_installed(op)
     check_integer(op, "seed", seed, 0, 2**32 - 1)
     new = Side(op, "generated", generated, labels_key)
     true = Side(op, "real", real, labels_key, new, layer)
@@ -163,3 +163,18 @@ def compare(
     }  # fmt: skip
     drawn = (Drawn.of(cells, reference.places(cells)) for cells in (made, held_out))
     return CellReport(numbers, floors, facts, by_type, *drawn)
+
+
+def _check_installed(op: str) -> None:
+    if not is_there("scikit-learn"):
+        raise lacking(f"{op}: generated", "scikit-learn")
+
+
+def check_comparable(op: str, genes: int, cells: Mapping[str, Any]) -> None:
+    """The errors of `compare` for too few cells or genes, before anything is drawn. cells: of each argument."""
+    _check_installed(op)
+    if genes < FEWEST_GENES:
+        raise ValueError(f"{op}: model: must have {FEWEST_GENES} genes or more to be compared, got {genes}")
+    for argument, each in cells.items():
+        if each is not None and len(each.known) < FEWEST_CELLS:
+            raise ValueError(f"{op}: {argument}: must have {FEWEST_CELLS} cells or more, got {len(each.known)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..blackout import BlackoutModel, saved
+from ..data.cells import names_of
 from ..ground.json_files import CELLS_FORMAT
 from ..ground.values import check_integer, is_number
 from ..philox import Philox
@@ -21,9 +22,9 @@ from ..schedule.schedule import Schedule
 from ..training.trained_model import pick_device
 from .fitted import Fitted, annotated, begin, parts_of
 from .inputs import Columns, read
-from .metrics import compare
+from .metrics import check_comparable, compare
 from .network import CellNetwork
-from .training import Options, conditions_of, train
+from .training import Depths, Options, conditions_of, train
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from .report import CellReport
 
 SCHEDULE_STEPS = 1000
-GRID: Grid = "cosine"  # with "early" correlations of genes come out weaker (docs/cells.md)
+GRID: Grid = "cosine"  # with "early" correlations of genes came out weaker: a slope of .95 for .97
 BATCH = 256  # cells that are drawn at once
 JITTER = 0.05  # the deviation by which the log of a depth that is drawn is moved
 PASSES, FEWEST_STEPS, MOST_STEPS = 60, 500, 20_000  # of a training that is not told how long it is
@@ -136,16 +137,20 @@ class CellModel:
         for name, key in keys.items():
             if key is not None and not isinstance(key, str):
                 raise TypeError(f"{op}: {name}: must be a name or None, got {type(key).__name__}")
-        if isinstance(covariates, str) or not all(isinstance(each, str) for each in covariates):
+        if isinstance(covariates, str) or not isinstance(covariates, Iterable):
             raise TypeError(f"{op}: covariates: must be a sequence of names, got {covariates!r}")
-        if steps is not None:
-            check_integer(op, "steps", steps, 1, 1 << 31)
-        for name, value in (("batch_size", batch_size), ("width", width), ("blocks", blocks)):
-            check_integer(op, name, value, 1, 1 << 20)
-        check_integer(op, "seed", seed, 0, (1 << 63) - 1)
-        for name, number, most in (("learning_rate", learning_rate, 1), ("weight_decay", weight_decay, 1e3)):
-            if not is_number(number) or not 0 <= number <= most or (number == 0 and name == "learning_rate"):
-                raise ValueError(f"{op}: {name}: must be a number above 0 and at most {most:g}, got {number!r}")
+        self.covariates = tuple(covariates)
+        if wrong := [each for each in self.covariates if not isinstance(each, str)]:
+            raise TypeError(f"{op}: covariates: must be a sequence of names, got {wrong[0]!r} in it")
+        steps = None if steps is None else check_integer(op, "steps", steps, 1, 1 << 31)
+        self.batch_size = check_integer(op, "batch_size", batch_size, 1, 1 << 20)
+        self.width = check_integer(op, "width", width, 1, 1 << 20)
+        self.blocks = check_integer(op, "blocks", blocks, 1, 1 << 20)
+        self.seed = check_integer(op, "seed", seed, 0, (1 << 63) - 1)
+        if not is_number(learning_rate) or not 0 < learning_rate <= 1:
+            raise ValueError(f"{op}: learning_rate: must be a number in (0, 1], got {learning_rate!r}")
+        if not is_number(weight_decay) or not 0 <= weight_decay <= 1e3:
+            raise ValueError(f"{op}: weight_decay: must be a number in [0, 1000], got {weight_decay!r}")
         if not is_number(dropout) or not 0 <= dropout < 1:
             raise ValueError(f"{op}: dropout: must be a number in [0, 1), got {dropout!r}")
         self.labels_key, self.batch_key, self.layer, self.size_factor_key = (
@@ -154,9 +159,9 @@ class CellModel:
             layer,
             size_factor_key,
         )
-        self.covariates, self.genes, self.steps, self.batch_size = tuple(covariates), genes, steps, batch_size
-        self.learning_rate, self.weight_decay, self.seed = float(learning_rate), float(weight_decay), seed
-        self.width, self.blocks, self.dropout, self.device = width, blocks, float(dropout), device
+        self.genes = genes if isinstance(genes, str) else names_of(op, "genes", genes)
+        self.steps, self.dropout, self.device = steps, float(dropout), device
+        self.learning_rate, self.weight_decay = float(learning_rate), float(weight_decay)
         self._fitted: Fitted | None = None
 
     def fit(self, adata: AnnData | str | os.PathLike[str], progress: bool = True) -> Self:
@@ -197,12 +202,12 @@ class CellModel:
             network = CellNetwork(len(columns.genes), types, columns.conditions, *how)
             schedule = Schedule.cosine(SCHEDULE_STEPS)
             model = BlackoutModel(network, schedule, None, input="log1p", head="negative-binomial")
-            shares = begin(model, network, cells, types or 1)
+            depths = begin(model, network, cells, types or 1)
             steps = self.steps or min(max(FEWEST_STEPS, PASSES * count // self.batch_size), MOST_STEPS)
             told = Options(steps, min(self.batch_size, count), self.learning_rate, self.weight_decay, self.seed, device)
-            by_share = None if self.size_factor_key else shares.to(device)
-            self.history_ = train(model.to(device), by_share, cells, told, progress)
-        self._take(Fitted(model, columns, by_share, cells.labels, cells.log_depth, cells.known))
+            by_genes = None if self.size_factor_key else Depths(*(each.to(device) for each in depths))
+            self.history_ = train(model.to(device), by_genes, cells, told, progress)
+        self._take(Fitted(model, columns, by_genes, cells.labels, cells.log_depth, cells.known))
         return self
 
     def _take(self, fitted: Fitted) -> None:
@@ -212,7 +217,7 @@ class CellModel:
 
     def sample(
         self, n: int, label: str | Sequence[str] | None = None, depth: float | Sequence[float] | None = None,
-        batch: str | None = None, steps: int = 100, seed: int = 0,
+        batch: str | Sequence[str] | None = None, steps: int = 100, seed: int = 0,
     ) -> AnnData:  # fmt: skip
         """Draw new cells.
 
@@ -221,12 +226,14 @@ class CellModel:
         n : int
             How many.
         label : str or sequence of str, optional
-            Their type, or the type of each. By default types are as frequent as among the training cells.
+            Their type, or the type of each, such as a column of obs. By default types are as frequent as among the
+            training cells.
         depth : float or sequence of float, optional
             The depth that they are to have, in counts of all genes, or the depth of each. By default depths are drawn
             from those of training cells of the type and the batch.
-        batch : str, optional
-            Their batch. By default batches are as frequent as among the training cells of the type.
+        batch : str or sequence of str, optional
+            Their batch, or the batch of each. By default batches are as frequent as among the training cells of the
+            type.
         steps : int, default 100
             The steps of the reverse process. With 20 correlations of genes come out weaker.
         seed : int, default 0
@@ -236,7 +243,8 @@ class CellModel:
         -------
         AnnData
             Integer counts in X, int32 in CSR format. obs has type, batch and covariates under the names of the
-            training, and depths that were asked for as "depth".
+            training, and the depth that each cell was to have, as "depth" or under the
+            `size_factor_key`.
 
         Raises
         ------
@@ -285,9 +293,10 @@ class CellModel:
         Parameters
         ----------
         adata : AnnData, str or os.PathLike
-            The cells, with the columns of the training. Counts that were not observed may be anything.
+            The cells, with the columns of the training. Counts that were not observed may be any whole numbers.
         observed : array of bool
-            True where a count was observed: (N, genes) in the order of `genes_`, or what broadcasts to it.
+            True where a count was observed: (N, genes), or what broadcasts to it, with the genes in the order that is
+            returned.
         draws : int, optional
             None for the mean, a number for so many draws of all counts, which come together as a cell's do.
         steps : int, default 100
@@ -299,6 +308,7 @@ class CellModel:
         -------
         numpy.ndarray
             The mean, float32 (N, genes), in which observed counts stand as they are; or draws, int32 (draws, N, genes).
+            Genes have the order of `adata` where it has those of the model alone, else of `genes_`.
 
         Raises
         ------
@@ -309,23 +319,24 @@ class CellModel:
 
         Notes
         -----
-        The depth of a cell of which not all is known is the one that its observed counts let expect, unless the model
-        has a `size_factor_key`. The mean is that of the network's law, with nothing drawn.
+        The depth of a cell of which not all is known is the one that its observed counts let expect, beside what depths
+        its type has, unless the model has a `size_factor_key`. The mean is that of the network's law, with nothing
+        drawn. So counts that were not observed change nothing.
         """
         op = "CellModel.impute"
         fitted = self._ready(op)
-        cells, _ = read(op, adata, fitted.columns)
-        shape = (len(cells.log_depth), len(fitted.columns.genes))
-        seen = _flags_of(op, observed, shape)
-        if draws is not None:
-            check_integer(op, "draws", draws, 1, 1 << 20)
+        cells, _ = read(op, adata, fitted.columns, hidden=True)
+        shape = (len(cells.known), len(fitted.columns.genes))
+        seen = _flags_of(op, observed, shape)[:, slice(None) if cells.order is None else cells.order]
+        draws = None if draws is None else check_integer(op, "draws", draws, 1, 1 << 20)
         check_integer(op, "seed", seed, 0, (1 << 63) - 1)
         steps = check_integer(op, "steps", steps, 1, SCHEDULE_STEPS)
         result = np.empty(shape, np.float32) if draws is None else np.empty((draws, *shape), np.int32)
         for rows in parts_of(*shape):
             x, labels, log_depth, known = cells.rows(rows, fitted.device)
             here = torch.from_numpy(seen[rows].copy()).to(fitted.device)
-            told = conditions_of(fitted.model, fitted.shares, x, here, labels, log_depth, known)
+            depth = log_depth if fitted.depths is None else fitted.depths
+            told = conditions_of(fitted.model, x, here, labels, known, depth)
             if draws is None:
                 mean = fitted.law(told, labels)[0]
                 result[rows] = torch.where(here, x.flatten(1), mean).float().cpu().numpy()
@@ -336,7 +347,7 @@ class CellModel:
                     tuple(x.shape), steps, rng=key, labels=labels, grid=GRID, conditions=told
                 ).flatten(1)
                 result[n, rows] = torch.where(here, x.flatten(1), drawn).cpu().numpy()
-        return result
+        return cells.as_given(result)
 
     def expected(self, adata: AnnData | str | os.PathLike[str], depth: float | None = None) -> NDArray[np.float32]:
         """The expression of each gene without the noise of counting: its rate given all counts of the cell.
@@ -355,7 +366,7 @@ class CellModel:
         Returns
         -------
         numpy.ndarray
-            float32 (N, genes), in the order of `genes_`.
+            float32 (N, genes), in the order of `adata` where it has the genes of the model alone, else of `genes_`.
 
         Raises
         ------
@@ -366,8 +377,8 @@ class CellModel:
 
         Notes
         -----
-        m and r are mean and size of the gene's law given other genes. They are found in ten parts: a tenth of the genes
-        is hidden from the network, which sees the rest.
+        m and r are mean and size of the gene's law given other genes and the depth. They are found in ten parts: a
+        tenth of the genes is hidden from the network, which sees the rest.
         """
         op = "CellModel.expected"
         fitted = self._ready(op)
@@ -376,29 +387,31 @@ class CellModel:
         count, genes = len(cells.log_depth), len(fitted.columns.genes)
         rates = np.empty((count, genes), np.float32)
         fold = torch.arange(genes, device=fitted.device) % FOLDS
+        selected = fitted.depths if genes < fitted.columns.all_genes else None  # of all genes the sum is the depth
         for rows in parts_of(count, genes):
             x, labels, log_depth, known = cells.rows(rows, fitted.device)
             total = torch.zeros(x.flatten(1).shape, device=fitted.device)
             for n in range(min(FOLDS, genes)):
                 hidden = (fold == n).expand(total.shape)
-                told = conditions_of(fitted.model, None, x, ~hidden, labels, log_depth, known)
+                told = conditions_of(fitted.model, x, ~hidden, labels, known, selected or log_depth)
                 mean, size = fitted.law(told, labels)
                 total = torch.where(hidden, ((size + x.flatten(1)) * mean / (size + mean)).float(), total)
             if scale is not None:
                 total = total * (scale / torch.exp(log_depth))
             rates[rows] = total.cpu().numpy()
-        return rates
+        return cells.as_given(rates)
 
     def evaluate(
-        self, adata: AnnData | str | os.PathLike[str], train: AnnData | None = None, steps: int = 100, seed: int = 0
-    ) -> CellReport:
+        self, adata: AnnData | str | os.PathLike[str], train: AnnData | str | os.PathLike[str] | None = None,
+        steps: int = 100, seed: int = 0,
+    ) -> CellReport:  # fmt: skip
         """Compare generated cells with real ones that the training did not see.
 
         Parameters
         ----------
         adata : AnnData, str or os.PathLike
             The real cells, with the columns of the training.
-        train : AnnData, optional
+        train : AnnData, str or os.PathLike, optional
             The training cells: the report then says what real cells have in place of generated ones, and how near
             generated cells are to those of the training.
         steps : int, default 100
@@ -420,18 +433,19 @@ class CellModel:
 
         Notes
         -----
-        As many cells are drawn as `adata` has, of the same types, batches and covariates. Depths are drawn from the
-        training cells of the type.
+        As many cells are drawn as `adata` has, of the same types, batches and covariates. Depths are drawn from
+        training cells of the type and the batch.
         """
         op = "CellModel.evaluate"
         fitted = self._ready(op)
-        check_integer(op, "seed", seed, 0, (1 << 63) - 1)
+        check_integer(op, "seed", seed, 0, (1 << 32) - 1)
         cells, _ = read(op, adata, fitted.columns)
         known = None if train is None else read(op, train, fitted.columns)[0]
-        place = fitted.of_types(op, cells.labels, len(cells.log_depth), seed)
+        check_comparable(op, len(fitted.columns.genes), {"adata": cells, "train": known})
+        place = fitted.like(op, cells, seed)
         new = self._draw(op, cells.labels, fitted.log_depth[place], cells.known, steps, seed)
         held_out, seen = (
-            None if each is None else annotated(op, each.matrix, fitted.columns, *each[1:]) for each in (cells, known)
+            None if each is None else annotated(op, each.matrix, fitted.columns, *each[1:4]) for each in (cells, known)
         )
         return compare(new, held_out, train=seen, labels_key=self.labels_key, seed=seed)
 

@@ -1,4 +1,4 @@
-"""The training of a cell model: thinned cells as well as whole ones, some with genes hidden, until it stops to help."""
+"""The training of a cell model: thinned cells as well as whole ones, some with genes hidden, as long as it helps."""
 
 from __future__ import annotations
 
@@ -43,20 +43,34 @@ class Options(NamedTuple):
     device: torch.device
 
 
+class Depths(NamedTuple):
+    """How deep a cell is, by the genes that are seen of it: of each type the posterior mean under the law
+
+        depth ~ Gamma(shape) / rate,    sum of the counts seen ~ Poisson(depth * their shares of it)
+
+    shares: (types, genes), shape and rate: (types, 1); all float32.
+    """
+
+    shares: Tensor
+    shape: Tensor
+    rate: Tensor
+
+    def log_depth(self, seen: Tensor, observed: Tensor, labels: Tensor | None) -> Tensor:
+        """seen: counts (B, genes), 0 where they are not observed."""
+        shares, shape, rate = (each[:1] if labels is None else each[labels] for each in self)
+        depth = (seen.sum(1, keepdim=True) + shape) / ((shares * observed).sum(1, keepdim=True) + rate)
+        return torch.log(depth.float())
+
+
 def conditions_of(
-    model: BlackoutModel, shares: Tensor | None, x: Tensor, observed: Tensor, labels: Tensor | None, log_depth: Tensor,
-    known: Tensor,
-) -> Tensor:  # fmt: skip
+    model: BlackoutModel, x: Tensor, observed: Tensor, labels: Tensor | None, known: Tensor, depth: Depths | Tensor
+) -> Tensor:
     """What the network is told of cells x (B, genes, 1, 1), of which it sees the genes `observed` (B, genes).
 
-    shares: (types, genes), the share of the depth that is each gene's. With it the depth of a cell of which some genes
-    are seen is what these let expect. Of others it is `log_depth`.
+    depth: its log (B, 1), or what says it by the genes that are seen.
     """
     seen = torch.where(observed, x.flatten(1), 0)
-    if shares is not None:
-        expected = ((shares[:1] if labels is None else shares[labels]) * observed).sum(1, keepdim=True)
-        depth = seen.sum(1, keepdim=True).clamp(min=1) / expected.clamp(min=1e-6)
-        log_depth = torch.where(observed.any(1, keepdim=True), torch.log(depth.float()), log_depth)
+    log_depth = depth if isinstance(depth, Tensor) else depth.log_depth(seen, observed, labels)
     assert model.fitted is not None
     given = model.fitted(seen.view(x.shape), torch.zeros(len(x), dtype=torch.long, device=x.device)).flatten(1)
     flags = observed.float()
@@ -64,7 +78,7 @@ def conditions_of(
 
 
 def train(
-    model: BlackoutModel, shares: Tensor | None, cells: Cells, told: Options, shown: bool
+    model: BlackoutModel, depths: Depths | None, cells: Cells, told: Options, shown: bool
 ) -> list[dict[str, float]]:
     """Fit the model to the cells. It ends with the moving average of the weights that had the least held-out loss.
 
@@ -76,7 +90,7 @@ def train(
     batches, history = BatchOrder(len(rest), told.batch, told.seed), []
     optimizer = torch.optim.AdamW(model.parameters(), lr=told.learning_rate, weight_decay=told.weight_decay)
     average = ema_of(model, AVERAGE)
-    every, best, loss_sum = max(1, told.steps // LOOKS), average.model.state_dict(), 0.0
+    every, best, losses = -(-told.steps // LOOKS), average.model.state_dict(), []
     least, in_vain = math.inf, 0
     with Progress(told.steps, "step", "training", shown=shown) as progress:
         for step in range(told.steps):
@@ -85,18 +99,18 @@ def train(
                 group["lr"] = rate * told.learning_rate
             model.train()
             batch = cells.rows(rest[batches.indices(step)], told.device)
-            loss = _loss(model, shares, batch, Philox(told.seed).at(call=step), THINNED)
+            loss = _loss(model, depths, batch, Philox(told.seed).at(call=step), THINNED)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
             optimizer.step()
             average.update(model)
-            loss_sum += float(loss.detach())
+            losses.append(float(loss.detach()))
             progress.update()
             if (step + 1) % every == 0 or step + 1 == told.steps:
-                held_out = _held_out_loss(cast(BlackoutModel, average.model), shares, cells, aside, told)
-                history.append({"step": step + 1, "loss": loss_sum / every, "held_out_loss": held_out})
-                loss_sum = 0.0
+                held_out = _held_out_loss(cast(BlackoutModel, average.model), depths, cells, aside, told)
+                history.append({"step": step + 1, "loss": sum(losses) / len(losses), "held_out_loss": held_out})
+                losses.clear()
                 if not math.isfinite(held_out):
                     raise FloatingPointError(f"CellModel.fit: the loss is no longer finite at step {step + 1}")
                 if held_out < least:
@@ -110,7 +124,7 @@ def train(
 
 
 def _loss(
-    model: BlackoutModel, shares: Tensor | None, batch: tuple[Tensor, Tensor | None, Tensor, Tensor], key: Philox,
+    model: BlackoutModel, depths: Depths | None, batch: tuple[Tensor, Tensor | None, Tensor, Tensor], key: Philox,
     thinned: float = 0.0,
 ) -> Tensor:  # fmt: skip
     """The mean loss of cells, in nats a count. A share `thinned` of them loses counts, and of some genes are hidden, at
@@ -124,14 +138,17 @@ def _loss(
         log_depth = log_depth + torch.log(share).to(log_depth)
     seen = torch.from_numpy(random.random((len(x_0), x_0[0].numel()))) < draw[2]
     observed = (seen & (draw[3] < MASKED)).to(x_0.device)
-    conditions = conditions_of(model, shares, x_0, observed, labels, log_depth, known)
+    if depths is not None:  # as it is imputed: by what is seen; but a cell of which nothing is seen is one to be drawn
+        by_genes = depths.log_depth(torch.where(observed, x_0.flatten(1), 0), observed, labels)
+        log_depth = torch.where(observed.any(1, keepdim=True), by_genes, log_depth)
+    conditions = conditions_of(model, x_0, observed, labels, known, log_depth)
     mask = ~observed.view(x_0.shape)
     return model.loss(x_0, labels, conditions=conditions, rng=key.at(call=2 * key.call + 1), mask=mask).mean()
 
 
 @torch.inference_mode()
 def _held_out_loss(
-    model: BlackoutModel, shares: Tensor | None, cells: Cells, aside: NDArray[np.int64], told: Options
+    model: BlackoutModel, depths: Depths | None, cells: Cells, aside: NDArray[np.int64], told: Options
 ) -> float:
     """The loss of cells that the training does not see, with the same noise each time."""
     model.eval()
@@ -139,5 +156,5 @@ def _held_out_loss(
     total = 0.0
     for n, first in enumerate(range(0, len(often), told.batch)):
         batch = cells.rows(often[first : first + told.batch], told.device)
-        total += float(_loss(model, shares, batch, Philox(_SEED, call=n))) * len(batch[0])
+        total += float(_loss(model, depths, batch, Philox(_SEED, call=n))) * len(batch[0])
     return total / len(often)

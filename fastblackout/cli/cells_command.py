@@ -96,7 +96,7 @@ def add_impute(parser: Parser) -> None:
     parser.add_argument("path", metavar="MODEL", help=_MODEL)
     parser.add_argument("file", metavar="FILE.h5ad", help="The cells, with the columns of the training.")
     data = parser.add_argument_group("data")
-    what = "Which counts were observed: a layer of booleans, or a .npy file (cells x genes of the model). "
+    what = "Which counts were observed: a layer of booleans, or a .npy file (cells x genes of OUT.h5ad). "
     data.add_argument("--observed", metavar="NAME", help=f"{what}The layer imputed then has the mean of the others.")
     what = "All were observed: the layer expected then has the expression without the noise of counting."
     data.add_argument("--denoise", action="store_true", help=what)
@@ -140,6 +140,8 @@ def _train(options: Namespace) -> int:
     from ..cells import CellModel
 
     folder = Path(options.out or os.path.join("runs", Path(options.file).stem))
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"train: out: {folder} is no folder; choose another with --out")
     if folder.exists() and any(folder.iterdir()) and not (options.force and is_cell_model(folder)):
         rule = "overwrite it with --force" if is_cell_model(folder) else "it is no cell model"
         raise ValueError(f"train: out: {folder} exists: {rule}, or choose another with --out")
@@ -185,7 +187,7 @@ def _sample(options: Namespace) -> int:
 def _impute(options: Namespace) -> int:
     import numpy as np
 
-    from ..data.cells import read_h5ad
+    from ..data.cells import places_of, read_h5ad
     from ..data.cells_out import write_h5ad
 
     if (options.observed is None) == (not options.denoise):
@@ -195,25 +197,38 @@ def _impute(options: Namespace) -> int:
         raise ValueError(f"impute: draws: must be left out with --denoise, got {options.draws}")
     out, model = _out(options, options.out), _model(options)
     cells = read_h5ad("impute", "file", options.file)
+    names = [str(name) for name in cells.var_names]
+    places = places_of("impute", "file", names, model.genes_)
+    kept = slice(None) if len(names) == len(places) else places  # what the model has
     if options.denoise:
         layers = {"expected": model.expected(cells)}
     else:
         if options.observed in cells.layers:
-            flags = cells[:, list(model.genes_)].layers[options.observed]
-            flags = np.asarray(flags.toarray() if hasattr(flags, "toarray") else flags)
-        elif Path(options.observed).is_file():
-            flags = np.load(options.observed, allow_pickle=False)
+            flags = cells.layers[options.observed]
+            flags = np.asarray(flags.toarray() if hasattr(flags, "toarray") else flags)[:, kept]
         else:
-            rule = "must be a layer of the file or a .npy file"
-            raise ValueError(f"impute: observed: {rule}, got {options.observed!r}")
+            flags = _flags_in(options.observed)
         filled = model.impute(cells, flags, options.draws, options.steps, options.seed)
         layers = {"imputed": filled} if options.draws is None else {f"imputed-{n}": x for n, x in enumerate(filled)}
-    cells = cells[:, list(model.genes_)].copy()
+    cells = cells[:, kept].copy()
     cells.layers.update(layers)
     write_h5ad(cells, out)
     say(out)
     give_json(options, {"file": out, "cells": cells.n_obs, "genes": cells.n_vars, "layers": list(layers)})
     return 0
+
+
+def _flags_in(name: str) -> Any:
+    """The booleans of a .npy file."""
+    import numpy as np
+
+    if not Path(name).is_file():
+        raise ValueError(f"impute: observed: must be a layer of the file or a .npy file, got {name!r}")
+    try:
+        return np.load(name, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"impute: observed: {name}: not a readable .npy file: {reason}") from None
 
 
 def _evaluate(options: Namespace) -> int:

@@ -27,8 +27,7 @@ class NegativeBinomial(FamilyLaw):
     def start(self, model: Any, x_0: Tensor, numbers: int) -> Tensor:
         max_count = model.max_count
         mean, variance = moments(x_0)
-        size = (mean**2 / (variance - mean).clamp(min=1e-3)).clamp(0.05, 50)
-        return torch.stack((torch.log(mean) - 0.5 * math.log(max_count), torch.log(size) - 1)).float()
+        return torch.stack((torch.log(mean) - 0.5 * math.log(max_count), size_output(mean**2, variance - mean))).float()
 
     def masked(
         self, arrays: Sequence[Tensor], x_t: Tensor, births: Tensor, mask: Tensor, max_count: int
@@ -74,6 +73,11 @@ class NegativeBinomial(FamilyLaw):
             law = log_mass(torch.minimum(b, whole[3]), *whole[1:4])
             total[part] = torch.where(inside, torch.exp(log_true) * (log_true - law), 0.0).sum(1)
         return total.view(births.shape)
+
+
+def size_output(mean_square: Tensor, beyond: Tensor) -> Tensor:
+    """The second output, of a law of this squared mean, and of this variance beyond a Poisson law's, or multiples."""
+    return torch.log((mean_square / beyond.clamp(min=1e-3)).clamp(0.05, 50)) - 1
 
 
 def size_and_mean(arrays: Sequence[Tensor], room: Tensor, offset: Tensor, most: int) -> tuple[Tensor, Tensor]:

@@ -108,7 +108,7 @@ def test_what_is_sampled(tiny):
     new = tiny.sample(40, seed=3)
     assert sp.issparse(new.X) and new.X.dtype == np.int32 and new.X.min() >= 0
     assert tuple(new.var_names) == tiny.genes_ == tuple(name for n, name in enumerate(simulated(2).var_names) if n % 3)
-    assert list(new.obs.columns) == ["type", "batch", "age", "depth"]
+    assert list(new.obs.columns) == ["type", "batch", "age", "depth"]  # the depth is the size_factor_key
     assert set(new.obs["type"]) <= {"large", "small"} and set(new.obs["batch"]) <= {"one", "two"}
     known = simulated(80).obs
     assert np.isin(np.round(new.obs["age"], 3), np.round(known["age"], 3)).all()  # taken from cells of the training
@@ -147,7 +147,54 @@ def test_depth_is_that_of_all_genes(tiny):
     with pytest.raises(ValueError, match=r"must have all 24 genes of the training.*got 2"):
         chosen.expected(data[:, ["gene-3", "gene-1"]])
     few = data[:, list(tiny.genes_)[::-1]].copy()  # with a column of depths other genes are not needed
-    assert np.array_equal(tiny.expected(few), tiny.expected(data))
+    assert np.array_equal(tiny.expected(few)[:, ::-1], tiny.expected(data))
+    renamed = data.copy()
+    renamed.var_names = ["other", *data.var_names[1:]]
+    with pytest.raises(ValueError, match=r"must have all 24 genes of the training and no others.*got other genes"):
+        chosen.expected(renamed)
+
+
+def test_genes_come_back_in_the_order_of_the_cells(model):
+    """So that what is returned can be a layer of them."""
+    data = simulated(20, seed=4)
+    other = data[:, ::-1].copy()
+    observed = np.random.default_rng(0).random(data.shape) < 0.5
+    assert np.array_equal(model.impute(other, observed[:, ::-1]), model.impute(data, observed)[:, ::-1])
+    draws = [
+        model.impute(each, flags, draws=2, steps=3) for each, flags in ((data, observed), (other, observed[:, ::-1]))
+    ]
+    assert np.array_equal(draws[1], draws[0][:, :, ::-1])
+    assert np.array_equal(model.impute(other, True), dense(other))
+    assert np.array_equal(model.expected(other), model.expected(data)[:, ::-1])
+
+
+def test_what_is_asked_for_may_be_a_column(model, tiny):
+    obs = simulated(30, seed=3).obs
+    for label in (obs["type"], obs["type"].to_numpy(), obs["type"].astype("category"), iter(obs["type"])):
+        assert model.sample(30, label=label, steps=2).obs["type"].tolist() == obs["type"].tolist()
+    new = tiny.sample(30, label=obs["type"], batch=obs["batch"], steps=2).obs
+    assert (new[["type", "batch"]].to_numpy() == obs[["type", "batch"]].to_numpy()).all()
+    assert model.sample(3, depth=[5, 60, 7], steps=2).obs["depth"].tolist() == pytest.approx([5, 60, 7])
+
+
+def test_nothing_observed_and_nothing_counted(model):
+    """A cell of which nothing is seen has the mean of its type; one without a count may be imputed."""
+    data = simulated(8, seed=4)
+    counts = dense(data)
+    data.X = np.where(np.arange(8)[:, None] == 2, 0, counts)
+    nothing = model.impute(data, False)
+    types = data.obs["type"].to_numpy()
+    assert np.allclose(nothing, nothing[[list(types).index(name) for name in types]], rtol=1e-6)
+    for name, total in (("large", 265), ("small", 98)):  # the means of the depths of the types
+        assert nothing[types == name].sum(1) == pytest.approx(total, rel=0.2)
+    one_gene = np.arange(24) == 7
+    assert (model.impute(data, one_gene).sum(1) < 2000).all()  # one rare gene says little of the depth
+
+
+def test_no_place_but_the_folder_is_asked(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", None)
+    with pytest.raises(ValueError, match=r"CellModel.load: folder: must hold a model, got some/name: there is no such"):
+        CellModel.load("some/name")
 
 
 def test_a_saved_model_is_the_same(model, tiny, tmp_path):

@@ -83,7 +83,9 @@ def test_wrong_options_are_named(option, value, error):
     def call():
         CellModel(**{**TINY, option: value}).fit(simulated(12), progress=False)
 
-    assert_named(call, error, f"{option}: must be", "int" if value == 3 else str(value))
+    assert_named(
+        call, error, f"{option}: must be", {3: "int"}.get(value, str(value)) if not isinstance(value, list) else "3"
+    )
 
 
 def test_a_model_must_be_fitted():
@@ -103,6 +105,16 @@ def test_a_model_must_be_fitted():
         (lambda m, d: m.sample(3, label="huge"), ValueError, "label: must be one of 'large', 'small'", "'huge'"),
         (lambda m, d: m.sample(3, label=["large"]), ValueError, "label: must be one name or 3", "1"),
         (lambda m, d: m.sample(3, label=4), ValueError, "label: must be one of", "4"),
+        (
+            lambda m, d: m.sample(3, label=np.array(["large", "huge", "small"])),
+            ValueError,
+            "label: must be one of",
+            "'huge'",
+        ),
+        (lambda m, d: m.sample(3, batch=[["one"]] * 3), ValueError, "batch: must be one of", "['one']"),
+        (lambda m, d: m.evaluate(d[:9]), ValueError, "adata: must have 10 cells or more", "9"),
+        (lambda m, d: m.evaluate(d, train=d[:3]), ValueError, "train: must have 10 cells or more", "3"),
+        (lambda m, d: m.evaluate(d, seed=1 << 32), ValueError, "seed: must be", "4294967296"),
         (lambda m, d: m.sample(3, batch="three"), ValueError, "batch: must be one of 'one', 'two'", "'three'"),
         (lambda m, d: m.sample(3, depth=0), ValueError, "depth: must be above 0", "0"),
         (lambda m, d: m.sample(3, depth=[5, 6]), TypeError, "depth: must be a number or 3 numbers", "[5, 6]"),
