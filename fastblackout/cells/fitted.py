@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -56,16 +56,16 @@ class Fitted(NamedTuple):
         }
         wanted = []
         for name, (given, there, key) in groups.items():
-            each = [given] * count if isinstance(given, str) or not isinstance(given, Iterable) else list(given)
+            listed = given is not None and not isinstance(given, str) and isinstance(given, Iterable)
+            each = list(given) if listed else [given] * count
             if len(each) != count:
                 raise ValueError(f"{op}: {name}: must be one name or {count}, got {len(each)}")
-            places: dict[Any, int] = (
-                {known: place for place, known in enumerate(there)} if given is not None else {None: -1}
-            )
-            if new := next((one for one in each if not isinstance(one, Hashable) or one not in places), None):
-                listed = ", ".join(map(repr, there)) or f"None, for a model without {key}"
-                raise ValueError(f"{op}: {name}: must be one of {listed}, got {new!r}")
-            wanted.append(np.array([places[one] for one in each]))
+            places = {one: place for place, one in enumerate(there)}
+            for one in each:
+                if given is not None and str(one) not in places:
+                    known = ", ".join(map(repr, there)) or f"None, for a model without {key}"
+                    raise ValueError(f"{op}: {name}: must be one of {known}, got {one!r}")
+            wanted.append(np.array([-1 if given is None else places[str(one)] for one in each]))
         return self.of_groups(op, wanted[0], wanted[1], seed)
 
     def of_groups(self, op: str, types: NDArray[Any], batches: NDArray[Any], seed: int) -> NDArray[np.int64]:

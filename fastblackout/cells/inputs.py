@@ -67,13 +67,14 @@ class Columns:
 class Cells(NamedTuple):
     """counts: (N, genes, 1, 1), an array or SparseRows. labels: int64 (N,), or None. log_depth: float32 (N, 1). known:
     float32 (N, conditions), the batch as flags and the covariates in units of their spread. order: places of the
-    model's genes among those of an AnnData that has no others."""
+    model's genes among those of the AnnData. genes: how many that has."""
 
     counts: Any
     labels: Tensor | None
     log_depth: Tensor
     known: Tensor
-    order: NDArray[np.int64] | None = None
+    order: NDArray[np.int64]
+    genes: int
 
     @property
     def matrix(self) -> Any:
@@ -82,7 +83,7 @@ class Cells(NamedTuple):
 
     def as_given(self, values: NDArray[Any]) -> NDArray[Any]:
         """Numbers (..., genes) in the order of the AnnData, where it has the genes of the model alone."""
-        return values if self.order is None else values[..., np.argsort(self.order)]
+        return values[..., np.argsort(self.order)] if self.genes == len(self.order) else values
 
     def rows(self, which: Any, device: torch.device) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
         """Counts, made dense, labels, logs of depths and conditions of some cells, on the device."""
@@ -119,8 +120,7 @@ def read(op: str, data: Any, columns: Columns, genes: Any = None, hidden: bool =
         raise ValueError(f"{op}: adata: the largest count of its genes {rule}, got {top}")
     labels, columns = _classes(op, data.obs, columns, trained)
     known, columns = _conditions(op, data.obs, columns, trained)
-    order = places if len(places) == len(names) else None
-    return Cells(rows_of(counts, max(top, 1)), labels, log_depth, known, order), columns
+    return Cells(rows_of(counts, max(top, 1)), labels, log_depth, known, places, len(names)), columns
 
 
 def _digest_of(names: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -21,7 +22,7 @@ from ..sampling.sampler import sample_in_batches
 from ..schedule.schedule import Schedule
 from ..training.trained_model import pick_device
 from .fitted import Fitted, annotated, begin, parts_of
-from .inputs import Columns, read
+from .inputs import Cells, Columns, read
 from .metrics import check_comparable, compare
 from .network import CellNetwork
 from .training import Depths, Options, conditions_of, train
@@ -64,8 +65,8 @@ class CellModel:
     layer : str, optional
         The layer with the raw counts. By default X has them.
     size_factor_key : str, optional
-        The column of obs with the depths, in counts. By default a cell's depth is the sum of all its counts in the
-        AnnData, also of genes that are not selected.
+        The column of obs with the depths, in any unit, such as size factors. By default a cell's depth is the sum of
+        all its counts in the AnnData, also of genes that are not selected.
     covariates : sequence of str, optional
         Columns of obs with numbers that the counts may depend on.
     genes : str or sequence of str, optional
@@ -159,10 +160,21 @@ class CellModel:
             layer,
             size_factor_key,
         )
+        if isinstance(genes, Iterable) and not isinstance(genes, str):
+            genes = list(genes)
+            if any(isinstance(each, (bool, np.bool_)) for each in genes):
+                raise TypeError(f"{op}: genes: must be names, or the name of a column of booleans of var, got booleans")
         self.genes = genes if isinstance(genes, str) else names_of(op, "genes", genes)
         self.steps, self.dropout, self.device = steps, float(dropout), device
         self.learning_rate, self.weight_decay = float(learning_rate), float(weight_decay)
         self._fitted: Fitted | None = None
+
+    def __repr__(self) -> str:
+        if self._fitted is None:
+            return "CellModel(not fitted)"
+        of = f", {len(self.classes_)} types" if self.classes_ else ""
+        of += f", {len(self.batches_)} batches" if self.batches_ else ""
+        return f"CellModel({len(self.genes_)} genes{of}, fitted to {len(self._fitted.known)} cells)"
 
     def fit(self, adata: AnnData | str | os.PathLike[str], progress: bool = True) -> Self:
         """Train the model.
@@ -257,7 +269,7 @@ class CellModel:
         -----
         What is not asked for, batch, covariates and depth, is taken together from one training cell, drawn at random.
         The log of its depth is moved by a normal number of deviation 0.05. A cell's counts sum up to about its depth,
-        not exactly.
+        not exactly; of selected genes to their share of it.
         """
         op = "CellModel.sample"
         fitted, n = self._ready(op), check_integer(op, "n", n, 1, 1 << 31)
@@ -295,8 +307,8 @@ class CellModel:
         adata : AnnData, str or os.PathLike
             The cells, with the columns of the training. Counts that were not observed may be any whole numbers.
         observed : array of bool
-            True where a count was observed: (N, genes), or what broadcasts to it, with the genes in the order that is
-            returned.
+            True where a count was observed: with the genes of `adata`, (N, adata.n_vars), or with those that are
+            returned, (N, genes); or what broadcasts to either.
         draws : int, optional
             None for the mean, a number for so many draws of all counts, which come together as a cell's do.
         steps : int, default 100
@@ -327,7 +339,7 @@ class CellModel:
         fitted = self._ready(op)
         cells, _ = read(op, adata, fitted.columns, hidden=True)
         shape = (len(cells.known), len(fitted.columns.genes))
-        seen = _flags_of(op, observed, shape)[:, slice(None) if cells.order is None else cells.order]
+        seen = _flags_of(op, observed, cells)
         draws = None if draws is None else check_integer(op, "draws", draws, 1, 1 << 20)
         check_integer(op, "seed", seed, 0, (1 << 63) - 1)
         steps = check_integer(op, "steps", steps, 1, SCHEDULE_STEPS)
@@ -434,7 +446,8 @@ class CellModel:
         Notes
         -----
         As many cells are drawn as `adata` has, of the same types, batches and covariates. Depths are drawn from
-        training cells of the type and the batch.
+        training cells of the type and the batch. `fb.cells.compare` takes 2,000 cells of a side at most, 1,000 of many
+        genes. Energy distances and correlations with `train` and without it are not the same estimates.
         """
         op = "CellModel.evaluate"
         fitted = self._ready(op)
@@ -535,13 +548,17 @@ def _logs_of(op: str, depth: Any, count: int) -> Tensor:
     return torch.from_numpy(np.log(np.broadcast_to(values, count).astype(np.float64)))[:, None].float()
 
 
-def _flags_of(op: str, observed: Any, shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """Which counts are known."""
+def _flags_of(op: str, observed: Any, cells: Cells) -> NDArray[np.bool_]:
+    """Which counts are known, with the genes in the order of the model."""
+    if hasattr(observed, "columns"):
+        rule = "must be an array of bools in the order of the genes"
+        raise TypeError(f"{op}: observed: {rule} (.to_numpy() makes one), got {type(observed).__name__}")
     flags = np.asarray(observed)
     if flags.dtype != np.bool_:
         raise TypeError(f"{op}: observed: must be an array of bools, got {flags.dtype}")
-    try:
-        return np.broadcast_to(flags, shape)
-    except ValueError:
-        rule = f"must have the shape {shape} of cells and genes, or broadcast to it"
-        raise ValueError(f"{op}: observed: {rule}, got {flags.shape}") from None
+    count, own = len(cells.known), len(cells.order)
+    for genes, order in ((cells.genes, cells.order), (own, slice(None))):
+        with contextlib.suppress(ValueError):
+            return np.broadcast_to(flags, (count, genes))[:, order]
+    shapes = f"({count}, {own})" if own == cells.genes else f"({count}, {cells.genes}) or ({count}, {own})"
+    raise ValueError(f"{op}: observed: must have the shape {shapes}, or broadcast to it, got {flags.shape}")

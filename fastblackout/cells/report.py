@@ -33,7 +33,7 @@ _METRICS = {
     "accuracy": ("Types of real cells, learned from these", 3, ""),
     "proportions": ("Shares of types, total variation", 3, "0"),
     "nearest_train": ("Nearest training cell, median distance", 2, ""),
-    "nearer_than_real": ("Nearer to one than a 20th of real cells", 3, "0.05"),
+    "nearer_than_real": ("Nearer to one than 5% of real cells are", 3, "0.05"),
 }
 _OF_TYPES = {"fold_changes_correlation", "fold_changes_slope", "accuracy", "proportions"}
 _OF_TRAIN = {"nearest_train", "nearer_than_real"}
@@ -92,6 +92,9 @@ class CellReport:
         floors = None if self.floors is None else dict(self.floors)
         return {"numbers": dict(self.numbers), "floors": floors, "nearest_by_type": near, "facts": dict(self.facts)}
 
+    def __repr__(self) -> str:
+        return str(self)
+
     def __str__(self) -> str:
         facts, floors = self.facts, self.floors or {}
         cells = f"{facts['generated']} generated and {facts['real']} real cells of {facts['genes']} genes"
@@ -118,7 +121,7 @@ class CellReport:
             notes.append("Components are fitted to a half of the real cells, and the other half is compared in them")
         else:
             notes.append(f"The column real has {facts['floor']} training cells in place of generated ones")
-            notes.append(f"There, distances to training cells are of the {facts['real']} real cells")
+            notes.append(f"Its distances to training cells are those of the {facts['real']} real cells")
         if facts["labels_key"] is None:
             notes.append("Without labels_key the metrics of types are left out")
         lacking = [name for name in _METRICS if name not in self.numbers]

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..ground.json_files import CELLS_FORMAT
 from ..ground.terminal import say
 from .json_output import add_json, check_json, give_json
 from .outputs import check_free, check_writable
@@ -40,6 +39,8 @@ def is_of_cells(arguments: Sequence[str]) -> bool:
 
 def is_cell_model(folder: Path) -> bool:
     """Whether a folder holds a model that `CellModel.save` wrote."""
+    from ..ground.json_files import CELLS_FORMAT  # it imports NumPy, which the help of a command does without
+
     try:
         with open(folder / "config.json", "rb") as file:
             return json.loads(file.read(1 << 24)).get("format") == CELLS_FORMAT
@@ -52,10 +53,10 @@ def add_train(parser: Parser) -> None:
     parser.add_argument("file", metavar="FILE.h5ad", help="An AnnData with raw counts of single cells.")
     data = parser.add_argument_group("data")
     what = "The column of obs with the types of the cells, which are then drawn by type."
-    data.add_argument("--labels", metavar="NAME", help=what)
-    data.add_argument("--batch", metavar="NAME", help="The column of obs with the batches.")
+    data.add_argument("--labels", "--labels-key", metavar="NAME", help=what)
+    data.add_argument("--batch-key", metavar="NAME", help="The column of obs with the batches.")
     data.add_argument("--layer", metavar="NAME", help="The layer with the raw counts. Default: X.")
-    what = "The column of obs with the depths, in counts. Default: the sum over all genes of the file."
+    what = "The column of obs with the depths, in any unit. Default: the sum of counts over all genes of the file."
     data.add_argument("--size-factor", metavar="NAME", help=what)
     what = "A column of obs with numbers that counts depend on. It may be given several times."
     data.add_argument("--covariate", metavar="NAME", action="append", default=[], help=what)
@@ -148,7 +149,7 @@ def _train(options: Namespace) -> int:
     check_writable("train: out", folder)
     check_json(options, options.force)
     model = CellModel(
-        options.labels, options.batch, options.layer, options.size_factor, options.covariate,
+        options.labels, options.batch_key, options.layer, options.size_factor, options.covariate,
         genes=_names(options.genes), steps=options.steps, width=options.width, seed=options.seed,
         device=options.device,
     )  # fmt: skip

@@ -121,7 +121,7 @@ def build_parser(of_a_cell_model: bool = False) -> Parser:
         add_sample(command("sample", "[RUN] [OPTION ...]", "Draw samples of a trained model"))
         add_evaluate(command("evaluate", "[RUN] [OPTION ...]", "Judge the samples of a trained model"))
     impute = "MODEL FILE.h5ad [OPTION ...]"
-    of_cells.add_impute(command("impute", impute, "Fill in counts of cells that were not observed", "cells"))
+    of_cells.add_impute(command("impute", impute, "Fill in counts of cells that were not observed"))
     add_tune(command("tune", "[RUN] [OPTION ...]", "Search the best times and guidance of few steps"))
     add_plot(command("plot", "[RUN] [OPTION ...]", "Draw a run's losses, schedule, film and laws of pixels"))
     add_export(command("export", "RUN FOLDER", "Write the model of a run into a folder, to hand on"))
@@ -182,8 +182,11 @@ _EXAMPLES = {
     "cells": """\
   fastblackout train cells.h5ad --labels cell_type
   fastblackout sample runs/cells --label "B cell" --num 500
-  fastblackout impute runs/cells cells.h5ad --denoise --out denoised.h5ad
   fastblackout evaluate runs/cells held-out.h5ad --plots plots
+""",
+    "impute": """\
+  fastblackout impute runs/cells cells.h5ad --denoise --out denoised.h5ad
+  fastblackout impute runs/cells cells.h5ad --observed seen --out full.h5ad
 """,
     "tune": """\
   fastblackout tune runs/mnist --steps 5,10,20 --minutes 60

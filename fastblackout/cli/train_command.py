@@ -120,7 +120,7 @@ def _defaults(name: str, own: TrainConfig, by_data: dict[str, TrainConfig], by_h
 
     own: what a head's options are compared with.
     """
-    values = {what: getattr(config, name) for what, config in by_data.items()}
+    values = {what: getattr(config, name) for what, config in by_data.items() if what != _WIDE or name == "head"}
     ((usual, _),) = Counter(value for what, value in values.items() if what not in (_TABLE, _WIDE)).most_common(1)
     if name != "head":
         heads = {what: getattr(config, name) for what, config in by_head.items()}

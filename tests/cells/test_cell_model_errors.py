@@ -124,7 +124,7 @@ def test_a_model_must_be_fitted():
         (
             lambda m, d: m.impute(d, np.ones((2, 2), bool)),
             ValueError,
-            "observed: must have the shape (12, 16)",
+            "observed: must have the shape (12, 24) or (12, 16)",
             "(2, 2)",
         ),
         (lambda m, d: m.impute(d, True, draws=0), ValueError, "draws: must be", "0"),

@@ -17,7 +17,7 @@ TRAIN = [
     "train",
     "cells.h5ad",
     "--labels=type",
-    "--batch=batch",
+    "--batch-key=batch",
     "--covariate=age",
     "--steps=4",
     "--width=8",

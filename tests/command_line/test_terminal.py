@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 import fastblackout as fb
 from fastblackout.cli import command_line as cli
+from fastblackout.cli.cells_command import is_of_cells
 from fastblackout.evaluation.sample_files import FORMATS
 from fastblackout.training import progress
 from fastblackout.training.convert import PROGRAMS, SHAPES
@@ -98,7 +99,7 @@ def test_every_help_has_examples_that_parse():
                 program, *words = shlex.split(command)
                 assert program == "fastblackout" and (name.startswith("--") or words[0] == name.split()[0])
                 if words[-1] != "--help":
-                    assert cli.build_parser().parse_args(words).command == words[0]
+                    assert cli.build_parser(is_of_cells(words)).parse_args(words).command == words[0]
 
 
 def test_a_short_help_has_about_ten_options_and_names_the_long_one():

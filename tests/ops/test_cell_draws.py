@@ -180,7 +180,7 @@ def test_what_is_no_count_is_told(op, lay):
 @pytest.mark.parametrize("op", OPS)
 def test_errors(op):
     data, gone, call = cells(), anndata.AnnData(obs=cells().obs), OPS[op]
-    late = fb.Philox(0, 2**32 - 5)
+    late = fb.Philox(0, first_sample=2**32 - 5)
     for wrong, error, rule, got in (
         (lambda: call(gone), ValueError, "adata: must have counts in X", "without X"),
         (lambda: call(data, layer="raw"), ValueError, "layer: must be one of", "'raw'"),

@@ -144,7 +144,7 @@ def test_errors_leave_no_file(files, tmp_path):
         (lambda: thin(o=path), ValueError, "out: must not exist yet", "(adata itself)"),
         (lambda: thin(o=tmp_path / "new.loom"), ValueError, "out: must end in .h5ad or .zarr", "new.loom"),
         (lambda: thin(o=tmp_path / "no/new.h5ad"), ValueError, "out: must be in a folder that exists", "new.h5ad"),
-        (lambda: thin(rng=fb.Philox(0, 2**32 - 5)), ValueError, "rng: first_sample + samples", "+ 60"),
+        (lambda: thin(rng=fb.Philox(0, first_sample=2**32 - 5)), ValueError, "rng: first_sample + samples", "+ 60"),
     ]
     for call, error, rule, got in calls:
         assert_named(call, error, f"thin: {rule}", got)
