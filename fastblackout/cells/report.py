@@ -104,7 +104,7 @@ class CellReport:
             if name in self.numbers or name in floors:
                 each = (f"{one[name]:.{digits}f}" if name in one else "-" for one in (self.numbers, floors))
                 told, real = each
-                lines.append(f"{words:44}{told:>12}{real if floors else '':>12}{best:>8}")
+                lines.append(f"{words:44}{told:>12}{real if floors else '':>12}{best:>8}".rstrip())
         return "\n".join([*lines, "", *(wrap(f"{note}.") for note in self.notes())])
 
     def notes(self) -> list[str]:
