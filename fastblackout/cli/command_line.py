@@ -172,6 +172,7 @@ _EXAMPLES = {
   fastblackout sample digits                      (comes with the package)
   fastblackout sample runs/mnist --num 16 --seed 7 --out more.npz
   fastblackout sample runs/mnist --steps 20 --sampler tau-leap --force
+  fastblackout sample runs/cells --num 500     (a cell model has its own --help)
   fastblackout sample runs/cifar10 --num 25000 --first 25000 --format adm
 """,
     "evaluate": """\

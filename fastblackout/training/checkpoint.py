@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from ..atomic_files import atomic_write, naming, read_plain, sync_directory
-from ..ground.json_files import MODEL_FORMAT, read_json
+from ..ground.json_files import CELLS_FORMAT, MODEL_FORMAT, read_json
 from ..ground.terminal import visible
 
 if TYPE_CHECKING:
@@ -249,6 +249,9 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     if isinstance(head, dict) and head.get("format") == MODEL_FORMAT:
         way = "fb.BlackoutModel.from_pretrained reads it"
         raise ValueError(f"checkpoint: {file}: is of a model that save_pretrained wrote, not of a training ({way})")
+    if isinstance(head, dict) and head.get("format") == CELLS_FORMAT:
+        way = "sample, impute and evaluate take it, as fb.cells.CellModel.load does"
+        raise ValueError(f"checkpoint: {file}: is of a model of cells, not of a training ({way})")
     if not isinstance(head, dict) or head.get("format") != FORMAT:
         raise ValueError(f"checkpoint: {file}: was not written by fastblackout (no format {FORMAT!r})")
     version = head.get("format_version")

@@ -251,6 +251,8 @@ def default_run() -> Path:
     if base / "digits" in found:
         return base / "digits"
     if not found:
-        raise ValueError(f"run: there is none in {base}/; name one, or train one: fastblackout train digits")
+        models = ", ".join(str(path.parent) for path in sorted(base.glob("*/config.json")))  # of cells, or exported
+        way = f"name one of {models}" if models else "name one, or train one: fastblackout train digits"
+        raise ValueError(f"run: there is none in {base}/; {way}")
     names = ", ".join(str(path) for path in found)
     raise ValueError(f"run: must be named where {base}/ holds several and none is digits, got {names}")

@@ -115,6 +115,13 @@ def test_a_model_is_trained_anew_by_force_alone(place, capsys):
     assert not (place / "new").exists()
 
 
+def test_other_commands_say_who_takes_a_cell_model(place, capsys):
+    fails(
+        capsys, ["plot", "runs/cells"], "is of a model of cells, not of a training (sample, impute and evaluate take it"
+    )
+    fails(capsys, ["sample"], "run: there is none in runs/; name one of runs/cells")
+
+
 def test_which_commands_are_of_cells(place):
     for line in ("train a.h5ad", "train --steps 3 a.h5ad", "sample runs/cells", "evaluate --steps 3 runs/cells b.h5ad"):
         assert is_of_cells(line.split()), line
