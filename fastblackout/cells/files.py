@@ -288,8 +288,8 @@ def downsample(
 
     Notes
     -----
-    As of fb.cells.split. The law is exact: cells are thinned, and then molecules are put back or taken until the number
-    is right, of which every choice has the same chance (docs/draw.md, "Cells").
+    As of fb.cells.split. The law is exact. Cells are thinned, and then molecules are put back or taken until the number
+    is right. Each set of molecules of a cell has the same chance to be kept (docs/draw.md, "Cells").
 
     Examples
     --------

@@ -19,7 +19,7 @@ from .training import Depths
 
 _FITTING_ROWS = 4096  # cells that centre and scale of the input are found in
 _AT_ONCE = 1 << 22  # counts
-_OWN = "cells."  # before the names of its tensors, among those of the model
+_OWN = "cells."  # begins the names of the tensors that are not the network's
 
 
 class Fitted(NamedTuple):

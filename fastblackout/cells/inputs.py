@@ -67,7 +67,7 @@ class Columns:
 class Cells(NamedTuple):
     """counts: (N, genes, 1, 1), an array or SparseRows. labels: int64 (N,), or None. log_depth: float32 (N, 1). known:
     float32 (N, conditions), the batch as flags and the covariates in units of their spread. order: places of the
-    model's genes among those of the AnnData. genes: how many that has."""
+    model's genes among the genes of the AnnData. genes: how many genes the AnnData has."""
 
     counts: Any
     labels: Tensor | None
@@ -93,7 +93,7 @@ class Cells(NamedTuple):
 
 
 def read(op: str, data: Any, columns: Columns, genes: Any = None, hidden: bool = False) -> tuple[Cells, Columns]:
-    """The cells of an AnnData, or of an .h5ad file; of those of a training also what the model has to know of them.
+    """The cells of an AnnData or of an .h5ad file, and its columns. A training fills in what these do not say yet.
 
     hidden: whether counts may be unknown, so that their sum is no depth.
     """

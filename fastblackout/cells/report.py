@@ -121,7 +121,7 @@ class CellReport:
             notes.append("Components are fitted to a half of the real cells, and the other half is compared in them")
         else:
             notes.append(f"The column real has {facts['floor']} training cells in place of generated ones")
-            notes.append(f"Its distances to training cells are those of the {facts['real']} real cells")
+            notes.append(f"Its two lines on training cells compare these with the {facts['real']} real cells")
         if facts["labels_key"] is None:
             notes.append("Without labels_key the metrics of types are left out")
         lacking = [name for name in _METRICS if name not in self.numbers]

@@ -32,7 +32,7 @@ class Method(Protocol):
         """Counts (N, G) of new cells of these types, with depths of the method's own; only where `Kind.samples`."""
 
     def impute(self, counts: Array, observed: Array, types: Array, draws: int, seed: int) -> Imputed:
-        """Counts (N, G), of which the ones that were not observed are 0; only where `Kind.imputes`."""
+        """Imputed counts (N, G). In the argument, counts that were not observed are 0. Only where `Kind.imputes`."""
 
 
 class Kind(NamedTuple):

@@ -8,7 +8,7 @@ from cells.methods import Array
 
 
 class Pln:
-    """log rate = log depth + mean of the type + loadings z, z normal. The depth is that of a training cell."""
+    """log rate = log depth + mean of the type + loadings z, z normal. The depth is drawn from training cells."""
 
     def fit(self, counts: Array, types: Array, seed: int, rank: int = 10) -> None:
         import torch
