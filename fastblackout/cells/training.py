@@ -73,8 +73,7 @@ def conditions_of(
     log_depth = depth if isinstance(depth, Tensor) else depth.log_depth(seen, observed, labels)
     assert model.fitted is not None
     given = model.fitted(seen.view(x.shape), torch.zeros(len(x), dtype=torch.long, device=x.device)).flatten(1)
-    flags = observed.float()
-    return torch.cat((log_depth, known, flags, given * flags), 1)
+    return torch.cat((log_depth, known, observed.float(), given), 1)
 
 
 def train(

@@ -9,7 +9,8 @@ import scipy.sparse as sp
 import torch
 
 import fastblackout as fb
-from support.simulated_cells import SHARES, dense, simulated
+from fastblackout.cells import inputs, training
+from support.simulated_cells import GENES, SHARES, dense, simulated
 
 pytest.importorskip("sklearn")
 torch.set_num_threads(1)
@@ -239,3 +240,39 @@ def test_damaged_files_are_named(tiny, tmp_path):
     CellModel.load(folder)
     with pytest.raises(ValueError, match=re.escape("fb.cells.CellModel.load reads this one")):
         fb.BlackoutModel.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("share,least,most", [(0.0, 0.0, 0.0), (1.0, 0.3, 0.7)])
+def test_the_loss_is_of_what_is_hidden(model, monkeypatch, share, least, most):
+    """Where genes are hidden, outputs of the genes that are seen have no slope: of about half of all, as the share that
+    is seen is uniform. Where no gene is hidden all have one."""
+    monkeypatch.setattr(training, "MASKED", share)
+    kept = []
+    hook = model.model_.register_forward_hook(lambda m, given, output: (output.retain_grad(), kept.append(output))[0])
+    cells, _ = inputs.read("test", simulated(200, seed=2), model._fitted.columns)
+    batch = cells.rows(np.arange(200), torch.device("cpu"))
+    training._loss(model.model_, model._fitted.depths, batch, fb.Philox(3)).backward()
+    hook.remove()
+    model.model_.zero_grad()
+    still = (kept[0].grad[:, :GENES] == 0).double().mean()
+    assert least <= still <= most
+
+
+def test_a_rate_knows_the_own_count(tiny):
+    """With a depth of its own, a count changes what is expected of its gene beside what it tells of others."""
+    data = simulated(20, seed=8)
+    more, place = data.copy(), tiny.genes_.index("gene-4")
+    counts = dense(data).copy()
+    counts[:, 4] += 20
+    more.X = counts
+    assert (tiny.expected(more)[:, place] > tiny.expected(data)[:, place] + 0.2).all()
+
+
+def test_depth_of_selected_genes_is_by_themselves():
+    """As it was told in the training where genes are seen: other genes change nothing."""
+    data = simulated(60)
+    chosen = CellModel(genes="chosen", **TINY).fit(data, progress=False)
+    other, counts = data.copy(), dense(data).copy()
+    counts[:, 0] += 50  # a gene that was not selected
+    other.X = counts
+    assert np.array_equal(chosen.expected(other), chosen.expected(data))
