@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -21,8 +20,9 @@ from ..philox import Philox
 from ..sampling.sampler import sample_in_batches
 from ..schedule.schedule import Schedule
 from ..training.trained_model import pick_device
+from .asked import flags_of, in_batch, logs_of, with_covariates
 from .fitted import Fitted, annotated, begin, parts_of
-from .inputs import Cells, Columns, read
+from .inputs import Columns, read
 from .metrics import check_comparable, compare
 from .network import CellNetwork
 from .training import Depths, Options, conditions_of, train
@@ -229,7 +229,8 @@ class CellModel:
 
     def sample(
         self, n: int, label: str | Sequence[str] | None = None, depth: float | Sequence[float] | None = None,
-        batch: str | Sequence[str] | None = None, steps: int = 100, seed: int = 0,
+        batch: str | Sequence[str] | None = None, covariates: Mapping[str, float | Sequence[float]] | None = None,
+        steps: int = 100, seed: int = 0,
     ) -> AnnData:  # fmt: skip
         """Draw new cells.
 
@@ -246,6 +247,9 @@ class CellModel:
         batch : str or sequence of str, optional
             Their batch, or the batch of each. By default batches are as frequent as among the training cells of the
             type.
+        covariates : mapping of str to float or sequence of float, optional
+            Values of covariates by name, such as ``{"age": 60}``, each for all cells or with one number for each. Other
+            covariates have the values of training cells.
         steps : int, default 100
             The steps of the reverse process. With 20 correlations of genes come out weaker.
         seed : int, default 0
@@ -269,7 +273,8 @@ class CellModel:
         -----
         What is not asked for, batch, covariates and depth, is taken together from one training cell, drawn at random.
         The log of its depth is moved by a normal number of deviation 0.05. A cell's counts sum up to about its depth,
-        not exactly; of selected genes to their share of it.
+        not exactly; of selected genes to their share of it. A value of a covariate far from those of the training cells
+        is one of which the model has learned nothing.
         """
         op = "CellModel.sample"
         fitted, n = self._ready(op), check_integer(op, "n", n, 1, 1 << 31)
@@ -279,9 +284,11 @@ class CellModel:
             np.random.default_rng((seed, 1)).normal(size=(n, 1))
         )
         if depth is not None:
-            log_depth = _logs_of(op, depth, n)
-        labels = None if fitted.labels is None else fitted.labels[place]
-        return self._draw(op, labels, log_depth.float(), fitted.known[place], steps, seed)
+            log_depth = logs_of(op, depth, n)
+        labels, known = None if fitted.labels is None else fitted.labels[place], fitted.known[place]
+        if covariates is not None:
+            known = with_covariates(op, fitted.columns, known, covariates)
+        return self._draw(op, labels, log_depth.float(), known, steps, seed)
 
     def _draw(self, op: str, labels: Tensor | None, log_depth: Tensor, known: Tensor, steps: int, seed: int) -> AnnData:
         fitted = self._ready(op)
@@ -339,7 +346,7 @@ class CellModel:
         fitted = self._ready(op)
         cells, _ = read(op, adata, fitted.columns, hidden=True)
         shape = (len(cells.known), len(fitted.columns.genes))
-        seen = _flags_of(op, observed, cells)
+        seen = flags_of(op, observed, cells)
         draws = None if draws is None else check_integer(op, "draws", draws, 1, 1 << 20)
         check_integer(op, "seed", seed, 0, (1 << 63) - 1)
         steps = check_integer(op, "steps", steps, 1, SCHEDULE_STEPS)
@@ -361,12 +368,15 @@ class CellModel:
                 result[n, rows] = torch.where(here, x.flatten(1), drawn).cpu().numpy()
         return cells.as_given(result)
 
-    def expected(self, adata: AnnData | str | os.PathLike[str], depth: float | None = None) -> NDArray[np.float32]:
+    def expected(
+        self, adata: AnnData | str | os.PathLike[str], depth: float | None = None, batch: str | None = None
+    ) -> NDArray[np.float32]:
         """The expression of each gene without the noise of counting: its rate given all counts of the cell.
 
         ::
 
             rate_g = (r + x_g) m / (r + m),    the mean of Gamma(r) m / r given x_g ~ Poisson(rate_g)
+            in another batch:  rate_g m_g(other batch) / m_g(own batch),   m_g(batch) = E[x_g | depth, type, batch]
 
         Parameters
         ----------
@@ -374,6 +384,8 @@ class CellModel:
             The cells, with the columns of the training.
         depth : float, optional
             The depth to which all rates are scaled, such as 1e4. By default the rates are those of the cell's depth.
+        batch : str, optional
+            The batch in which all rates are to be, as `transform_batch` of scvi-tools. By default each cell's own.
 
         Returns
         -------
@@ -391,10 +403,14 @@ class CellModel:
         -----
         m and r are mean and size of the gene's law given other genes and the depth. They are found in ten parts: a
         tenth of the genes is hidden from the network, which sees the rest.
+
+        In another batch each rate is scaled as the mean of its gene is, among cells of the same type, depth and
+        covariates. What makes a cell differ from these stays. Without a `labels_key` the ratio is of all cells of the
+        batches, so that it also has what comes of other types there. A type that the batch has no cells of is guessed.
         """
         op = "CellModel.expected"
         fitted = self._ready(op)
-        scale = None if depth is None else torch.exp(_logs_of(op, depth, 1))[0].to(fitted.device)
+        scale = None if depth is None else torch.exp(logs_of(op, depth, 1))[0].to(fitted.device)
         cells, _ = read(op, adata, fitted.columns)
         count, genes = len(cells.log_depth), len(fitted.columns.genes)
         rates = np.empty((count, genes), np.float32)
@@ -408,6 +424,10 @@ class CellModel:
                 told = conditions_of(fitted.model, x, ~hidden, labels, known, selected or log_depth)
                 mean, size = fitted.law(told, labels)
                 total = torch.where(hidden, ((size + x.flatten(1)) * mean / (size + mean)).float(), total)
+            if batch is not None:
+                other = in_batch(op, fitted.columns, known, batch)
+                means = (fitted.law(torch.cat((log_depth, of), 1), labels)[0] for of in (other, known))
+                total = (total * torch.div(*means)).float()
             if scale is not None:
                 total = total * (scale / torch.exp(log_depth))
             rates[rows] = total.cpu().numpy()
@@ -536,29 +556,3 @@ class CellModel:
         if self._fitted is None:
             raise ValueError(f"{op}: model: must be fitted, call fit first, got one that is not")
         return self._fitted
-
-
-def _logs_of(op: str, depth: Any, count: int) -> Tensor:
-    """The logs (count, 1) of depths, one for all or one for each."""
-    values = np.asarray(depth)
-    if values.dtype.kind not in "iuf" or values.shape not in ((), (count,)):
-        raise TypeError(f"{op}: depth: must be a number or {count} numbers, got {depth!r}")
-    if not ((values > 0) & np.isfinite(values)).all():
-        raise ValueError(f"{op}: depth: must be above 0 and finite, got {depth!r}")
-    return torch.from_numpy(np.log(np.broadcast_to(values, count).astype(np.float64)))[:, None].float()
-
-
-def _flags_of(op: str, observed: Any, cells: Cells) -> NDArray[np.bool_]:
-    """Which counts are known, with the genes in the order of the model."""
-    if hasattr(observed, "columns"):
-        rule = "must be an array of bools in the order of the genes"
-        raise TypeError(f"{op}: observed: {rule} (.to_numpy() makes one), got {type(observed).__name__}")
-    flags = np.asarray(observed)
-    if flags.dtype != np.bool_:
-        raise TypeError(f"{op}: observed: must be an array of bools, got {flags.dtype}")
-    count, own = len(cells.known), len(cells.order)
-    for genes, order in ((cells.genes, cells.order), (own, slice(None))):
-        with contextlib.suppress(ValueError):
-            return np.broadcast_to(flags, (count, genes))[:, order]
-    shapes = f"({count}, {own})" if own == cells.genes else f"({count}, {cells.genes}) or ({count}, {own})"
-    raise ValueError(f"{op}: observed: must have the shape {shapes}, or broadcast to it, got {flags.shape}")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from argparse import Namespace
+from argparse import ArgumentTypeError, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,6 +85,8 @@ def add_sample(parser: Parser) -> None:
     what = "The depth of all cells, in counts of all genes. Default: drawn from training cells of the type."
     samples.add_argument("--depth", **_X, help=what)
     samples.add_argument("--batch", metavar="NAME", help="The batch of all cells. Default: as in the training.")
+    what = "A covariate of all cells, as age=60. It may be given several times. Default: as in the training."
+    samples.add_argument("--covariate", type=_named, metavar="NAME=X", action="append", help=what)
     _add_draws(samples)
     output = parser.add_argument_group("output")
     output.add_argument("--out", metavar="FILE.h5ad", help=f"Default: MODEL/{_SAMPLES}.")
@@ -101,6 +103,8 @@ def add_impute(parser: Parser) -> None:
     data.add_argument("--observed", metavar="NAME", help=f"{what}The layer imputed then has the mean of the others.")
     what = "All were observed: the layer expected then has the expression without the noise of counting."
     data.add_argument("--denoise", action="store_true", help=what)
+    what = "With --denoise: the batch in which all are to be. Default: each cell's own."
+    data.add_argument("--batch", metavar="NAME", help=what)
     samples = parser.add_argument_group("samples")
     what = "Write N draws in place of the mean, as layers imputed-0, imputed-1, ..."
     samples.add_argument("--draws", **_N, help=what)
@@ -123,6 +127,15 @@ def add_evaluate(parser: Parser) -> None:
     output.add_argument("--plots", metavar="FOLDER", help="Draw three plots into FOLDER.")
     _add_output(output, "files")
     parser.set_defaults(run=_evaluate)
+
+
+def _named(text: str) -> tuple[str, float]:
+    """A name and its number."""
+    name, sign, number = text.rpartition("=")
+    try:
+        return name, float(number if sign else "")
+    except ValueError:
+        raise ArgumentTypeError(f"must be a name and a number, as age=60, got {text!r}") from None
 
 
 def _add_draws(group: Any) -> None:
@@ -177,8 +190,9 @@ def _sample(options: Namespace) -> int:
 
     out = _out(options, options.out or str(Path(options.path) / _SAMPLES))
     cells = _model(options).sample(
-        options.num, options.label, options.depth, options.batch, options.steps, options.seed
-    )
+        options.num, options.label, options.depth, options.batch, dict(options.covariate or ()) or None,
+        options.steps, options.seed,
+    )  # fmt: skip
     write_h5ad(cells, out)
     say(out)
     give_json(options, {"file": out, "cells": options.num, "genes": cells.n_vars})
@@ -196,13 +210,15 @@ def _impute(options: Namespace) -> int:
         raise ValueError(f"impute: observed, denoise: give one of them, got {given}")
     if options.denoise and options.draws is not None:
         raise ValueError(f"impute: draws: must be left out with --denoise, got {options.draws}")
+    if not options.denoise and options.batch is not None:
+        raise ValueError(f"impute: batch: must be left out without --denoise, got {options.batch!r}")
     out, model = _out(options, options.out), _model(options)
     cells = read_h5ad("impute", "file", options.file)
     names = [str(name) for name in cells.var_names]
     places = places_of("impute", "file", names, model.genes_)
     kept = slice(None) if len(names) == len(places) else places  # what the model has
     if options.denoise:
-        layers = {"expected": model.expected(cells)}
+        layers = {"expected": model.expected(cells, batch=options.batch)}
     else:
         if options.observed in cells.layers:
             flags = cells.layers[options.observed]

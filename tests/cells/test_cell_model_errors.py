@@ -116,6 +116,14 @@ def test_a_model_must_be_fitted():
         (lambda m, d: m.evaluate(d, train=d[:3]), ValueError, "train: must have 10 cells or more", "3"),
         (lambda m, d: m.evaluate(d, seed=1 << 32), ValueError, "seed: must be", "4294967296"),
         (lambda m, d: m.sample(3, batch="three"), ValueError, "batch: must be one of 'one', 'two'", "'three'"),
+        (lambda m, d: m.sample(3, covariates=["age"]), TypeError, "covariates: must be a mapping", "list"),
+        (lambda m, d: m.sample(3, covariates={"sex": 1}), ValueError, "covariates: names must be among 'age'", "'sex'"),
+        (lambda m, d: m.sample(3, covariates={"age": "old"}), TypeError, "covariates: age: must be a number", "'old'"),
+        (lambda m, d: m.sample(3, covariates={"age": [1, 2]}), TypeError, "must be a number or 3 numbers", "[1, 2]"),
+        (lambda m, d: m.sample(3, covariates={"age": [[1], [2, 3], 4]}), TypeError, "3 numbers", "[[1], [2, 3], 4]"),
+        (lambda m, d: m.sample(3, covariates={"age": np.nan}), ValueError, "age: must be finite in float32", "nan"),
+        (lambda m, d: m.sample(3, covariates={"age": 1e99}), ValueError, "age: must be finite in float32", "1e+99"),
+        (lambda m, d: m.expected(d, batch="three"), ValueError, "batch: must be one of 'one', 'two'", "'three'"),
         (lambda m, d: m.sample(3, depth=0), ValueError, "depth: must be above 0", "0"),
         (lambda m, d: m.sample(3, depth=[5, 6]), TypeError, "depth: must be a number or 3 numbers", "[5, 6]"),
         (lambda m, d: m.sample(3, steps=1001), ValueError, "steps: must be", "1001"),
@@ -138,6 +146,13 @@ def test_a_model_must_be_fitted():
 )
 def test_wrong_calls_are_named(tiny, call, error, rule, value):
     assert_named(lambda: call(tiny, simulated(12)), error, rule, value)
+
+
+def test_a_model_without_batches_or_covariates_says_so():
+    data = simulated(12)
+    model = CellModel(**TINY).fit(data, progress=False)
+    assert_named(lambda: model.sample(3, covariates={"age": 3}), ValueError, "none, for a model without cov", "'age'")
+    assert_named(lambda: model.expected(data, batch="one"), ValueError, "None, for a model without batch_key", "'one'")
 
 
 def unknown(data, column):

@@ -58,7 +58,11 @@ def test_cells_are_drawn(place, capsys):
     assert main(line) == 0
     made = anndata.read_h5ad("a.h5ad")
     assert set(made.obs["batch"]) == {"two"} and made.obs["age"].notna().all()
+    assert main([*line, "--covariate=age=70.5", "--force"]) == 0
+    assert anndata.read_h5ad("a.h5ad").obs["age"].to_numpy() == pytest.approx(70.5, rel=1e-5)
     fails(capsys, line, "out: a.h5ad exists; overwrite it with --force")
+    fails(capsys, [*line, "--force", "--covariate=sex=1"], "covariates: names must be among 'age', got 'sex'")
+    fails(capsys, [*line, "--covariate=age"], "must be a name and a number, as age=60, got 'age'", status=2)
     fails(capsys, [*line, "--out=a.npz"], "out: must end in .h5ad, got a.npz")
     fails(capsys, [*line, "--out=b.h5ad", "--label=huge"], "sample: label: must be one of 'large', 'small', got 'huge'")
     fails(capsys, [*line, "--rounding=nearest"], "unrecognized arguments: --rounding=nearest", status=2)
@@ -78,7 +82,12 @@ def test_counts_are_imputed(place, capsys):
     drawn = anndata.read_h5ad("filled.h5ad").layers
     assert {"imputed-0", "imputed-1"} <= drawn.keys() and "imputed" not in drawn
     assert main([*line, "--denoise", "--force"]) == 0
-    assert (anndata.read_h5ad("filled.h5ad").layers["expected"] > 0).all()
+    expected = anndata.read_h5ad("filled.h5ad").layers["expected"]
+    assert (expected > 0).all()
+    assert main([*line, "--denoise", "--batch=two", "--force"]) == 0
+    own, two = (cells.obs["batch"] == "two").to_numpy(), anndata.read_h5ad("filled.h5ad").layers["expected"]
+    assert np.allclose(two[own], expected[own]) and not np.allclose(two[~own], expected[~own])
+    fails(capsys, [*line, "--force", "--observed=seen", "--batch=two"], "batch: must be left out without --denoise")
     fails(capsys, [*line, "--force"], "impute: observed, denoise: give one of them, got neither")
     fails(capsys, [*line, "--force", "--denoise", "--observed=seen"], "got both")
     fails(capsys, [*line, "--force", "--denoise", "--draws=2"], "draws: must be left out with --denoise, got 2")
