@@ -18,6 +18,9 @@ from ..data.cells import labels_of, names_of, places_of, read_cells, rows_of, wh
 from ..data.sparse_rows import SparseRows
 
 MOST = (1 << 31) - 1  # the largest count
+# What the user of a trained model may do about cells whose type or batch it does not know.
+_TYPES = "give every cell a type of the training, leave cells out, or fit a model without labels_key"
+_BATCHES = "give every cell a batch of the training, or fit the model with cells of all batches"
 
 
 @dataclass(frozen=True)
@@ -93,13 +96,13 @@ class Cells(NamedTuple):
 
 
 def read(op: str, data: Any, columns: Columns, genes: Any = None, hidden: bool = False) -> tuple[Cells, Columns]:
-    """The cells of an AnnData or of an .h5ad file, and its columns. A training fills in what these do not say yet.
+    """The cells of an AnnData or of the path of one, and its columns. A training fills in what these do not say yet.
 
     hidden: whether counts may be unknown, so that their sum is no depth.
     """
     data = read_cells(op, "adata", data)
     if not is_annotated(data):
-        rule = "must be an AnnData or the path of an .h5ad file"
+        rule = "must be an AnnData, or the path of an .h5ad file or a .zarr store"
         raise TypeError(f"{op}: adata: {rule}, got {type(data).__name__}")
     matrix = matrix_of(op, "adata", data, columns.layer)
     if 0 in matrix.shape:
@@ -168,14 +171,18 @@ def _log_depth(op: str, data: Any, matrix: Any, columns: Columns) -> Tensor:
 def _classes(op: str, obs: Any, columns: Columns, trained: bool) -> tuple[Tensor | None, Columns]:
     if columns.labels_key is None:
         return None, columns
-    labels, names = labels_of(op, obs, columns.labels_key, columns.classes if trained else None)
+    labels, names = labels_of(
+        op, obs, columns.labels_key, columns.classes if trained else None, advice=_TYPES if trained else ""
+    )
     return torch.from_numpy(labels), replace(columns, classes=tuple(names))
 
 
 def _conditions(op: str, obs: Any, columns: Columns, trained: bool) -> tuple[Tensor, Columns]:
     parts = []
     if columns.batch_key is not None:
-        batch, names = labels_of(op, obs, columns.batch_key, columns.batches if trained else None, "batch_key")
+        batch, names = labels_of(
+            op, obs, columns.batch_key, columns.batches if trained else None, "batch_key", _BATCHES if trained else ""
+        )
         columns = replace(columns, batches=tuple(names))
         parts.append(np.eye(len(names), dtype=np.float32)[batch])
     if columns.covariates:

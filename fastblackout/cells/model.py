@@ -182,8 +182,8 @@ class CellModel:
         Parameters
         ----------
         adata : AnnData, str or os.PathLike
-            The cells, with raw counts, dense or sparse; or the path of an .h5ad file. Only the cells of a batch are
-            made dense.
+            The cells, with raw counts, dense or sparse; or the path of an .h5ad file or a .zarr store. Only the
+            cells of a batch are made dense.
         progress : bool, default True
             Show a bar, with the time left.
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _N: Any = {"type": int, "metavar": "N"}
 _X: Any = {"type": float, "metavar": "X"}
 _MODEL = "The folder of a cell model, that `train FILE.h5ad` wrote."
+_OR_ZARR = ": an AnnData in an .h5ad file or a .zarr store"
 _SAMPLES = "samples.h5ad"
 _WITH_PATHS = ("--data", "--out")  # options of other models, behind which a file of cells may stand
 
@@ -33,7 +34,7 @@ def is_of_cells(arguments: Sequence[str]) -> bool:
     pairs = zip(arguments, arguments[1:], strict=False)
     words = [word for before, word in pairs if before not in _WITH_PATHS and not word.startswith("-")]
     if arguments[:1] == ["train"]:
-        return any(word.endswith(".h5ad") for word in words)
+        return any(word.rstrip("/").endswith((".h5ad", ".zarr")) for word in words)
     return arguments[:1] in (["sample"], ["evaluate"]) and any(is_cell_model(Path(word)) for word in words)
 
 
@@ -50,7 +51,7 @@ def is_cell_model(folder: Path) -> bool:
 
 def add_train(parser: Parser) -> None:
     """Adds the options of `fastblackout train FILE.h5ad`."""
-    parser.add_argument("file", metavar="FILE.h5ad", help="An AnnData with raw counts of single cells.")
+    parser.add_argument("file", metavar="FILE.h5ad", help=f"Raw counts of single cells{_OR_ZARR}.")
     data = parser.add_argument_group("data")
     what = "The column of obs with the types of the cells, which are then drawn by type."
     data.add_argument("--labels", "--labels-key", metavar="NAME", help=what)
@@ -97,7 +98,7 @@ def add_sample(parser: Parser) -> None:
 def add_impute(parser: Parser) -> None:
     """Adds the options of `fastblackout impute MODEL FILE.h5ad`."""
     parser.add_argument("path", metavar="MODEL", help=_MODEL)
-    parser.add_argument("file", metavar="FILE.h5ad", help="The cells, with the columns of the training.")
+    parser.add_argument("file", metavar="FILE.h5ad", help=f"Cells with the columns of the training{_OR_ZARR}.")
     data = parser.add_argument_group("data")
     what = "Which counts were observed: a layer of booleans, or a .npy file (cells x genes of OUT.h5ad). "
     data.add_argument("--observed", metavar="NAME", help=f"{what}The layer imputed then has the mean of the others.")
@@ -118,7 +119,7 @@ def add_impute(parser: Parser) -> None:
 def add_evaluate(parser: Parser) -> None:
     """Adds the options of `fastblackout evaluate MODEL FILE.h5ad`."""
     parser.add_argument("path", metavar="MODEL", help=_MODEL)
-    parser.add_argument("file", metavar="FILE.h5ad", help="Cells that the training did not see.")
+    parser.add_argument("file", metavar="FILE.h5ad", help=f"Cells that the training did not see{_OR_ZARR}.")
     data = parser.add_argument_group("data")
     what = "The training cells: the table then has a column of real cells, and distances to training cells."
     data.add_argument("--train", metavar="FILE.h5ad", help=what)
@@ -202,7 +203,7 @@ def _sample(options: Namespace) -> int:
 def _impute(options: Namespace) -> int:
     import numpy as np
 
-    from ..data.cells import places_of, read_h5ad
+    from ..data.cells import places_of, read_cells
     from ..data.cells_out import write_h5ad
 
     if (options.observed is None) == (not options.denoise):
@@ -213,7 +214,7 @@ def _impute(options: Namespace) -> int:
     if not options.denoise and options.batch is not None:
         raise ValueError(f"impute: batch: must be left out without --denoise, got {options.batch!r}")
     out, model = _out(options, options.out), _model(options)
-    cells = read_h5ad("impute", "file", options.file)
+    cells = read_cells("impute", "file", options.file)
     names = [str(name) for name in cells.var_names]
     places = places_of("impute", "file", names, model.genes_)
     kept = slice(None) if len(names) == len(places) else places  # what the model has

@@ -66,7 +66,7 @@ if not TYPE_CHECKING:  # which would take any name for one that there is
 
 
 class Cells(TypedDict, total=False):
-    """What `load` takes for an .h5ad file alone."""
+    """What `load` takes for an .h5ad file or a .zarr store alone."""
 
     layer: str | None
     labels_key: str | None
@@ -107,7 +107,7 @@ def load(
     binarize : int, optional
         Then make counts 1 where they are at least this number, else 0.
     **cells : object
-        layer, labels_key, var_names and class_names of an .h5ad file, as `from_anndata` takes them.
+        layer, labels_key, var_names and class_names of an .h5ad file or a .zarr store, as `from_anndata` takes them.
 
     Returns
     -------

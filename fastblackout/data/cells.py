@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..call.annotated import is_annotated, listed, matrix_of
 from ..call.numbers import MAX_COUNT, max_count_of
+from ..ground.extras import is_there
 from ..ground.extras import lacking as lacking_package
 from ..ground.values import shown
 from .dataset import MOST_CLASSES, Dataset, count_dtype, kept_and_held_out
@@ -21,6 +22,7 @@ from .sparse_rows import SparseRows
 if TYPE_CHECKING:
     from anndata import AnnData
 
+SUFFIXES = H5AD, ZARR = ".h5ad", ".zarr"
 RAW = "must hold raw counts, whole numbers that were neither normalized nor logarithmized"
 
 
@@ -84,28 +86,27 @@ def load_h5ad(
     var_names: Sequence[str] | None = None,
     class_names: Sequence[str] | None = None,
 ) -> Dataset:
-    """The data set of an .h5ad file, as from_anndata makes it."""
-    data = read_h5ad("load", "data", path)
+    """The data set of an .h5ad file or a .zarr store, as from_anndata makes it."""
+    data = read_cells("load", "data", path)
     return dataset_of("load", "data", data, layer, labels_key, max_count, var_names, class_names)
 
 
-def read_h5ad(op: str, argument: str, path: str | os.PathLike[str]) -> AnnData:
-    """The AnnData of a file. ValueError where the file is none, or anndata is not installed."""
-    file = Path(path)
-    if not file.is_file() or file.suffix != ".h5ad":
-        there = "" if file.exists() else ", which does not exist"
-        raise ValueError(f"{op}: {argument}: must be a .h5ad file, got {file}{there}")
+def read_cells(op: str, argument: str, value: Any) -> Any:
+    """The AnnData of a path; any other value as it is. ValueError where the path is of none, or anndata is missing."""
+    if not isinstance(value, (str, os.PathLike)):
+        return value
+    path = Path(value)
+    if path.suffix not in SUFFIXES or not (path.is_file() if path.suffix == H5AD else path.is_dir()):
+        there = "" if path.exists() else ", which does not exist"
+        raise ValueError(f"{op}: {argument}: must be a .h5ad file or a .zarr store, got {path}{there}")
     module = import_anndata(op, argument)
+    if path.suffix == ZARR and not is_there("zarr"):
+        raise lacking_package(f"{op}: {argument}", "zarr")
     try:
-        return module.read_h5ad(file)
+        return module.read_h5ad(path) if path.suffix == H5AD else module.read_zarr(path)
     except Exception as error:  # reading a damaged file may fail in any way
         reason = (str(error) or type(error).__name__).splitlines()[0][:300]
-        raise ValueError(f"{op}: {file}: not a readable .h5ad file: {reason}") from None
-
-
-def read_cells(op: str, argument: str, value: Any) -> Any:
-    """The AnnData of a path; any other value as it is."""
-    return read_h5ad(op, argument, value) if isinstance(value, (str, os.PathLike)) else value
+        raise ValueError(f"{op}: {path}: not a readable {path.suffix} file: {reason}") from None
 
 
 def import_anndata(op: str, argument: str) -> Any:
@@ -236,14 +237,19 @@ def rows_of(counts: Any, most: int) -> Any:
 
 
 def labels_of(
-    op: str, obs: Any, key: str, class_names: Sequence[str] | None, argument: str = "labels_key"
+    op: str, obs: Any, key: str, class_names: Sequence[str] | None, argument: str = "labels_key", advice: str = ""
 ) -> tuple[NDArray[np.int64], list[str]]:
-    """The label of each cell by a column of obs, and the names of the classes."""
+    """The label of each cell by a column of obs, and the names of the classes.
+
+    advice: in errors, what the user of a trained model may do.
+    """
+    advice = advice and f" ({advice})"
     if key not in obs.columns:
-        raise ValueError(f"{op}: {argument}: must be a column of obs, one of {listed(obs.columns)}, got {key!r}")
+        rule = f"must be a column of obs, one of {listed(obs.columns)}{advice}"
+        raise ValueError(f"{op}: {argument}: {rule}, got {key!r}")
     column = obs[key]
     if (lacking := column.isna().to_numpy()).any():
-        rule = "every cell must have a class"
+        rule = f"every cell must have a class{advice or ' (leave such cells out, or call their class unknown)'}"
         raise ValueError(f"{op}: {argument}: {rule}, got none in {key!r} for cell {str(obs.index[lacking][0])!r}")
     values = np.asarray(column)
     if values.dtype.kind not in "OUSTiub":
@@ -260,7 +266,8 @@ def labels_of(
         return labels.astype(np.int64), names
     of_run = {name: label for label, name in enumerate(class_names)}
     if new := [name for name in names if name not in of_run]:
-        raise ValueError(f"{op}: {argument}: classes must be among {listed(class_names)}, got {new[0]!r} in {key!r}")
+        rule = f"classes must be among {listed(class_names)}{advice}"
+        raise ValueError(f"{op}: {argument}: {rule}, got {new[0]!r} in {key!r}")
     return np.array([of_run[name] for name in names], np.int64)[labels], list(class_names)
 
 

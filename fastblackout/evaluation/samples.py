@@ -108,10 +108,10 @@ def compare(
     Parameters
     ----------
     samples : numpy.ndarray, AnnData, str or os.PathLike, or a sequence of them
-        Samples (N, C, H, W), or several sets of so many. Of cells an AnnData, or the path of an .h5ad file, whose X
-        has counts. Its genes are found by their names, so their order does not matter.
+        Samples (N, C, H, W), or several sets of so many. Of cells an AnnData, or the path of an .h5ad file or a
+        .zarr store, whose X has counts. Its genes are found by their names, so their order does not matter.
     dataset : Dataset, AnnData, str or os.PathLike
-        The data. An AnnData, or an .h5ad file, is read as by `fb.data.from_anndata`, which also takes a layer.
+        The data. An AnnData, or the path of one, is read as by `fb.data.from_anndata`, which also takes a layer.
 
     Returns
     -------

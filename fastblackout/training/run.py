@@ -52,7 +52,8 @@ def train(
     Parameters
     ----------
     dataset : Dataset, AnnData, str or os.PathLike
-        The data: a data set, or an AnnData or the path of an .h5ad file, as `fb.data.from_anndata` reads them.
+        The data: a data set, or an AnnData or the path of an .h5ad file or a .zarr store, which are read as by
+        `fb.data.from_anndata`.
     out : str or os.PathLike
         The run's folder. It must not exist, or be empty, unless `resume`. No other training may use it meanwhile.
     config : TrainConfig, optional
@@ -123,11 +124,11 @@ def train(
 
 
 def _of_cells(data: Any, layer: str | None, labels_key: str | None) -> Dataset:
-    """The data set of an AnnData or of an .h5ad file. TypeError for all else."""
+    """The data set of an AnnData or of the path of one. TypeError for all else."""
     data = read_cells("train", "dataset", data)
     if not is_annotated(data):
         make = 'fastblackout.data.make_dataset("array", counts, max_count=N) makes one of counts (N, C, H, W)'
-        rule = f"must be a fastblackout.data.Dataset ({make}), an AnnData or the path of an .h5ad file"
+        rule = f"must be a fastblackout.data.Dataset ({make}), an AnnData or the path of an .h5ad file or a .zarr store"
         raise TypeError(f"train: dataset: {rule}, got {type(data).__name__}")
     return dataset_of("train", "dataset", data, layer, labels_key)
 

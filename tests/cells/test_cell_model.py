@@ -10,7 +10,7 @@ import torch
 
 import fastblackout as fb
 from fastblackout.cells import inputs, training
-from support.simulated_cells import GENES, SHARES, dense, simulated
+from support.simulated_cells import GENES, SHARES, dense, simulated, write_zarr
 
 pytest.importorskip("sklearn")
 torch.set_num_threads(1)
@@ -160,8 +160,9 @@ def test_layouts_and_files_make_no_difference(tmp_path):
     """The weights of dense, sparse and read cells are equal, to the bit; of another seed they are not."""
     data = simulated(60)
     data.layers["raw"], data.X = data.X, data.X * 0.5
-    kinds = {"csr": data, "path": tmp_path / "cells.h5ad"}
-    data.write_h5ad(kinds["path"])
+    kinds = {"csr": data, "file": tmp_path / "cells.h5ad", "store": tmp_path / "cells.zarr"}
+    data.write_h5ad(kinds["file"])
+    write_zarr(data, kinds["store"])
     for name, lay in {"csc": sp.csc_matrix, "dense": lambda x: np.asarray(x.todense())}.items():
         kinds[name] = data.copy()
         kinds[name].layers["raw"] = lay(data.layers["raw"])
@@ -171,6 +172,7 @@ def test_layouts_and_files_make_no_difference(tmp_path):
     for each in rest[:-1]:
         assert all(torch.equal(first[name], value) for name, value in each.items())
     assert not all(torch.equal(first[name], value) for name, value in rest[-1].items())
+    assert np.array_equal(made["csr"].expected(str(kinds["store"])), made["csr"].expected(data))
 
 
 def test_depth_is_that_of_all_genes(tiny):

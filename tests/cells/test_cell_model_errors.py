@@ -38,8 +38,15 @@ WRONG_DATA = {
     "too large": (lambda d: changed(d, (3, 1), 2.0**31), ValueError, "the largest count", "2147483648"),
     "one cell": (lambda d: d[:1], ValueError, "must have at least two cells", "1"),
     "no cells": (lambda d: d[:0], ValueError, "must have cells and genes", "(0, 24)"),
-    "matrix": (lambda d: dense(d), TypeError, "must be an AnnData or the path", "ndarray"),
-    "no file": (lambda d: "nowhere.h5ad", ValueError, "must be a .h5ad file", "nowhere.h5ad"),
+    "matrix": (lambda d: dense(d), TypeError, "must be an AnnData, or the path of an .h5ad", "ndarray"),
+    "no file": (lambda d: "nowhere.h5ad", ValueError, "must be a .h5ad file or a .zarr store", "nowhere.h5ad"),
+    "no store": (lambda d: "nowhere.zarr", ValueError, "must be a .h5ad file or a .zarr store", "nowhere.zarr"),
+    "no type": (
+        lambda d: lacking(d, "type"),
+        ValueError,
+        "(leave such cells out, or call their class unknown)",
+        "'cell-1'",
+    ),
     "twice": (lambda d: d[:, [0, 1, 1]], ValueError, "names in var must be unique", "'gene-1'"),
 }
 WRONG_OPTIONS = {
@@ -61,7 +68,7 @@ WRONG_OPTIONS = {
 @pytest.mark.parametrize("name", WRONG_DATA)
 def test_wrong_cells_are_named(name):
     make, error, rule, value = WRONG_DATA[name]
-    assert_named(lambda: CellModel(**TINY).fit(make(simulated(12)), progress=False), error, rule, value)
+    assert_named(lambda: CellModel("type", **TINY).fit(make(simulated(12)), progress=False), error, rule, value)
 
 
 @pytest.mark.parametrize("name", WRONG_OPTIONS)
@@ -138,8 +145,30 @@ def test_a_model_must_be_fitted():
         (lambda m, d: m.impute(d, True, draws=0), ValueError, "draws: must be", "0"),
         (lambda m, d: m.expected(d, depth=-1), ValueError, "depth: must be above 0", "-1"),
         (lambda m, d: m.expected(d[:, :20]), ValueError, "must have all 16 genes", "'gene-20'"),
-        (lambda m, d: m.expected(unknown(d, "type")), ValueError, "labels_key: classes must be among", "'new'"),
-        (lambda m, d: m.expected(unknown(d, "batch")), ValueError, "batch_key: classes must be among", "'new'"),
+        (
+            lambda m, d: m.expected(unknown(d, "type")),
+            ValueError,
+            "labels_key: classes must be among 'large', 'small' (give every",
+            "'new'",
+        ),
+        (
+            lambda m, d: m.expected(unknown(d, "batch")),
+            ValueError,
+            "among 'one', 'two' (give every cell a batch of the training",
+            "'new'",
+        ),
+        (
+            lambda m, d: m.expected(lacking(d, "type")),
+            ValueError,
+            "must have a class (give every cell a type",
+            "'cell-1'",
+        ),
+        (
+            lambda m, d: m.impute(d, d.obs.pop("type") == ""),
+            ValueError,
+            "labels_key: must be a column of obs, one of 'batch', 'age', 'control', 'depth' (give every cell a",
+            "'type'",
+        ),
         (lambda m, d: m.evaluate(changed(d, (3, 1), 0.5)), ValueError, "must hold raw counts", "0.5"),
         (lambda m, d: m.save(3), TypeError, "folder: must be a path", "int"),
     ],
@@ -153,6 +182,13 @@ def test_a_model_without_batches_or_covariates_says_so():
     model = CellModel(**TINY).fit(data, progress=False)
     assert_named(lambda: model.sample(3, covariates={"age": 3}), ValueError, "none, for a model without cov", "'age'")
     assert_named(lambda: model.expected(data, batch="one"), ValueError, "None, for a model without batch_key", "'one'")
+
+
+def lacking(data, column):
+    """Without a value for the second cell."""
+    data = data.copy()
+    data.obs.loc[data.obs_names[1], column] = None
+    return data
 
 
 def unknown(data, column):

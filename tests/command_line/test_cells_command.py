@@ -9,7 +9,7 @@ import torch
 
 from fastblackout.cli.cells_command import is_of_cells
 from fastblackout.cli.command_line import main
-from support.simulated_cells import anndata, simulated
+from support.simulated_cells import anndata, simulated, write_zarr
 
 pytest.importorskip("sklearn")
 torch.set_num_threads(1)
@@ -33,6 +33,7 @@ def home(tmp_path_factory):
     data.layers["seen"] = np.random.default_rng(0).random(data.shape) < 0.5
     data[:60].copy().write_h5ad(folder / "cells.h5ad")
     data[60:].copy().write_h5ad(folder / "rest.h5ad")
+    write_zarr(data[60:].copy(), folder / "rest.zarr")
     with contextlib.chdir(folder):
         assert main(TRAIN) == 0
     return folder
@@ -104,6 +105,8 @@ def test_cells_are_compared(place, capsys):
     assert max(map(len, printed.splitlines())) <= 80
     told = json.loads((place / "told.json").read_text())
     assert told["floors"]["energy_distance"] is not None and told["numbers"]["proportions"] == 0
+    assert main([*line[:2], "rest.zarr/", *line[3:5], "--json=store.json"]) == 0
+    assert json.loads((place / "store.json").read_text()) == {**told, "plots": []}
     assert {path.name for path in (place / "plots").iterdir()} == {"genes.png", "depth.png", "components.png"}
     fails(capsys, line, "json: told.json exists")
     fails(capsys, ["evaluate", "runs/cells"], "required: FILE.h5ad", status=2)
@@ -120,7 +123,7 @@ def test_a_model_is_trained_anew_by_force_alone(place, capsys):
     assert main([*TRAIN, "--force", "--genes=genes.txt", "--seed=3"]) == 0
     assert "runs/cells: 2 genes, 2 types, 4 steps; held-out loss" in capsys.readouterr().out
     fails(capsys, [*TRAIN, "--out=new", "--labels=kind"], "train: labels_key: must be a column of obs", "'kind'")
-    fails(capsys, ["train", "none.h5ad"], "must be a .h5ad file, got none.h5ad, which does not exist")
+    fails(capsys, ["train", "none.h5ad"], "must be a .h5ad file or a .zarr store, got none.h5ad, which does not exist")
     assert not (place / "new").exists()
 
 
@@ -132,7 +135,13 @@ def test_other_commands_say_who_takes_a_cell_model(place, capsys):
 
 
 def test_which_commands_are_of_cells(place):
-    for line in ("train a.h5ad", "train --steps 3 a.h5ad", "sample runs/cells", "evaluate --steps 3 runs/cells b.h5ad"):
+    for line in (
+        "train a.h5ad",
+        "train --steps 3 a.h5ad",
+        "train a.zarr/",
+        "sample runs/cells",
+        "evaluate --steps 3 runs/cells b.h5ad",
+    ):
         assert is_of_cells(line.split()), line
     other = """train digits, train h5ad --data a.h5ad, train h5ad --data=a.h5ad, sample, sample digits --out a.h5ad,
         evaluate runs/none, sample digits --out runs/cells, , info, plot runs/cells"""

@@ -10,10 +10,11 @@ import scipy.sparse as sp
 import fastblackout as fb
 from fastblackout.cells import stores
 from support.helpers import assert_named
+from support.simulated_cells import write_zarr
 
 anndata = pytest.importorskip("anndata")
 h5py = pytest.importorskip("h5py")
-zarr = pytest.importorskip("zarr")
+pytest.importorskip("zarr")
 
 RNG = fb.Philox(seed=2**63 + 5, first_sample=3, call=2)
 KINDS = {"dense": np.asarray, "csr": sp.csr_matrix, "csc": sp.csc_matrix}
@@ -39,9 +40,7 @@ def files(tmp_path_factory):
     folder, made = tmp_path_factory.mktemp("cells"), {}
     for name, lay in KINDS.items():
         cells(lay).write_h5ad(folder / f"{name}.h5ad", compression="gzip" if name == "csr" else None)
-        with zarr.config.set(default_zarr_format=2):
-            group = zarr.open_group(str(folder / f"{name}.zarr"), mode="w")
-            stores._io().write_elem(group, "/", cells(lay))
+        write_zarr(cells(lay), folder / f"{name}.zarr")
         made |= {(name, suffix): folder / f"{name}{suffix}" for suffix in SUFFIXES}
     return made
 

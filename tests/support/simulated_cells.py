@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from fastblackout.cells.stores import _io
+
 anndata = pytest.importorskip("anndata")
 pandas = pytest.importorskip("pandas")
 
@@ -32,6 +34,13 @@ def simulated(count, seed=0, lay=sp.csr_matrix):
     data.obs["depth"] = counts.sum(1)
     data.layers["rates"] = rates
     return data
+
+
+def write_zarr(data, path):
+    """A store of an AnnData, in the format of zarr that all its releases read."""
+    zarr = pytest.importorskip("zarr")
+    with zarr.config.set(default_zarr_format=2):  # write_zarr of anndata warns of it
+        _io().write_elem(zarr.open_group(str(path), mode="w"), "/", data)
 
 
 def dense(data):
