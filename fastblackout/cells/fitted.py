@@ -23,7 +23,8 @@ _OWN = "cells."  # begins the names of the tensors that are not the network's
 
 
 class Fitted(NamedTuple):
-    """depths: None where a column gives the depth. The last three are of the training cells, as in `Cells`."""
+    """depths: None where a column gives the depth. The last four are of the training cells: three as in `Cells`, and
+    by what their counts are known again, which models of an earlier version do not have."""
 
     model: BlackoutModel
     columns: Columns
@@ -31,6 +32,7 @@ class Fitted(NamedTuple):
     labels: Tensor | None
     log_depth: Tensor
     known: Tensor
+    prints: Tensor | None = None
 
     @property
     def device(self) -> torch.device:
@@ -96,7 +98,7 @@ class Fitted(NamedTuple):
 
     def tensors(self) -> dict[str, Tensor]:
         """What a file holds beside the model's own tensors."""
-        own = {"labels": self.labels, "log_depth": self.log_depth, "known": self.known}
+        own = {"labels": self.labels, "log_depth": self.log_depth, "known": self.known, "prints": self.prints}
         own |= {} if self.depths is None else self.depths._asdict()
         return {_OWN + name: value for name, value in own.items() if value is not None}
 
@@ -111,7 +113,7 @@ class Fitted(NamedTuple):
         model.load_weights({name: value for name, value in tensors.items() if not name.startswith(_OWN)})
         labels, count, genes = own.get("labels"), len(own["known"]), len(columns.genes)
         depths = Depths(*(own[name].to(device) for name in Depths._fields)) if "shares" in own else None
-        types = len(columns.classes)
+        types, prints = len(columns.classes), own.get("prints")
         wrong = [
             network.genes != genes,
             (network.num_classes or 0) != types,
@@ -121,13 +123,14 @@ class Fitted(NamedTuple):
             depths is not None and depths.shares.shape != (max(1, types), genes),
             depths is not None and not depths.shape.shape == depths.rate.shape == (max(1, types), 1),
             (labels is None) != (columns.labels_key is None),
+            prints is not None and (prints.shape != (count,) or prints.dtype != torch.int64),
             labels is not None
             and (labels.shape != (count,) or not 0 <= int(labels.min()) <= int(labels.max()) < types),
         ]
         if not count or any(wrong):
             raise ValueError("its tables do not fit one another")
         model = model.to(device).eval()
-        return cls(model, columns, depths, labels, own["log_depth"], own["known"])
+        return cls(model, columns, depths, labels, own["log_depth"], own["known"], prints)
 
 
 def begin(model: BlackoutModel, network: CellNetwork, cells: Cells, types: int) -> Depths:

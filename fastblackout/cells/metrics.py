@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from ..ground.extras import is_there, lacking
 from ..ground.values import check_integer
 from .measures import Reference
-from .report import CellReport, Drawn
-from .sides import FEWEST_CELLS, FEWEST_GENES, Side
+from .report import CellReport, Drawn, mean_of
+from .sides import FEWEST_CELLS, FEWEST_GENES, Side, prints_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -33,6 +33,7 @@ def compare(
     labels_key: str | None = None,
     layer: str | None = None,
     seed: int = 0,
+    seeds: int = 1,
 ) -> CellReport:
     """Compare generated cells with real ones that no model has seen.
 
@@ -54,6 +55,8 @@ def compare(
         The layer of `real` and `train` that holds the counts. By default X does, as it does of `generated`.
     seed : int, default 0
         Of all that is chosen at random. The same cells and seed give the same report.
+    seeds : int, default 1
+        Compare so often, with the seeds seed, seed + 1, ...: the numbers are means then, with intervals.
 
     Returns
     -------
@@ -75,6 +78,12 @@ def compare(
     are compared: to at most 2,000 training cells that the second column leaves, or without `train` to a half of the
     real cells, whose other half is compared in them. Components of the compared cells themselves would take their noise
     for structure, which makes every distance to other cells too large.
+
+    The interval of a mean of several seeds has 95% by Student's t: mean -+ t s / sqrt(seeds), with the standard
+    deviation s of the seeds. It tells what chance there is in the choice of cells, in the forests and, with
+    `CellModel.evaluate`, in the draws of cells. Other real cells, or another training, move the numbers too.
+
+    Real cells with the very counts of a training cell are counted: as ``facts["seen"]``, and in the printed report.
 
     ``energy_distance``
         2 E|X-Y| - E|X-X'| - E|Y-Y'| in components, of Euclidean distances, unbiased for independent cells
@@ -131,10 +140,17 @@ def compare(
     """
     op = "compare"
     _check_installed(op)
-    check_integer(op, "seed", seed, 0, 2**32 - 1)
+    check_seeds(op, seed, seeds)
     new = Side(op, "generated", generated, labels_key)
     true = Side(op, "real", real, labels_key, new, layer)
     known = None if train is None else Side(op, "train", train, labels_key, new, layer)
+    report = mean_of([_compared(new, true, known, labels_key, own) for own in range(seed, seed + seeds)])
+    if known is not None:
+        report.facts["seen"] = int(np.isin(prints_of(true.matrix), prints_of(known.matrix)).sum())
+    return report
+
+
+def _compared(new: Side, true: Side, known: Side | None, labels_key: str | None, seed: int) -> CellReport:
     random = np.random.default_rng(seed)
     made, held_out = (side.cells(random.permutation(len(side))[:MOST_CELLS]) for side in (new, true))
     if known is None:
@@ -160,9 +176,16 @@ def compare(
     facts = {
         "generated": len(made), "real": len(held_out), "train": None if known is None else len(known),
         "floor": None if floor is None else len(floor), "genes": new.genes, "labels_key": labels_key, "seed": seed,
+        "seeds": 1, "seen": None,
     }  # fmt: skip
-    drawn = (Drawn.of(cells, reference.places(cells)) for cells in (made, held_out))
-    return CellReport(numbers, floors, facts, by_type, *drawn)
+    drawn, there = (Drawn.of(cells, reference.places(cells)) for cells in (made, held_out))
+    return CellReport(numbers, floors, facts, by_type, drawn, there)
+
+
+def check_seeds(op: str, seed: Any, seeds: Any) -> None:
+    """The errors of a wrong first seed and of a wrong number of seeds."""
+    check_integer(op, "seeds", seeds, 1, 1000)
+    check_integer(op, "seed", seed, 0, 2**32 - seeds)
 
 
 def _check_installed(op: str) -> None:

@@ -23,8 +23,10 @@ from ..training.trained_model import pick_device
 from .asked import flags_of, in_batch, logs_of, with_covariates
 from .fitted import Fitted, annotated, begin, parts_of
 from .inputs import Columns, read
-from .metrics import check_comparable, compare
+from .metrics import check_comparable, check_seeds, compare
 from .network import CellNetwork
+from .report import mean_of
+from .sides import prints_of
 from .training import Depths, Options, conditions_of, train
 
 if TYPE_CHECKING:
@@ -219,7 +221,8 @@ class CellModel:
             told = Options(steps, min(self.batch_size, count), self.learning_rate, self.weight_decay, self.seed, device)
             by_genes = None if self.size_factor_key else Depths(*(each.to(device) for each in depths))
             self.history_ = train(model.to(device), by_genes, cells, told, progress)
-        self._take(Fitted(model, columns, by_genes, cells.labels, cells.log_depth, cells.known))
+        prints = torch.from_numpy(prints_of(cells.matrix))
+        self._take(Fitted(model, columns, by_genes, cells.labels, cells.log_depth, cells.known, prints))
         return self
 
     def _take(self, fitted: Fitted) -> None:
@@ -435,7 +438,7 @@ class CellModel:
 
     def evaluate(
         self, adata: AnnData | str | os.PathLike[str], train: AnnData | str | os.PathLike[str] | None = None,
-        steps: int = 100, seed: int = 0,
+        steps: int = 100, seed: int = 0, seeds: int = 1,
     ) -> CellReport:  # fmt: skip
         """Compare generated cells with real ones that the training did not see.
 
@@ -450,6 +453,8 @@ class CellModel:
             The steps of the reverse process.
         seed : int, default 0
             The seed of what is drawn.
+        seeds : int, default 1
+            Draw so many sets of cells, by the seeds seed, seed + 1, ...: the numbers are means then, with intervals.
 
         Returns
         -------
@@ -467,20 +472,27 @@ class CellModel:
         -----
         As many cells are drawn as `adata` has, of the same types, batches and covariates. Depths are drawn from
         training cells of the type and the batch. `fb.cells.compare` takes 2,000 cells of a side at most, 1,000 of many
-        genes. Energy distances and correlations with `train` and without it are not the same estimates.
+        genes. Energy distances and correlations with `train` and without it are not the same estimates. Real cells
+        with the counts of a training cell are told, also without `train`: a copy of the training says nothing.
         """
         op = "CellModel.evaluate"
         fitted = self._ready(op)
-        check_integer(op, "seed", seed, 0, (1 << 32) - 1)
+        check_seeds(op, seed, seeds)
         cells, _ = read(op, adata, fitted.columns)
         known = None if train is None else read(op, train, fitted.columns)[0]
         check_comparable(op, len(fitted.columns.genes), {"adata": cells, "train": known})
-        place = fitted.like(op, cells, seed)
-        new = self._draw(op, cells.labels, fitted.log_depth[place], cells.known, steps, seed)
-        held_out, seen = (
+        held_out, train = (
             None if each is None else annotated(op, each.matrix, fitted.columns, *each[1:4]) for each in (cells, known)
         )
-        return compare(new, held_out, train=seen, labels_key=self.labels_key, seed=seed)
+        reports = []
+        for own in range(seed, seed + seeds):
+            place = fitted.like(op, cells, own)
+            new = self._draw(op, cells.labels, fitted.log_depth[place], cells.known, steps, own)
+            reports.append(compare(new, held_out, train=train, labels_key=self.labels_key, seed=own))
+        report = mean_of(reports)
+        if fitted.prints is not None:
+            report.facts["seen"] = int(np.isin(prints_of(cells.matrix), fitted.prints.numpy()).sum())
+        return report
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write the model to a folder: config.json and model.safetensors.
@@ -504,8 +516,8 @@ class CellModel:
 
         Notes
         -----
-        The files hold the types, batches, covariates and depths of the training cells, from which `sample` draws; no
-        counts.
+        The files hold the types, batches, covariates and depths of the training cells, from which `sample` draws. They
+        hold no counts, but a number of each training cell by which `evaluate` knows the same counts again.
         """
         op = "CellModel.save"
         fitted = self._ready(op)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,11 +68,14 @@ class CellReport:
     floors : dict or None
         The same of real training cells in place of the generated ones; None where there were no training cells.
     facts : dict
-        How many cells and genes were compared, the column of types, the seed.
+        How many cells and genes were compared, the column of types, the first seed and how many there were, and how
+        many real cells had the counts of a training cell, None where that is not known.
     nearest_by_type : dict
         Of each type the median distance to the nearest training cell, of generated and of real cells.
     made, held_out : Drawn
         What the plots show of either.
+    intervals, floor_intervals : dict or None
+        Of several seeds the two ends of the interval of each number, which is a mean then; `fb.cells.compare` says how.
     """
 
     numbers: dict[str, float]
@@ -79,6 +84,8 @@ class CellReport:
     nearest_by_type: dict[str, dict[str, float]]
     made: Drawn
     held_out: Drawn
+    intervals: dict[str, tuple[float, float]] | None = None
+    floor_intervals: dict[str, tuple[float, float]] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """All numbers and facts, as JSON takes them.
@@ -86,11 +93,14 @@ class CellReport:
         Returns
         -------
         dict
-            The keys are "numbers", "floors", "nearest_by_type" and "facts".
+            The keys are "numbers", "floors", "nearest_by_type" and "facts", of several seeds "intervals" and
+            "floor_intervals" too.
         """
         near = {name: dict(each) for name, each in self.nearest_by_type.items()}
         floors = None if self.floors is None else dict(self.floors)
-        return {"numbers": dict(self.numbers), "floors": floors, "nearest_by_type": near, "facts": dict(self.facts)}
+        told = {"numbers": dict(self.numbers), "floors": floors, "nearest_by_type": near, "facts": dict(self.facts)}
+        ends = {"intervals": self.intervals, "floor_intervals": self.floor_intervals} if self.intervals else {}
+        return {**told, **{name: each and {n: list(two) for n, two in each.items()} for name, each in ends.items()}}
 
     def __repr__(self) -> str:
         return str(self)
@@ -98,13 +108,17 @@ class CellReport:
     def __str__(self) -> str:
         facts, floors = self.facts, self.floors or {}
         cells = f"{facts['generated']} generated and {facts['real']} real cells of {facts['genes']} genes"
-        head = ("generated", "real" if floors else "", "best")
-        lines = [wrap(cells), "", f"{'':44}{head[0]:>12}{head[1]:>12}{head[2]:>8}"]
+        sides = (self.numbers, self.intervals or {}), (floors, self.floor_intervals or {})
+        first, wide, last = (40, 17, 6) if self.intervals else (44, 12, 8)
+        lines = [
+            wrap(cells),
+            "",
+            f"{'':{first}}{'generated':>{wide}}{'real' if floors else '':>{wide}}{'best':>{last}}",
+        ]
         for name, (words, digits, best) in _METRICS.items():
             if name in self.numbers or name in floors:
-                each = (f"{one[name]:.{digits}f}" if name in one else "-" for one in (self.numbers, floors))
-                told, real = each
-                lines.append(f"{words:44}{told:>12}{real if floors else '':>12}{best:>8}".rstrip())
+                told, real = (_shown(name, *side, digits) for side in sides)
+                lines.append(f"{words:{first}}{told:>{wide}}{real if floors else '':>{wide}}{best:>{last}}".rstrip())
         return "\n".join([*lines, "", *(wrap(f"{note}.") for note in self.notes())])
 
     def notes(self) -> list[str]:
@@ -122,6 +136,13 @@ class CellReport:
         else:
             notes.append(f"The column real has {facts['floor']} training cells in place of generated ones")
             notes.append(f"Its two lines on training cells compare these with the {facts['real']} real cells")
+        if facts["seeds"] > 1:
+            means = f"Numbers are means of the seeds {facts['seed']} to {facts['seed'] + facts['seeds'] - 1}"
+            notes.append(f"{means}; behind +- is half the interval of 95% of a mean, by Student's t")
+            notes.append("It is of what is drawn and chosen at random; other real cells or trainings differ more")
+        if facts["seen"]:
+            notes.append(f"Of the real cells that were given {facts['seen']} had all counts of a training cell")
+            notes.append("If the training saw them, these numbers do not tell how good the model is")
         if facts["labels_key"] is None:
             notes.append("Without labels_key the metrics of types are left out")
         lacking = [name for name in _METRICS if name not in self.numbers]
@@ -209,3 +230,36 @@ class CellReport:
             handles, words = panels[0].get_legend_handles_labels()
             figure.legend(handles, words, loc="outside lower center", ncols=4, fontsize=9, markerscale=3)
         return figure
+
+
+def mean_of(reports: Sequence[CellReport]) -> CellReport:
+    """One report of those of several seeds: means, and their intervals. The plots are of the first."""
+    from scipy.stats import t
+
+    first, count = reports[0], len(reports)
+    if count == 1:
+        return first
+    factor = float(t.ppf(0.975, count - 1)) / math.sqrt(count)
+
+    def means(each: Sequence[dict[str, float]]) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
+        numbers, ends = {}, {}
+        for name in each[0]:
+            if all(name in one for one in each):  # what one seed could not measure has no mean
+                values = [one[name] for one in each]
+                numbers[name], half = float(np.mean(values)), factor * float(np.std(values, ddof=1))
+                ends[name] = (numbers[name] - half, numbers[name] + half)
+        return numbers, ends
+
+    numbers, intervals = means([one.numbers for one in reports])
+    floors, floor_intervals = (None, None) if first.floors is None else means([one.floors or {} for one in reports])
+    near = {name: means([one.nearest_by_type.get(name, {}) for one in reports])[0] for name in first.nearest_by_type}
+    return replace(
+        first, numbers=numbers, floors=floors, facts={**first.facts, "seeds": count}, nearest_by_type=near,
+        intervals=intervals, floor_intervals=floor_intervals,
+    )  # fmt: skip
+
+
+def _shown(name: str, numbers: dict[str, float], ends: dict[str, tuple[float, float]], digits: int) -> str:
+    """A number of the table, with half its interval where it has one."""
+    half = f" +-{(ends[name][1] - ends[name][0]) / 2:.{digits}f}" if name in ends else ""
+    return f"{numbers[name]:.{digits}f}{half}" if name in numbers else "-"

@@ -123,7 +123,10 @@ def add_evaluate(parser: Parser) -> None:
     data = parser.add_argument_group("data")
     what = "The training cells: the table then has a column of real cells, and distances to training cells."
     data.add_argument("--train", metavar="FILE.h5ad", help=what)
-    _add_draws(parser.add_argument_group("samples"))
+    samples = parser.add_argument_group("samples")
+    what = "Draw N sets, with the seeds SEED, SEED + 1, ...: means, with intervals of 95%%. Default: 1."
+    samples.add_argument("--seeds", **_N, default=1, help=what)
+    _add_draws(samples)
     output = parser.add_argument_group("output")
     output.add_argument("--plots", metavar="FOLDER", help="Draw three plots into FOLDER.")
     _add_output(output, "files")
@@ -253,7 +256,7 @@ def _evaluate(options: Namespace) -> int:
     if options.plots is not None:
         check_writable("evaluate: plots", Path(options.plots))
     check_json(options, options.force)
-    report = _model(options).evaluate(options.file, options.train, options.steps, options.seed)
+    report = _model(options).evaluate(options.file, options.train, options.steps, options.seed, options.seeds)
     say(*str(report).splitlines())
     plots = [] if options.plots is None else report.plot(options.plots)
     say(*plots)

@@ -1,4 +1,4 @@
-"""The command line: `fastblackout train | sample | impute | evaluate | plot | export | convert | info | bench`.
+"""The command line: `fastblackout train | sample | evaluate | ...`, as `fastblackout --help` lists them.
 
 Errors are one line and an exit status.
 
@@ -17,11 +17,12 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 
 from .._version import __version__
 from ..ground.memory import keep_freed_memory
-from ..ground.terminal import drop_unwritable, open_streams, visible
+from ..ground.terminal import drop_unwritable, open_streams, visible, wrap
 from ..training.ranks import current, end_process, let_first_speak, speaks, together
 from ..training.ranks.single import Single
 from ..training.stopping import Terminated, ctrl_c_ends_the_process, end_soon_on_signals, sigterm_raises
 from . import cells_command as of_cells
+from .cells_files_command import add_downsample, add_split, add_thin
 from .convert_command import add_convert
 from .export_command import add_export
 from .json_output import add_json, text_aside
@@ -107,21 +108,26 @@ def build_parser(of_a_cell_model: bool = False) -> Parser:
     parser.set_defaults(run=_greet)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Command)
 
-    def command(name: str, arguments: str, about: str, examples: str | None = None) -> Command:
+    def command(name: str, arguments: str, about: str, examples: str | None = None, more: str = "") -> Command:
         usage, examples = f"fastblackout {name} {arguments}", f"examples:\n{_EXAMPLES[examples or name]}"
-        return commands.add_parser(name, usage=usage, help=about, description=f"{about}.", epilog=examples)
+        return commands.add_parser(name, usage=usage, help=about, description=f"{about}.{more}", epilog=examples)
 
     if of_a_cell_model:
-        of_cells.add_train(command("train", "FILE.h5ad [OPTION ...]", "Train a model of single cells", "cells"))
-        of_cells.add_sample(command("sample", "MODEL [OPTION ...]", "Draw cells of a model", "cells"))
-        evaluate = "MODEL FILE.h5ad [OPTION ...]"
-        of_cells.add_evaluate(command("evaluate", evaluate, "Compare cells of a model with real ones", "cells"))
+        for name, (add, arguments, about) in _CELLS.items():
+            add(command(name, f"{arguments} [OPTION ...]", about, "cells"))
     else:
-        add_train(command("train", "DATASET [OPTION ...]", "Train a model"))
-        add_sample(command("sample", "[RUN] [OPTION ...]", "Draw samples of a trained model"))
-        add_evaluate(command("evaluate", "[RUN] [OPTION ...]", "Judge the samples of a trained model"))
+        more = {name: _of_cells_instead(name) for name in _CELLS}
+        add_train(command("train", "DATASET [OPTION ...]", "Train a model", more=more["train"]))
+        add_sample(command("sample", "[RUN] [OPTION ...]", "Draw samples of a trained model", more=more["sample"]))
+        judge = "Judge the samples of a trained model"
+        add_evaluate(command("evaluate", "[RUN] [OPTION ...]", judge, more=more["evaluate"]))
     impute = "MODEL FILE.h5ad [OPTION ...]"
     of_cells.add_impute(command("impute", impute, "Fill in counts of cells that were not observed"))
+    part = "Divide counts of cells into parts, from file to file"
+    add_split(command("split", "FILE PART PART ... [OPTION ...]", part))
+    add_thin(command("thin", "FILE OUT --alive X", "Keep a share of the molecules of cells, from file to file"))
+    equal = "Bring cells to an equal depth, from file to file"
+    add_downsample(command("downsample", "FILE OUT --counts-per-cell N", equal))
     add_tune(command("tune", "[RUN] [OPTION ...]", "Search the best times and guidance of few steps"))
     add_plot(command("plot", "[RUN] [OPTION ...]", "Draw a run's losses, schedule, film and laws of pixels"))
     add_export(command("export", "RUN FOLDER", "Write the model of a run into a folder, to hand on"))
@@ -137,6 +143,25 @@ def build_parser(of_a_cell_model: bool = False) -> Parser:
     bench.add_argument("arguments", nargs="*", metavar="ARGUMENT", help=what)
     bench.set_defaults(run=later("bench"))
     return parser
+
+
+# Of commands that have other options for a model of cells: what adds these, the arguments, and what it does.
+_CELLS = {
+    "train": (of_cells.add_train, "FILE.h5ad", "Train a model of single cells"),
+    "sample": (of_cells.add_sample, "MODEL", "Draw cells of a model of single cells"),
+    "evaluate": (of_cells.add_evaluate, "MODEL FILE.h5ad", "Compare cells of a model with real ones"),
+}
+
+
+def _of_cells_instead(name: str) -> str:
+    """What the help of a command says of the options that it has for a model of cells."""
+    add, arguments, about = _CELLS[name]
+    parser = Parser()
+    add(parser)
+    options = ", ".join(
+        each.option_strings[0] for each in parser._actions if each.option_strings and each.dest != argparse.SUPPRESS
+    )
+    return "\n\n" + wrap(f"{about} by other options: {options}. `fastblackout {name} {arguments} --help` has them.")
 
 
 def _greet(options: argparse.Namespace) -> int:
@@ -164,7 +189,7 @@ _EXAMPLES = {
   fastblackout train digits --steps 20000 --out runs/digits-long
   fastblackout train mnist --data ROOT --download
   fastblackout train array --data counts.npy --epochs 20
-  fastblackout train cells.h5ad --labels cell_type  (its --help is its own)
+  fastblackout train cells.h5ad --labels cell_type
   fastblackout train cifar10 --data ROOT --recipe best --batch 128
 """,
     "sample": """\
@@ -172,7 +197,7 @@ _EXAMPLES = {
   fastblackout sample digits                      (comes with the package)
   fastblackout sample runs/mnist --num 16 --seed 7 --out more.npz
   fastblackout sample runs/mnist --steps 20 --sampler tau-leap --force
-  fastblackout sample runs/cells --num 500     (a cell model has its own --help)
+  fastblackout sample runs/cells --help        (of a cell model)
   fastblackout sample runs/cifar10 --num 25000 --first 25000 --format adm
 """,
     "evaluate": """\
@@ -188,6 +213,16 @@ _EXAMPLES = {
     "impute": """\
   fastblackout impute runs/cells cells.h5ad --denoise --out denoised.h5ad
   fastblackout impute runs/cells cells.h5ad --observed seen --out full.h5ad
+""",
+    "split": """\
+  fastblackout split cells.h5ad train.h5ad test.h5ad --overdispersion 2
+  fastblackout split atlas.zarr train.zarr test.zarr --folds .8,.2 --seed 1
+""",
+    "thin": """\
+  fastblackout thin cells.h5ad half.h5ad --alive .5
+""",
+    "downsample": """\
+  fastblackout downsample cells.h5ad equal.h5ad --counts-per-cell 1000
 """,
     "tune": """\
   fastblackout tune runs/mnist --steps 5,10,20 --minutes 60

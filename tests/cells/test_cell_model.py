@@ -24,13 +24,6 @@ def model():
     return CellModel(labels_key="type", steps=400, batch_size=64, width=64, seed=1).fit(simulated(1200), progress=False)
 
 
-@pytest.fixture(scope="module")
-def tiny():
-    """One of every option, hardly trained."""
-    told = CellModel("type", "batch", size_factor_key="depth", covariates=["age"], genes="chosen", **TINY)
-    return told.fit(simulated(80), progress=False)
-
-
 # --- laws
 
 
@@ -102,28 +95,6 @@ def test_expression_without_the_noise_of_counting(model):
     assert np.allclose(scaled, found * 1000 / depth, rtol=1e-5)
 
 
-def test_rates_in_another_batch():
-    """Nearer to the rates that the law has there than what the cells' own batch lets expect, also than what a network
-    says that is told the other batch with counts that are not of it."""
-    data = simulated(900, seed=2)
-    effect = np.where(np.arange(GENES) % 3, 1.0, 0.15)
-    rates, counts = data.layers["rates"], dense(data)
-    two = data.obs["batch"].to_numpy() == "two"
-    fewer = np.random.default_rng(1).binomial(counts.astype(int), effect)
-    counts = np.maximum(np.where(two[:, None], fewer, counts), np.arange(GENES) == 0)
-    data.X, data.obs["depth"] = sp.csr_matrix(counts.astype(np.float32)), rates.sum(1)  # the same in both batches
-    told = CellModel("type", "batch", size_factor_key="depth", steps=250, batch_size=64, width=64)
-    model = told.fit(data, progress=False)
-    other = data.copy()
-    other.obs["batch"] = "one"
-    found = [model.expected(data, batch="one"), model.expected(data), model.expected(other)]
-    errors = [np.abs(np.sqrt(each) - np.sqrt(rates))[two].mean() for each in found]
-    assert errors[0] < 0.9 * min(errors[1:]), errors
-    assert np.allclose(found[0][~two], found[1][~two], rtol=1e-5)
-    scaled = model.expected(data, depth=1000, batch="one")
-    assert np.allclose(scaled, found[0] * 1000 / rates.sum(1, keepdims=True), rtol=1e-4)
-
-
 # --- in and out
 
 
@@ -142,18 +113,6 @@ def test_what_is_sampled(tiny):
     assert (tiny.sample(9, seed=4, steps=5).X != tiny.sample(9, seed=3, steps=5).X).nnz
     often = [(tiny.sample(400, seed=n, steps=1).obs["type"] == "small").mean() for n in range(2)]
     assert np.mean(often) == pytest.approx(0.75, abs=0.06)  # four standard deviations
-
-
-def test_covariates_of_new_cells(tiny):
-    """They have what is asked for, and are then other cells; all else, depths too, is as without."""
-    as_drawn = tiny.sample(9, seed=3, steps=5)
-    own = as_drawn.obs["age"]
-    for age in (4000, [-2e3, 3e3, 5e3, 6e3, 7e3, 8e3, 9e3, 1e4, 2e4], own):
-        new = tiny.sample(9, covariates={"age": age}, seed=3, steps=5)
-        assert new.obs["age"].tolist() == pytest.approx(np.broadcast_to(age, 9).tolist(), rel=1e-5)
-        same = new.obs.drop(columns="age").equals(as_drawn.obs.drop(columns="age"))
-        assert same and ((new.X != as_drawn.X).nnz > 0) == (age is not own)
-    assert (tiny.sample(9, covariates={}, seed=3, steps=5).X != as_drawn.X).nnz == 0
 
 
 def test_layouts_and_files_make_no_difference(tmp_path):

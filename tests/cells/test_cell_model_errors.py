@@ -14,13 +14,6 @@ CellModel = fb.cells.CellModel
 TINY = {"steps": 12, "batch_size": 32, "width": 16, "blocks": 1}
 
 
-@pytest.fixture(scope="module")
-def tiny():
-    """One of every option, hardly trained."""
-    told = CellModel("type", "batch", size_factor_key="depth", covariates=["age"], genes="chosen", **TINY)
-    return told.fit(simulated(80), progress=False)
-
-
 def changed(data, where, value):
     data = data.copy()
     counts = dense(data)
@@ -122,6 +115,8 @@ def test_a_model_must_be_fitted():
         (lambda m, d: m.evaluate(d[:9]), ValueError, "adata: must have 10 cells or more", "9"),
         (lambda m, d: m.evaluate(d, train=d[:3]), ValueError, "train: must have 10 cells or more", "3"),
         (lambda m, d: m.evaluate(d, seed=1 << 32), ValueError, "seed: must be", "4294967296"),
+        (lambda m, d: m.evaluate(d, seeds=0), ValueError, "seeds: must be", "0"),
+        (lambda m, d: m.evaluate(d, seed=(1 << 32) - 2, seeds=3), ValueError, "seed: must be", "4294967294"),
         (lambda m, d: m.sample(3, batch="three"), ValueError, "batch: must be one of 'one', 'two'", "'three'"),
         (lambda m, d: m.sample(3, covariates=["age"]), TypeError, "covariates: must be a mapping", "list"),
         (lambda m, d: m.sample(3, covariates={"sex": 1}), ValueError, "covariates: names must be among 'age'", "'sex'"),

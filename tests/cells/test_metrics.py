@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from scipy import stats
 
 from fastblackout.cells import compare, measures
 from fastblackout.cells.report import _METRICS
@@ -172,6 +173,43 @@ def test_the_same_cells_give_the_same_report(quick, lay):
 def test_the_seed_decides(quick):
     one, same, other = (compare(MADE.X, REAL.X, train=TRAIN.X, seed=seed).to_dict() for seed in (1, 1, 2))
     assert one == same and one["numbers"] != other["numbers"]
+
+
+def test_means_of_several_seeds(quick):
+    """Their intervals are scipy's."""
+    told = {"train": TRAIN, "labels_key": "type"}
+    each = [compare(MADE, REAL, seed=seed, **told) for seed in (4, 5, 6)]
+    report = compare(MADE, REAL, seed=4, seeds=3, **told)
+    for side, ends in (("numbers", "intervals"), ("floors", "floor_intervals")):
+        assert getattr(report, side).keys() == getattr(each[0], side).keys() == getattr(report, ends).keys()
+        for name, number in getattr(report, side).items():
+            values = np.array([getattr(one, side)[name] for one in each])
+            assert number == pytest.approx(values.mean())
+            error = values.std(ddof=1) / np.sqrt(3)
+            wanted = stats.t.interval(0.95, 2, number, error) if error else (number, number)
+            assert getattr(report, ends)[name] == pytest.approx(wanted)
+    near = [one.nearest_by_type["B"]["real"] for one in each]
+    assert report.nearest_by_type["B"]["real"] == pytest.approx(np.mean(near)) and len(set(near)) > 1
+    assert report.to_dict()["intervals"]["mmd"] == list(report.intervals["mmd"])
+    assert json.loads(json.dumps(report.to_dict())) == report.to_dict() and "intervals" not in each[0].to_dict()
+    lines, (low, high) = str(report).splitlines(), report.intervals["mmd"]
+    row = next(line for line in lines if line.startswith("Squared MMD")).split()
+    assert row[4:6] == [f"{report.numbers['mmd']:.4f}", f"+-{(high - low) / 2:.4f}"] and max(map(len, lines)) <= 80
+    assert "means of the seeds 4 to 6; behind +- is half the interval of 95%" in " ".join(str(report).split())
+    assert "+-" not in str(each[0])
+
+
+@pytest.mark.parametrize("lay", [np.asarray, sp.csr_matrix, sp.csc_matrix])
+def test_training_cells_among_the_real_ones_are_told(quick, lay):
+    real = anndata.concat([TRAIN[3:10].copy(), REAL], index_unique="-")
+    real.X[0, 0] += 1  # one count makes another cell
+    real.X, train = lay(real.X), TRAIN.copy()
+    train.X = lay(train.X)
+    report = compare(MADE, real[:, ::-1].copy(), train=train)
+    assert report.facts["seen"] == 6 and "given 6 had all counts of a training cell." in " ".join(str(report).split())
+    report = compare(MADE, REAL, train=TRAIN)
+    assert report.facts["seen"] == 0 and "had all counts" not in str(report)
+    assert compare(MADE, real).facts["seen"] is None
 
 
 def test_large_inputs_are_subsampled(monkeypatch):

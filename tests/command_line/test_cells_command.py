@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 
 import numpy as np
 import pytest
@@ -108,6 +109,11 @@ def test_cells_are_compared(place, capsys):
     assert main([*line[:2], "rest.zarr/", *line[3:5], "--json=store.json"]) == 0
     assert json.loads((place / "store.json").read_text()) == {**told, "plots": []}
     assert {path.name for path in (place / "plots").iterdir()} == {"genes.png", "depth.png", "components.png"}
+    assert main([*line, "--force", "--seeds=2", "--seed=5"]) == 0
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) <= 80 and "means of the seeds 5 to 6" in " ".join(printed.split())
+    low, high = json.loads((place / "told.json").read_text())["intervals"]["energy_distance"]
+    assert f"+-{(high - low) / 2:.3f}" in printed
     fails(capsys, line, "json: told.json exists")
     fails(capsys, ["evaluate", "runs/cells"], "required: FILE.h5ad", status=2)
 
@@ -147,3 +153,21 @@ def test_which_commands_are_of_cells(place):
         evaluate runs/none, sample digits --out runs/cells, , info, plot runs/cells"""
     for line in other.split(","):
         assert not is_of_cells(line.split()), line
+
+
+def helped(capsys, line):
+    with pytest.raises(SystemExit, match="0"):
+        main(line.split())
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("line,words", [("train", "cells.h5ad"), ("sample", "runs/cells"), ("evaluate", "runs/cells")])
+def test_help_names_the_options_for_cells(place, capsys, line, words):
+    """That of a command which has others for a model of cells."""
+    of_cells = helped(capsys, f"{line} {words} --help")
+    options = set(re.findall("^  (--[a-z-]+)", of_cells.split("\nhelp:")[0], re.M))
+    example = re.match("usage: (.*) \\[OPTION ...]", of_cells)[1]
+    for page in (helped(capsys, f"{line} --help"), helped(capsys, f"{line} --help-all")):
+        about = page.split("arguments:")[0]
+        assert f"`{example} --help` has them." in " ".join(about.split())
+        assert options | {"--help"} == set(re.findall("--[a-z-]+", about)) and "--device" in options

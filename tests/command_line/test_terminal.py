@@ -31,7 +31,10 @@ from fastblackout.training.progress_log import read_log
 from support.forks import MAIN, Fork
 from support.subprocesses import elsewhere
 
-COMMANDS = ("train", "sample", "evaluate", "tune", "plot", "export", "convert", "info", "bench")
+COMMANDS = (
+    "train", "sample", "evaluate", "impute", "split", "thin", "downsample", "tune", "plot", "export", "convert", "info",
+    "bench",
+)  # fmt: skip
 TINY = ["--batch=8", "--channels=8", "--threads=1", "--schedule-steps=60", "--log-every=1"]
 
 

@@ -232,7 +232,8 @@ def test_every_option_is_one_of_a_parser(capsys):
     """By its whole name. What prose gives as a command, or as an option and its value, is also parsed."""
     convert = ["convert", "FILE", "OUT", "--from", "lanl", "--dataset", "cifar10"]
     commands = (["train", "digits"], ["sample"], ["evaluate"], ["tune"], ["plot"], ["export", "RUN", "FOLDER"], convert)
-    for command in (*commands, ["info"], ["bench"], ["train", "FILE.h5ad"], ["impute", "MODEL", "FILE.h5ad"]):
+    files = [["split", "FILE", "PART", "PART"], ["thin", "FILE", "OUT"], ["downsample", "FILE", "OUT"]]
+    for command in (*commands, ["info"], ["bench"], ["train", "FILE.h5ad"], ["impute", "MODEL", "FILE.h5ad"], *files):
         assert parses(*command, "--help-all")
     for command in ("sample", "evaluate"):  # of a cell model
         with pytest.raises(SystemExit, match="0"):

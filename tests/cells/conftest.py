@@ -1,0 +1,17 @@
+"""What the tests of the cell model share."""
+
+import pytest
+import torch
+
+
+@pytest.fixture(scope="package")
+def tiny():
+    """A model with every option, hardly trained."""
+    pytest.importorskip("sklearn")
+    from fastblackout.cells import CellModel
+    from support.simulated_cells import simulated
+
+    torch.set_num_threads(1)
+    how = {"steps": 12, "batch_size": 32, "width": 16, "blocks": 1}
+    told = CellModel("type", "batch", size_factor_key="depth", covariates=["age"], genes="chosen", **how)
+    return told.fit(simulated(80), progress=False)
