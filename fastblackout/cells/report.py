@@ -199,7 +199,8 @@ class CellReport:
         figure = new_figure(7, 3.2)
         axes = figure.subplots()
         logs = [np.log10(np.maximum(side.depths, 1)) for side in (self.made, self.held_out)]
-        edges = np.linspace(min(map(np.min, logs)), max(map(np.max, logs)) + 1e-9, 41)
+        bins = min(40, 5 + 2 * math.isqrt(min(map(len, logs))))  # fewer cells are not to show their noise
+        edges = np.linspace(min(map(np.min, logs)), max(map(np.max, logs)) + 1e-9, bins + 1)
         for values, name in zip(logs, ("generated", "real"), strict=True):
             axes.hist(10**values, 10**edges, density=False, weights=np.full(len(values), 1 / len(values)),
                       histtype="step", linewidth=1.5, label=name)  # fmt: skip
