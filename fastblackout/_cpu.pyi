@@ -36,6 +36,7 @@ gamma: Kernel
 group_norm_silu: Kernel
 group_norm_silu_gradient: Kernel
 hypergeometric: Kernel
+keep_counts: Kernel
 negative_binomial: Kernel
 normal: Kernel
 poisson: Kernel
@@ -47,6 +48,7 @@ power_series: Kernel
 redraw: Kernel
 tau_leap_step: Kernel
 thin: Kernel
+thin_cells: Kernel
 thin_log_prob: Kernel
 transition_rows: Kernel
 

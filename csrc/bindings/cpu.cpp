@@ -10,6 +10,7 @@
 #include "bindings/python_seed.h"
 #include "bindings/record_reader.h"
 #include "bindings/room.h"
+#include "cpu/cells.h"
 #include "cpu/group_norm.h"
 #include "cpu/support/draw.h"
 
@@ -121,6 +122,8 @@ PYBIND11_MODULE(_cpu, m) {
 #define FB_DEFINE(name, Op, fields, kernel) m.def(#name, run<cpu::Op, &cpu::Op::fields<Reader>, cpu::kernel>);
   FB_OPS(FB_DEFINE)
   FB_CPU_OPS(FB_DEFINE)
+  FB_DEFINE(thin_cells, ThinCells, fields, thin_cells)
+  FB_DEFINE(keep_counts, KeepCounts, fields, keep_counts)
   FB_DEFINE(group_norm_silu, GroupNorm, fields, group_norm_silu)
   FB_DEFINE(group_norm_silu_gradient, GroupNormGradient, fields, group_norm_silu_gradient)
 #undef FB_DEFINE

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..call.numbers import MAX_COUNT
 from ..data.cells import RAW
-from .rows import Ints, chosen, together
+from .rows import Ints, above_0, together
 
 _AT_ONCE = 1 << 18  # values of a block of several cells
 
@@ -53,10 +53,9 @@ class Block:
         self._rows = rows
         if isinstance(rows, Stored):
             self.counts, self.per_cell = _narrow(where, rows.data), rows.per_cell
+            self.genes = np.ascontiguousarray(rows.genes)
             if not self.counts.all():
-                self._rows = rows = _above_0(self.counts, rows)
-                self.counts, self.per_cell = self.counts[self.counts > 0], rows.per_cell
-            self.genes = rows.genes
+                self.counts, self.genes, self.per_cell = above_0(self.counts, self.genes, self.per_cell)
         else:
             self._places = np.flatnonzero(rows)
             self.counts = _narrow(where, rows.ravel()[self._places])
@@ -64,19 +63,12 @@ class Block:
             self.genes = self._places % rows.shape[1]
 
     def of(self, drawn: Any) -> Any:
-        """The same cells with other counts, as they are kept, in the same dtype. What is 0 is not stored."""
-        rows = self._rows
-        if isinstance(rows, Stored):
-            return _above_0(drawn, Stored(drawn.astype(rows.data.dtype), rows.genes, rows.per_cell))
-        made = np.zeros_like(rows, order="C")
+        """The same cells with other counts: Stored in the dtype of the drawn ones without those of 0, or an array."""
+        if isinstance(self._rows, Stored):
+            return Stored(*above_0(drawn, self.genes, self.per_cell))
+        made = np.zeros_like(self._rows, order="C")
         made.ravel()[self._places] = drawn
         return made
-
-
-def _above_0(counts: Any, rows: Stored) -> Stored:
-    """What is stored for the counts above 0."""
-    kept, per_cell = chosen(counts > 0, rows.per_cell)
-    return Stored(rows.data[kept], rows.genes[kept], per_cell)
 
 
 def _narrow(where: str, values: Any) -> Any:

@@ -323,10 +323,11 @@ def _made(
     key = resolve_rng(rng, None, op)
     late_key(key, None, op, source.shape[0])  # which has the rule of first_sample
     with contextlib.ExitStack() as files:
-        made: Any = [[] for _ in range(number)]
-        add = [part.append for part in made]
+        made: Any = paths
         if isinstance(source, Store):
-            made, add = paths, [files.enter_context(source.writing(path)) for path in paths]
+            add = [files.enter_context(source.writing(path)) for path in paths]
+        else:
+            made = add = [source.writing() for _ in range(number)]
         first = 0
         for rows in source.blocks(chunk_size):
             block = Block(f"{op}: adata", rows)

@@ -44,11 +44,45 @@ class Memory:
             per_cell = np.diff(ends[cells.start : cells.stop + 1])
             yield Stored(self._rows.data[part], self._rows.indices[part], per_cell)
 
-    def of(self, blocks: list[Any]) -> Any:
+    def writing(self) -> _Parts:
+        """Where new counts are put, block by block."""
+        return _Parts(self._rows)
+
+    def of(self, parts: _Parts) -> Any:
         """A new AnnData with these counts."""
-        if self._format is None:
-            return new_of(self._data, np.concatenate(blocks))
-        data, genes, per_cell = (np.concatenate(each) for each in zip(*blocks, strict=True))
-        ends = np.concatenate(([0], np.cumsum(per_cell)))
-        matrix = type(self._rows)((data, genes, ends), shape=self.shape)
-        return new_of(self._data, matrix.asformat(self._format))
+        matrix = parts.matrix()
+        return new_of(self._data, matrix if self._format is None else matrix.asformat(self._format))
+
+
+class _Parts:
+    """New counts of cells, which are put block after block where they stay.
+
+    There is room for as many as the old ones were. What is left over is given back: memory that nobody has touched
+    costs nothing.
+    """
+
+    def __init__(self, like: Any) -> None:
+        self._like, self._ends, self._size = like, [np.zeros(1, np.int64)], 0
+        if isinstance(like, np.ndarray):
+            self._data = np.empty_like(like)
+        else:
+            self._data, self._genes = np.empty_like(like.data), np.empty_like(like.indices)
+
+    def __call__(self, rows: Any) -> None:
+        if isinstance(rows, np.ndarray):
+            to = slice(self._size, self._size + len(rows))
+            self._data[to] = rows
+        else:
+            to = slice(self._size, self._size + len(rows.data))
+            self._data[to], self._genes[to] = rows.data, rows.genes
+            self._ends.append(self._size + np.cumsum(rows.per_cell))
+        self._size = to.stop
+
+    def matrix(self) -> Any:
+        """All counts, as a matrix like the old one."""
+        if isinstance(self._like, np.ndarray):
+            return self._data
+        for array in (self._data, self._genes):
+            array.resize(self._size, refcheck=False)
+        made = self._data, self._genes, np.concatenate(self._ends)
+        return type(self._like)(made, shape=self._like.shape)

@@ -4,7 +4,6 @@ What a cell is given depends on its number and on its own counts alone. It does 
 matrix is stored, or on the blocks that it is read by. docs/draw.md specifies the draws, "Cells".
 
 The counts of several cells stand one after the other here, with the number of them in each cell, as in a CSR matrix.
-Kernels take rows of one length, so that a cell's counts are filled up to the longest beside it.
 """
 
 from __future__ import annotations
@@ -15,26 +14,47 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..backends import host, select
 from ..call.composed import DrawKeys
 from ..ops.beta_binomial import beta_binomial
 from ..ops.split import halved, sum_of
-from ..ops.thin import thin
 from ..philox import Philox
 from ..probability import Prob
+from ..reference import cells as reference
 
 Ints = NDArray[np.int64]
 _AT_ONCE = 1 << 16  # counts that are filled up and drawn together, so that they stay in a cache
 
 
 def thinned(counts: Any, per_cell: Ints, alive: Any, rng: Philox) -> Any:
-    """What is left of the counts; alive: one chance, or one for each cell."""
-    top = int(counts.max(initial=1))
+    """What is left of the counts; alive: a fb.Prob, one number, or one for each cell."""
+    p, q = alive if isinstance(alive, Prob) else (alive, 1.0 - alive)
+    drawn = np.empty_like(counts)
+    fields = {"counts": counts, "ends": ends_of(per_cell), "p": p, "q": q, "key": rng}
+    _run("thin_cells", reference.thin_cells, fields, {"drawn": drawn})
+    return drawn
 
-    def draw(cells: slice, rows: Any) -> Any:
-        each = alive[cells] if isinstance(alive, np.ndarray) else alive
-        return thin(rows, each, max_count=top, outputs="x_t", rng=later(rng, cells.start)).x_t
 
-    return _by_rows(draw, per_cell, counts)
+def above_0(counts: Any, genes: Any, per_cell: Ints) -> tuple[Any, Any, Ints]:
+    """The counts above 0, their genes, and how many each cell has."""
+    ends = ends_of(per_cell)
+    kept, kept_genes, kept_ends = np.empty_like(counts), np.empty_like(genes), np.empty_like(ends)
+    made = {"kept": kept, "kept_genes": kept_genes, "kept_ends": kept_ends}
+    _run("keep_counts", reference.keep_counts, {"counts": counts, "ends": ends, "genes": genes}, made)
+    return kept[: kept_ends[-1]], kept_genes[: kept_ends[-1]], np.diff(kept_ends)
+
+
+def _run(name: str, twin: Callable[..., Any], fields: dict[str, Any], outputs: dict[str, Any]) -> None:
+    """A kernel of csrc/cpu/cells.cpp, or its twin."""
+    size = len(fields["ends"]) - 1, len(fields["counts"])
+    host.run(name, twin, select.select_host("thin", "auto"), fields, outputs, size)
+
+
+def ends_of(per_cell: Ints) -> Ints:
+    """0 and the sums of the numbers of counts: where each cell ends."""
+    ends = np.zeros(len(per_cell) + 1, np.int64)
+    np.cumsum(per_cell, out=ends[1:])
+    return ends
 
 
 def parts_of(counts: Any, per_cell: Ints, weights: list[float], overdispersion: Any, keys: DrawKeys) -> list[Any]:
@@ -45,14 +65,22 @@ def parts_of(counts: Any, per_cell: Ints, weights: list[float], overdispersion: 
         rng = keys.of(number)
         if overdispersion is None:
             return thinned(whole, per_cell, Prob(left / (left + right), right / (left + right)), rng)
-
-        def draw(cells: slice, rows: Any, sizes: Any) -> Any:
-            shapes = (sizes * (each / total) for each in (left, right))
-            return beta_binomial(rows, *shapes, rng=later(rng, cells.start))
-
-        return _by_rows(draw, per_cell, whole, overdispersion)
+        return _left_of_overdispersed(whole, per_cell, overdispersion, left / total, right / total, rng)
 
     return halved(counts, weights, 0, left_of)
+
+
+def _left_of_overdispersed(whole: Any, per_cell: Ints, sizes: Any, left: float, right: float, rng: Philox) -> Any:
+    """fb.beta_binomial takes rows of one length: some cells at a time are filled up to the longest of them."""
+    drawn, ends = np.empty_like(whole), ends_of(per_cell)
+    for cells in together(ends, _AT_ONCE):
+        part = slice(ends[cells.start], ends[cells.stop])
+        own = per_cell[cells, None].astype(np.uint32)
+        taken = np.arange(own.max(), dtype=np.uint32) < own
+        counts, each = np.ones(taken.shape, whole.dtype), np.ones(taken.shape)
+        counts[taken], each[taken] = whole[part], sizes[part]
+        drawn[part] = beta_binomial(counts, each * left, each * right, rng=later(rng, cells.start))[taken]
+    return drawn
 
 
 def downsampled(counts: Any, per_cell: Ints, depth: Ints, keys: DrawKeys) -> Any:
@@ -62,7 +90,7 @@ def downsampled(counts: Any, per_cell: Ints, depth: Ints, keys: DrawKeys) -> Any
     put back; those that lack come from the rest. Either way a smaller number is wanted of another pool. All molecules
     of a pool are alike, so every choice of that many has the same chance, whatever the probability of the thinning.
     """
-    kept, pool, at = np.zeros_like(counts), counts, np.arange(len(counts))
+    kept, pool, at = np.zeros_like(counts), counts, np.arange(len(counts), dtype=np.int64)
     total = sums(pool, per_cell)
     wanted, sign, number = np.minimum(depth, total), np.ones(len(per_cell), counts.dtype), 0
     while len(pool):
@@ -74,8 +102,9 @@ def downsampled(counts: Any, per_cell: Ints, depth: Ints, keys: DrawKeys) -> Any
         over = found > wanted
         pool = np.where(np.repeat(over, per_cell), some, pool - some)
         total, sign, wanted = np.where(over, found, total - found), np.where(over, -sign, sign), abs(found - wanted)
-        left, per_cell = chosen((pool > 0) & np.repeat(wanted > 0, per_cell), per_cell)
-        pool, at, number = pool[left], at[left], number + 1
+        pool[np.repeat(wanted == 0, per_cell)] = 0
+        pool, at, per_cell = above_0(pool, at, per_cell)
+        number += 1
     return kept
 
 
@@ -85,12 +114,6 @@ def sums(values: Any, per_cell: Ints) -> Ints:
     if some.any():
         found[some] = np.add.reduceat(values, (np.cumsum(per_cell) - per_cell)[some], dtype=np.int64)
     return found
-
-
-def chosen(which: Any, per_cell: Ints) -> tuple[Ints, Ints]:
-    """The places where a bool of each count is true, and how many of them each cell has."""
-    places = np.flatnonzero(which)
-    return places, np.diff(np.searchsorted(places, np.cumsum(per_cell)), prepend=0)
 
 
 def later(rng: Philox, cells: int) -> Philox:
@@ -105,17 +128,3 @@ def together(ends: Ints, most: int) -> Iterator[slice]:
         stop = max(start + 1, int(np.searchsorted(ends, ends[start] + most, "right")) - 1)
         yield slice(start, stop)
         start = stop
-
-
-def _by_rows(draw: Callable[..., Any], per_cell: Ints, counts: Any, *others: Any) -> Any:
-    """draw(cells, counts, *others) of some cells at a time, as rows."""
-    drawn, ends = np.empty_like(counts), np.concatenate(([0], np.cumsum(per_cell)))
-    for cells in together(ends, _AT_ONCE):
-        part = slice(ends[cells.start], ends[cells.stop])
-        own = per_cell[cells, None].astype(np.uint32)
-        taken = np.arange(own.max(), dtype=np.uint32) < own
-        rows = [np.ones(taken.shape, each.dtype) for each in (counts, *others)]
-        for row, each in zip(rows, (counts, *others), strict=True):
-            row[taken] = each[part]
-        drawn[part] = draw(cells, *rows)[taken]
-    return drawn

@@ -177,7 +177,7 @@ class Store:
                 if dense:
                     _append(arrays["X"], rows)
                     return
-                _append(arrays["data"], rows.data)
+                _append(arrays["data"], rows.data.astype(self._data.dtype))
                 _append(arrays["indices"], rows.genes)
                 ends.append(ends[-1][-1] + np.cumsum(rows.per_cell))
 
