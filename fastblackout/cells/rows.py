@@ -90,7 +90,7 @@ def downsampled(counts: Any, per_cell: Ints, depth: Ints, keys: DrawKeys) -> Any
     put back; those that lack come from the rest. Either way a smaller number is wanted of another pool. All molecules
     of a pool are alike, so every choice of that many has the same chance, whatever the probability of the thinning.
     """
-    kept, pool, at = np.zeros_like(counts), counts, np.arange(len(counts), dtype=np.int64)
+    kept, pool, at = np.zeros_like(counts), counts, slice(None)  # at: the places of the pool's counts
     total = sums(pool, per_cell)
     wanted, sign, number = np.minimum(depth, total), np.ones(len(per_cell), counts.dtype), 0
     while len(pool):
@@ -103,7 +103,7 @@ def downsampled(counts: Any, per_cell: Ints, depth: Ints, keys: DrawKeys) -> Any
         pool = np.where(np.repeat(over, per_cell), some, pool - some)
         total, sign, wanted = np.where(over, found, total - found), np.where(over, -sign, sign), abs(found - wanted)
         pool[np.repeat(wanted == 0, per_cell)] = 0
-        pool, at, per_cell = above_0(pool, at, per_cell)
+        pool, at, per_cell = above_0(pool, np.arange(len(counts)) if number == 0 else at, per_cell)
         number += 1
     return kept
 
