@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from . import jax as jax
     from . import models as models
     from . import ops as ops
+    from . import photons as photons
     from . import processes as processes
     from . import reference as reference
     from .backends.select import use_backend as use_backend
@@ -77,7 +78,8 @@ _HOME = {
     "use_backend": "backends.select",
 }
 _MODULES = (
-    "cells", "data", "diffusers", "distributions", "evaluation", "jax", "models", "ops", "processes", "reference",
+    "cells", "data", "diffusers", "distributions", "evaluation", "jax", "models", "ops", "photons",
+    "processes", "reference",
 )  # fmt: skip
 
 

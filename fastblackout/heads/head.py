@@ -98,6 +98,10 @@ class Head(ABC):
         """The number of each time k that its ops take beside the outputs."""
         return model.offset(k)
 
+    def number_between(self, number: Any, share: Any) -> Any:
+        """The same at another survival p near that time; share: 1 - p over 1 - p_k."""
+        return number + torch.log(share)
+
     def start(self, model: Any, x_0: Tensor, numbers: int) -> Tensor:
         """Outputs (numbers, C, ...) with which the law at p = 0 has the moments of the data, for each feature on its
         own. x_0: counts (N, C, ...); numbers: how many outputs a count has."""

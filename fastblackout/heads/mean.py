@@ -22,6 +22,10 @@ class Mean(Head):
     def number(self, model: Any, k: Any) -> Any:
         return model.gain(k)
 
+    def number_between(self, number: Any, share: Any) -> Any:
+        """y / (1 - p) is held."""
+        return number * share
+
     def loss(self, model: Any, noised: Noised) -> Tensor:
         logits = model(noised.model_input, noised.k, noised.labels)
         return birth_loss(logits, noised.births, noised.weight, gain=noised.number)

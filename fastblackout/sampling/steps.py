@@ -9,6 +9,7 @@ from torch.nn.functional import softplus
 
 from ..heads import head_of
 from ..heads.head import Head, Query
+from ..heads.poisson_births import rows_of
 from ..ops import thin
 from ..probability import Prob
 
@@ -71,8 +72,8 @@ def numbers_of(setting: Setting, k_t: int, k_s: int, guidance: float) -> Numbers
     return Numbers(k_t, *network, *for_mask[:2], guidance, for_mask[2], setting.rule.numbers(schedule, k_t, k_s))
 
 
-def state_at(model: Any, x: Tensor, k: int, key: Any) -> State:
-    """The state of the counts x at time k."""
+def state_at(model: Any, x: Tensor, k: int | Tensor, key: Any) -> State:
+    """The state of the counts x at time k, one for all samples or (B,)."""
     return State(x, _input_of(model, x, model.center(k), model.scale(k), key), key)
 
 
@@ -85,10 +86,24 @@ def one_step(setting: Setting, numbers: Numbers, state: State, in_place: bool = 
 
 def expected_end(setting: Setting, numbers: Numbers, state: State) -> Tensor:
     """E[x_0 | x_t], float32: a step to time 0 whose births are not made whole numbers."""
+    x, births = _births(setting, numbers, state)
+    return (x + births).clamp(max=float(setting.model.max_count)).float()
+
+
+def expected_births(setting: Setting, numbers: Numbers, state: State) -> Tensor:
+    """E[x_0 - x_t | x_t], float64."""
+    return _births(setting, numbers, state)[1]
+
+
+def _births(setting: Setting, numbers: Numbers, state: State) -> tuple[Tensor, Tensor]:
+    """The counts before a step, and the mean of all births left, float64, by a rule that is given the mean."""
     x, arguments = _asked(setting, numbers, state)
-    births = arguments["births"] if "births" in arguments else arguments["gain"] * softplus(arguments["logits"].float())
-    most = float(setting.model.max_count)
-    return (x + births.double()).clamp(max=most).float()
+    if "births" in arguments:
+        return x, arguments["births"].double()
+    gain = arguments["gain"]
+    if isinstance(gain, torch.Tensor):
+        gain = rows_of(gain, x).float()
+    return x, (gain * softplus(arguments["logits"].float())).double()
 
 
 def _asked(setting: Setting, numbers: Numbers, state: State) -> tuple[Tensor, dict[str, Any]]:

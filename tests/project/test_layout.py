@@ -24,7 +24,7 @@ LAYERS = (
     ("likelihood", "evaluation"),
     ("blackout",),
     ("training", "tuning"),
-    ("pretrained", "diffusers", "cells"),
+    ("pretrained", "diffusers", "cells", "photons"),
     ("cli",),
 )
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}

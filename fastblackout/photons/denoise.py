@@ -1,0 +1,313 @@
+"""Draws and means of images of photons at the dose of a training, given images of fewer photons."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypedDict, TypeVar, Unpack
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..blackout import BlackoutModel
+from ..call.keys import resolve_rng
+from ..data.dataset import count_dtype
+from ..ground.values import check_integer, real_array
+from ..heads.poisson_births import rows_of
+from ..philox import Philox
+from ..sampling.from_share import births_expected, draw_from, stages
+from ..sampling.rules.bridge import Bridge
+from ..sampling.sampler import evaluating
+from ..sampling.steps import Setting
+from ..training.progress import Progress
+from .tiles import Axis, Tiled, axis_of
+
+if TYPE_CHECKING:
+
+    class Options(TypedDict, total=False):
+        """The keywords that `denoise` and `rate` share."""
+
+        tile: int | None
+        overlap: int | None
+        batch: int
+        progress: bool
+
+
+T = TypeVar("T", NDArray[Any], Tensor)
+MOST_DRAWS = 1 << 16
+FEWEST = "must lie in (0, 1]: the share of the training dose that the image was taken at"
+
+
+class Denoised(NamedTuple, Generic[T]):
+    """Images at the dose of the training, which `denoise` returns.
+
+    Parameters
+    ----------
+    draws : array of int
+        Draws given the images, (draws, N, C, H, W).
+    mean : array of float32
+        Their mean, of the shape of the images; without draws the mean that the network gives in one call.
+    """
+
+    draws: T
+    mean: T
+
+
+def denoise(
+    model: BlackoutModel,
+    images: T,
+    share: float | NDArray[Any] | Tensor,
+    draws: int = 16,
+    steps: int = 20,
+    rng: Philox | int = 0,
+    **options: Unpack[Options],
+) -> Denoised[T]:
+    """Draw images at the dose of the training, given images that were taken at a share p of it.
+
+    ::
+
+        y | x ~ Binomial(x, p)                                 the image y that is seen, of the image x that is drawn
+        x ~ p(x | y):    x_t = y where p_t = p,    x <- x + Binomial(N, (p_s - p_t) / (1 - p_t))    until p_s = 1
+
+    Each photon of an image x at the dose of the training would have been seen at the dose p with chance p. This is
+    what Blackout Diffusion does to its data (docs/theory.md). So its reverse process, begun at y where the survival
+    probability is p, draws the image x given y.
+
+    Parameters
+    ----------
+    model : BlackoutModel
+        A model of images at the dose of its training, such as `fb.load_run(folder).model`.
+    images : array of int
+        Counts of photons, (N, C, H, W), or (N, H, W) of one channel. NumPy or torch, of any integer dtype; floats must
+        be whole numbers.
+    share : float or array
+        The share p in (0, 1], one number or one for each image: the exposure time over that of the training images.
+    draws : int, default 16
+        How many draws of each image. With 0 there are none, and the mean comes from one call of the network.
+    steps : int, default 20
+        The steps of each draw, a call of the network each.
+    rng : Philox or int, default 0
+        The key, or the seed of one. Draw d of image i is sample rng.first_sample + d N + i.
+    **options : object
+        tile: the side of the squares that the network is asked about, in pixels, for images that are larger than it
+        takes; by default it is asked about whole images. overlap: how many pixels tiles have in common at least, by
+        default a quarter of their side. batch: the most tiles in a call of the network, 64 by default. progress:
+        whether a bar is shown.
+
+    Returns
+    -------
+    Denoised
+        draws, integers of the model's dtype; and mean, float32. Each is of the library of `images`.
+
+    Raises
+    ------
+    TypeError
+        If an argument has a wrong type.
+    ValueError
+        If counts are no whole numbers in 0..max_count, a share lies outside (0, 1], or shapes do not fit.
+
+    Notes
+    -----
+    What is drawn depends on what the model was trained on:
+
+    - Images of a higher dose: draws are images of that dose.
+    - Noisy images alone: draws are images as noisy as those, so a share below 1 is filled up to the dose of the
+      training. **Neither the rate behind them nor an image of a higher dose can be drawn**: the training has seen
+      neither. The mean of the rate can be told: see `rate`.
+
+    A share of 1 leaves an image as it is.
+
+    The steps are equal in the angle arccos sqrt(p), from each image's own p to 1, at the nearest times of the schedule.
+    Between two times the network is asked about the nearest one, and its law is taken at p itself.
+
+    Of an image in tiles every step is taken as a whole: the network's outputs for its tiles are averaged where they
+    overlap, and then one draw is made of all pixels. So no draw has a seam. The counts do not depend on `batch`,
+    wherever the network's outputs do not.
+
+    References
+    ----------
+    Krull, Basevi, Salmon, Zeug, Müller, Tonks, Muppala, Leonardis. Image denoising and the generative accumulation of
+    photons. arXiv 2307.06607.
+
+    Examples
+    --------
+    >>> run = fb.load_pretrained("digits", device="cpu")
+    >>> x = fb.data.load("digits").held_out[:2]
+    >>> y = fb.thin(x, 0.3, rng=fb.Philox(1)).x_t
+    >>> found = fb.photons.denoise(run.model, y, 0.3, draws=4, steps=5)
+    >>> found.draws.shape, found.mean.shape
+    ((4, 2, 1, 8, 8), (2, 1, 8, 8))
+    """
+    op = "denoise"
+    draws, steps = check_integer(op, "draws", draws, 0, MOST_DRAWS), check_integer(op, "steps", steps, 1, 1 << 20)
+    work: _Work = _Work(op, model, images, share, rng, options)
+    if not draws and model.head_object.takes_noise:
+        raise ValueError(f"{op}: draws: must be at least 1 for head {model.head!r}, which gives draws alone, got 0")
+    x, number = work.x, draws * len(work.x)
+    made = torch.empty((number, *x.shape[1:]), dtype=x.dtype)
+    places = stages(model.schedule, work.share, steps)
+    with work.running(number * steps, f"{number} draws") as see:
+        for rows in work.parts(number):
+            key, of = work.key.at(first_sample=work.key.first_sample + int(rows[0])), rows % len(x)
+            made[rows] = draw_from(work.setting, x[of].to(work.device), places.of(of.numpy()), key, see).cpu()
+    made = made.view(draws, *x.shape)
+    if draws:
+        mean = made.sum(0, dtype=torch.float64) / draws
+    else:
+        mean = x + work.rate() * rows_of(torch.from_numpy(1 - work.share), x)
+    return Denoised(work.given_back(made), work.given_back(mean.float()))
+
+
+def rate(
+    model: BlackoutModel,
+    images: T,
+    share: float | NDArray[Any] | Tensor = 1.0,
+    **options: Unpack[Options],
+) -> T:
+    """The mean of the rate of photons behind images, by a model that was trained on noisy images alone.
+
+    ::
+
+        y_t ~ Poisson(p r),    y - y_t ~ Poisson((1 - p) r):    E[r | y_t] = E[y - y_t | y_t] / (1 - p)
+
+    Where photons are Poisson numbers of rate r, those that thinning keeps and those that it takes are independent given
+    r. So what the model expects of the births, which it learnt from noisy images, tells the rate. At p = 1 it is the
+    limit, which is the mean of the rate given the image as it is.
+
+    Parameters
+    ----------
+    model : BlackoutModel
+        A model of noisy images. It needs a head that gives the mean of the births, which "implicit" does not.
+    images : array of int
+        Counts of photons, as in `denoise`.
+    share : float or array, default 1.0
+        The share p in (0, 1] of the training dose, one number or one for each image.
+    **options : object
+        tile, overlap, batch and progress, as in `denoise`.
+
+    Returns
+    -------
+    array
+        float32 of the shape of `images`: the mean of the rate, in photons at the dose of the training.
+
+    Raises
+    ------
+    TypeError
+        If an argument has a wrong type.
+    ValueError
+        As in `denoise`, and if the model's head gives no mean.
+
+    Notes
+    -----
+    It is one call of the network. It is a mean: the rate itself cannot be drawn by a model of noisy images, nor an
+    image of a higher dose. Near p = 1 a training sees few births, so that the limit is learnt from little.
+
+    References
+    ----------
+    As of `denoise`.
+
+    Examples
+    --------
+    >>> run = fb.load_pretrained("digits", device="cpu")
+    >>> y = fb.thin(fb.data.load("digits").held_out[:2], 0.5, rng=fb.Philox(1)).x_t
+    >>> fb.photons.rate(run.model, y, 0.5).shape
+    (2, 1, 8, 8)
+    """
+    work = _Work("rate", model, images, share, 0, options)
+    if model.head_object.takes_noise:
+        raise ValueError(f"rate: model: must have a head that gives a mean of births, got head {model.head!r}")
+    return work.given_back(work.rate().float())
+
+
+class _Work:
+    """What both need, checked before anything runs. x: counts (N, C, H, W) on the CPU; share: (N,)."""
+
+    x: Tensor
+    share: NDArray[np.float64]
+
+    def __init__(self, op: str, model: Any, images: Any, share: Any, rng: Any, options: Options) -> None:
+        if not isinstance(model, BlackoutModel):
+            raise TypeError(f"{op}: model: must be a BlackoutModel, got {type(model).__name__}")
+        if unknown := options.keys() - {"tile", "overlap", "batch", "progress"}:
+            raise TypeError(f"{op}: arguments: must be tile, overlap, batch or progress, got {min(unknown)}")
+        self.op, self._given, self._shown = op, images, options.get("progress", False)
+        self.x = _counts(op, images, model.max_count)
+        self.share = _shares(op, share, len(self.x))
+        self.key = resolve_rng(rng, None, op)
+        self.batch = check_integer(op, "batch", options.get("batch", 64), 1, 1 << 31)
+        self._model = Tiled(model, _axes(op, self.x, options), self.batch)
+        self.device = next((each.device for each in model.parameters()), torch.device("cpu"))
+        self.setting = Setting(self._model, model.schedule, Bridge())
+
+    def parts(self, number: int) -> list[Tensor]:
+        """The numbers 0..number - 1 in parts whose tiles are asked about together."""
+        return list(torch.arange(number).split(max(1, self.batch // self._model.tiles))) if number else []
+
+    @contextmanager
+    def running(self, total: int, what: str) -> Iterator[Callable[[int], None]]:
+        """With the model in eval mode and a bar, which is told of samples as they are done."""
+        bar = Progress(total, "steps", what, shown=self._shown)
+        with torch.inference_mode(), evaluating(self.setting.model), bar:
+            yield bar.update
+
+    def rate(self) -> Tensor:
+        """E[x - y | y] / (1 - p), float64 like x."""
+        made = torch.empty(self.x.shape, dtype=torch.float64)
+        with self.running(len(self.x), f"{len(self.x)} images") as see:
+            for rows in self.parts(len(self.x)):
+                x, share = self.x[rows].to(self.device), self.share[rows.numpy()]
+                made[rows] = births_expected(self.setting, x, share, self.key).cpu()
+                see(len(rows))
+        return made
+
+    def given_back(self, made: Tensor) -> Any:
+        """An array of the library, the device and the dimensions of the images given."""
+        if self._given.ndim == 3:
+            made = made.squeeze(-3)
+        return made.to(self._given.device) if isinstance(self._given, Tensor) else made.numpy()
+
+
+def _counts(op: str, images: Any, max_count: int) -> Tensor:
+    """Images as counts (N, C, H, W) of the dtype of a model's counts."""
+    if not isinstance(images, (Tensor, np.ndarray)):
+        raise TypeError(f"{op}: images: must be an array of counts of photons, got {type(images).__name__}")
+    found = real_array(op, "images", images.detach().cpu() if isinstance(images, Tensor) else images)
+    if found.ndim not in (3, 4) or 0 in found.shape:
+        raise ValueError(f"{op}: images: must have shape (N, C, H, W) or (N, H, W) without a zero, got {found.shape}")
+    low, high = found.min(), found.max()
+    if not (low >= 0 and high <= max_count):  # NaN among them
+        wrong = low if not low >= 0 else high
+        raise ValueError(f"{op}: images: photons must be in 0..{max_count}, the most of the model, got {wrong}")
+    counts = found.astype(count_dtype(max_count))
+    if (wrong := found[counts != found]).size:
+        raise ValueError(f"{op}: images: photons must be whole numbers, got {wrong[0]}")
+    return torch.from_numpy(counts if found.ndim == 4 else counts[:, None])
+
+
+def _shares(op: str, share: Any, images: int) -> NDArray[np.float64]:
+    """One for each image, (N,)."""
+    if isinstance(share, Tensor):
+        share = share.detach().cpu()
+    found = real_array(op, "share", share).astype(np.float64)
+    if found.shape not in ((), (images,)):
+        rule = f"must be one number or one for each of {images} images"
+        raise ValueError(f"{op}: share: {rule}, got shape {found.shape}")
+    if (wrong := found[~((found > 0) & (found <= 1))]).size:
+        raise ValueError(f"{op}: share: {FEWEST}, got {wrong.ravel()[0]}")
+    return np.broadcast_to(found, (images,)).copy()
+
+
+def _axes(op: str, x: Tensor, options: Options) -> tuple[Axis, ...]:
+    """The tiles of rows and of columns."""
+    tile, sides = options.get("tile"), x.shape[2:]
+    if tile is None:
+        if (overlap := options.get("overlap")) is not None:
+            raise ValueError(f"{op}: overlap: must be given with tile, got {overlap} alone")
+        return tuple(axis_of(side, side, 0) for side in sides)
+    check_integer(op, "tile", tile, 1, min(sides))
+    overlap = check_integer(
+        op, "overlap", tile // 4 if (given := options.get("overlap")) is None else given, 0, tile - 1
+    )
+    return tuple(axis_of(side, tile, overlap) for side in sides)

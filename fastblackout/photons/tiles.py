@@ -1,0 +1,81 @@
+"""A network asked about images that are larger than it takes: by tiles that overlap."""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Axis(NamedTuple):
+    """How the pixels of one axis are tiled. starts: the first pixel of each tile; weights: (tiles, tile), which sum to
+    1 over the tiles at every pixel."""
+
+    starts: list[int]
+    weights: Tensor
+
+
+def axis_of(length: int, tile: int, overlap: int) -> Axis:
+    """Tiles as even as can be, with `overlap` pixels or more in common; towards its ends a tile counts less and less,
+    except at the border of the image."""
+    number = 1 if length == tile else -(-(length - overlap) // (tile - overlap))
+    starts = [round(i * (length - tile) / max(number - 1, 1)) for i in range(number)]
+    place = torch.arange(tile, dtype=torch.float64)
+    windows, total = (
+        torch.full((number, tile), float(tile), dtype=torch.float64),
+        torch.zeros(length, dtype=torch.float64),
+    )
+    windows[1:] = torch.minimum(windows[1:], place + 1)
+    windows[:-1] = torch.minimum(windows[:-1], tile - place)
+    for start, window in zip(starts, windows, strict=True):
+        total[start : start + tile] += window
+    return Axis(
+        starts, torch.stack([each / total[start : start + tile] for start, each in zip(starts, windows, strict=True)])
+    )
+
+
+class Tiled:
+    """A model that is asked by tiles. Its outputs for an image are the mean of the outputs for the tiles, weighted
+    pixel by pixel, so that they pass from a tile to the next without a seam. All else is the model's own.
+
+    At most `batch` tiles are in one call of the network. The outputs do not depend on how many.
+    """
+
+    def __init__(self, model: Any, axes: tuple[Axis, ...], batch: int) -> None:
+        self._model, self._axes, self._batch = model, axes, batch
+        self.tile = tuple(axis.weights.shape[1] for axis in axes)
+        self.tiles = reduce(lambda number, axis: number * len(axis.starts), axes, 1)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def __call__(self, model_input: Tensor, k: Tensor, labels: Any = None, *noise: Tensor) -> Tensor:
+        images = len(model_input)
+        corners = [(top, left) for top in range(len(self._axes[0].starts)) for left in range(len(self._axes[1].starts))]
+        pieces = [(image, corner) for corner in corners for image in range(images)]
+        total: Tensor | None = None
+        for first in range(0, len(pieces), self._batch):
+            part = pieces[first : first + self._batch]
+            inputs = [torch.stack([self._cut(each[image], corner) for image, corner in part]) for each in (
+                model_input, *noise)]  # fmt: skip
+            outputs = self._model(inputs[0], k[[image for image, _ in part]], labels, *inputs[1:])
+            if len(pieces) == images == len(part):
+                return outputs  # one tile an image: nothing is to be put together
+            if total is None:
+                shape = (images, outputs.shape[1], *model_input.shape[2:])
+                total = torch.zeros(shape, dtype=torch.float64, device=outputs.device)
+            for output, (image, corner) in zip(outputs, part, strict=True):
+                self._cut(total[image], corner).add_(output.double() * self._weight(corner, output.device))
+        assert total is not None
+        return total.float()
+
+    def _cut(self, image: Tensor, corner: tuple[int, int]) -> Tensor:
+        """A view of the tile at a corner of an image (C, H, W)."""
+        top, left = (axis.starts[number] for axis, number in zip(self._axes, corner, strict=True))
+        return image[:, top : top + self.tile[0], left : left + self.tile[1]]
+
+    def _weight(self, corner: tuple[int, int], device: Any) -> Tensor:
+        rows, columns = (axis.weights[number].to(device) for axis, number in zip(self._axes, corner, strict=True))
+        return rows[:, None] * columns
