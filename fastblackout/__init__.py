@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from .backends.select import use_backend as use_backend
     from .backends.wrong_values import check_values as check_values
     from .blackout import BlackoutModel as BlackoutModel
+    from .blackout import CountBridge as CountBridge
+    from .blackout import count_bridge as count_bridge
     from .blackout import loss as loss
     from .likelihood.any_process import process_bits_per_dim as process_bits_per_dim
     from .likelihood.any_process import sampler_bits_per_dim as sampler_bits_per_dim
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
 _HOME = {
     "Absorbing": "processes",
     "BlackoutModel": "blackout",
+    "CountBridge": "blackout",
     "Ehrenfest": "processes",
     "ImmigrationDeath": "processes",
     "MarkovProcess": "processes",
@@ -65,6 +68,7 @@ _HOME = {
     "Schedule": "schedule",
     "Uniform": "processes",
     "bits_per_dim": "likelihood",
+    "count_bridge": "blackout",
     "check_values": "backends.wrong_values",
     "impute": "sampling",
     "load_pretrained": "pretrained",

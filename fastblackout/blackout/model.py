@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, get_args
 
-import torch
 from torch import Tensor, nn
 
 from ..ground.values import check_integer, check_name, is_number
 from ..heads import HEADS, head_named, weight_of
 from ..likelihood.blackout import BitsPerDim, bits_per_dim
-from ..models.config import NetworkConfig, check_keys
+from ..models.config import check_keys
 from ..models.tuned import Tuned, to_json, tuned_from
-from ..ops import normal
 from ..sampling.imputation import impute
 from ..sampling.sampler import sample
-from ..schedule.indices import as_index
 from ..schedule.schedule import TIMES, WEIGHTS, Schedule
 from ..typing import Input, Parametrization
-from . import saved
+from .base import inside
 from .fitted import LOG1P, empty
 from .losses import loss, loss_unit
-from .outputs import outputs_of
 from .parametrization import Parametrized
 
 if TYPE_CHECKING:
@@ -156,11 +150,7 @@ class BlackoutModel(Parametrized):
             raise ValueError(f"{op}: max_count: must be an integer of at least 1, got {max_count!r}")
         if max_count > most:
             raise ValueError(f"{op}: max_count: must be at most {most} for head {head!r}, got {max_count}")
-        noisy = self.head_object.takes_noise
-        whole = isinstance(noise_channels, int) and not isinstance(noise_channels, bool)
-        if not (whole and (noise_channels >= 1 if noisy else noise_channels == 0)):
-            rule = "must be an integer of at least 1" if noisy else "must be 0"
-            raise ValueError(f"{op}: noise_channels: {rule} for head {head!r}, got {noise_channels!r}")
+        self.noise_channels = self._noise_channels(noise_channels)
         for name, value, other in (("data_mean", data_mean, data_std), ("data_std", data_std, data_mean)):
             if value is None and other is not None and input == "normalized":
                 raise ValueError(f"{op}: {name}: must be given with the other of data_mean and data_std, got None")
@@ -170,8 +160,7 @@ class BlackoutModel(Parametrized):
                 raise ValueError(f"{op}: {name}: must be in 0..max_count = {max_count}, got {value!r}")
         self.network, self.schedule, self.max_count = network, schedule, max_count
         self.input, self.parametrization = input, parametrization
-        self.head, self.noise_channels = head, noise_channels
-        self.weight, self.times = weight, times
+        self.head, self.weight, self.times = head, weight, times
         self.tuned: dict[int, Tuned] = {}
         self.data_mean = None if data_mean is None else float(data_mean)
         self.data_std = None if data_std is None else float(data_std)
@@ -311,77 +300,6 @@ class BlackoutModel(Parametrized):
         """
         return impute(self, self.schedule if schedule is None else schedule, x, observed, draws, rng=rng, **options)
 
-    def save_pretrained(self, folder: str | os.PathLike[str]) -> Path:
-        """Write the model to a folder: config.json and model.safetensors.
-
-        Parameters
-        ----------
-        folder : str or os.PathLike
-            The folder, which is made where there is none. What it holds of an earlier model is replaced.
-
-        Returns
-        -------
-        pathlib.Path
-            The folder.
-
-        Raises
-        ------
-        OSError
-            If it cannot be written.
-
-        Notes
-        -----
-        A network of the package, and one that names itself by `NetworkConfig`, is described in config.json too. Another
-        one has to be given to `from_pretrained`. The files hold nothing that is run when they are read.
-
-        Examples
-        --------
-        Write the moving average of a training, and read it anew::
-
-            average.model.save_pretrained("my-model")
-            model = fb.BlackoutModel.from_pretrained("my-model")
-        """
-        if not isinstance(folder, (str, os.PathLike)):
-            raise TypeError(f"save_pretrained: folder: must be a path, got {type(folder).__name__}")
-        return saved.write(Path(folder), self.to_config(), self.weights())
-
-    @classmethod
-    def from_pretrained(cls, folder: str | os.PathLike[str], network: nn.Module | None = None) -> BlackoutModel:
-        """Read a model that `save_pretrained` wrote.
-
-        Parameters
-        ----------
-        folder : str or os.PathLike
-            The folder; or "owner/name" of a repository of the Hugging Face Hub, where there is no such folder and
-            huggingface_hub is installed.
-        network : torch.nn.Module, optional
-            The network, whose weights are then filled in. It is needed where config.json describes none.
-
-        Returns
-        -------
-        BlackoutModel
-            The model, in eval mode, on the CPU or on the device of `network`.
-
-        Raises
-        ------
-        ValueError
-            If a file is missing, damaged or foreign, or does not fit the network.
-        """
-        op = "from_pretrained"
-        if not isinstance(folder, (str, os.PathLike)):
-            raise TypeError(f"{op}: folder: must be a path, got {type(folder).__name__}")
-        if network is not None and not isinstance(network, nn.Module):
-            raise TypeError(f"{op}: network: must be an nn.Module, got {type(network).__name__}")
-        config, tensors = saved.read(folder)
-        try:
-            if network is None:
-                saved.check_size(config, tensors)
-            model = cls.from_config(config, network)
-            model.load_weights(tensors)
-        except saved.DAMAGE as error:
-            raise saved.unfit(folder, error) from None
-        return model.eval()
-
     def weights(self) -> dict[str, Tensor]:
         """What `load_weights` takes: the network's tensors, and what `fit_input` found.
 
@@ -391,7 +309,7 @@ class BlackoutModel(Parametrized):
             The tensors by name.
         """
         fitted = {} if self.fitted is None else self.fitted.state_dict()
-        return {**_inside(self.network).state_dict(), **{_FITTED + name: value for name, value in fitted.items()}}
+        return {**inside(self.network).state_dict(), **{_FITTED + name: value for name, value in fitted.items()}}
 
     def load_weights(self, tensors: Mapping[str, Tensor]) -> None:
         """Fill the network, and what `fit_input` found.
@@ -416,50 +334,9 @@ class BlackoutModel(Parametrized):
             fitted.load_state_dict(found)
             fitted.to(next((each.device for each in self.network.parameters()), None))
         own = {name: tensors[name] for name in tensors if not name.startswith(_FITTED)}
-        _inside(self.network).load_state_dict(own)
+        inside(self.network).load_state_dict(own)
         self.fitted = fitted
         self._make_tables()
-
-    def push_to_hub(self, repo_id: str, **options: Any) -> str:
-        """Write the model to a repository of the Hugging Face Hub, which is made where there is none.
-
-        Parameters
-        ----------
-        repo_id : str
-            "owner/name".
-        **options : object
-            Of `huggingface_hub.create_repo`: private, token and more.
-
-        Returns
-        -------
-        str
-            The address of the repository.
-
-        Raises
-        ------
-        ValueError
-            If huggingface_hub is not installed.
-        """
-        return saved.push(repo_id, self.save_pretrained, options)
-
-    def draw_noise(self, like: Tensor, rng: Philox | Tensor) -> Tensor:
-        """Standard normal noise for the implicit head, beside images.
-
-        Parameters
-        ----------
-        like : torch.Tensor
-            Images (B, C, ...).
-        rng : Philox or torch.Tensor
-            The key. Equal keys give equal noise. It depends on the key and on a sample's place in the whole batch, not
-            on how the batch is split.
-
-        Returns
-        -------
-        torch.Tensor
-            float32 (B, noise_channels, ...).
-        """
-        zeros = like.new_zeros((len(like), self.noise_channels, *like.shape[2:]), dtype=torch.float32)
-        return normal(zeros, 1.0, rng=rng)
 
     def forward(
         self,
@@ -497,31 +374,12 @@ class BlackoutModel(Parametrized):
             If a shape or range is wrong. Ranges of values are checked on the CPU only. For an input that does not suit
             it, a network of one's own raises what it raises.
         """
-        if not isinstance(model_input, Tensor) or model_input.ndim < 2:
-            got = f"shape {tuple(model_input.shape)}" if isinstance(model_input, Tensor) else type(model_input).__name__
-            raise TypeError(f"BlackoutModel: model_input: must be a tensor (B, C, ...), got {got}")
-        if not torch.compiler.is_compiling():
-            k = as_index("BlackoutModel", "k", k, 1, self.schedule.steps)
-        k = torch.as_tensor(k, device=model_input.device)
-        batch = model_input.shape[0]
-        if k.shape not in ((), (batch,)):
-            raise ValueError(f"BlackoutModel: k: must be an int or have shape ({batch},), got {tuple(k.shape)}")
-        k = k.expand(batch)
+        k = self._times(model_input, k, self.schedule.steps)
         given = model_input if self.fitted is None else self.fitted(model_input, k)
         if self.fitted is None and self.needs_fit:
             rule = f"needs fit_input for input {self.input!r}" + ("" if self.bounded else " and max_count=None")
             raise ValueError(f"BlackoutModel: input: {rule}, got a model that has not seen data")
-        if self.noise_channels or noise is not None:
-            wanted = (batch, self.noise_channels, *model_input.shape[2:])
-            if noise is None or noise.shape != wanted or not self.noise_channels:
-                got = "None" if noise is None else str(tuple(noise.shape))
-                rule = f"must have shape {wanted}" if self.noise_channels else f"must be None for head {self.head!r}"
-                raise ValueError(f"BlackoutModel: noise: {rule}, got {got}")
-            given = torch.cat((given, noise.to(given.dtype)), dim=1)
-        time = k - 1
-        known = () if labels is None else (labels,)
-        result = self.network(given, time, *(known if conditions is None else (labels, conditions)))
-        logits = outputs_of("BlackoutModel", "network's output", result, self, model_input.shape)
+        logits = self._answer(given, k, labels, noise, conditions)
         if self.fitted is None:
             return logits
         if logits.shape[1] != len(self.fitted.start):
@@ -542,9 +400,8 @@ class BlackoutModel(Parametrized):
         -----
         A network whose attribute `config` is no `NetworkConfig` is described by None.
         """
-        config = getattr(self.network, "config", None)
         return {
-            "network": config.to_dict() if isinstance(config, NetworkConfig) else None,
+            "network": self._network_config(),
             "schedule": self.schedule.to_dict(),
             "max_count": self.max_count if self.bounded else None,
             "input": self.input,
@@ -585,19 +442,10 @@ class BlackoutModel(Parametrized):
         names |= {"head", "noise_channels", "weight", "times"} & set(config)
         later = {"tuned", "largest_seen"} & set(config)
         check_keys(op, config, names | later)
-        if network is None:
-            if config["network"] is None:
-                raise ValueError(f"{op}: network: must be given, as config describes none, got None")
-            network = NetworkConfig.from_dict(config["network"]).build()
+        network = cls._network_of(op, config, network)
         schedule = Schedule.from_dict(config["schedule"])
         model = cls(network, schedule, **{name: config[name] for name in names - {"network", "schedule"}})
         model.tuned = tuned_from(config.get("tuned", {}), schedule)
         if "largest_seen" in later:  # of which the table of the times "early" is made when it is first asked for
             model.largest_seen = check_integer(op, "largest_seen", config["largest_seen"], 1, model.max_count)
         return model
-
-
-def _inside(network: nn.Module) -> nn.Module:
-    """The network that torch.compile was given, so that the names of its weights are its own."""
-    inside = getattr(network, "_orig_mod", network)
-    return inside if isinstance(inside, nn.Module) else network

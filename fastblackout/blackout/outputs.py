@@ -11,12 +11,13 @@ from ..heads import HEADS, head_named
 
 if TYPE_CHECKING:
     from ..heads.head import Head
-    from .parametrization import Parametrized
 
 
-def outputs_of(op: str, argument: str, given: Any, model: Parametrized, shape: Sequence[int]) -> Tensor:
+def outputs_of(op: str, argument: str, given: Any, model: Any, shape: Sequence[int]) -> Tensor:
     """What a network returned, unwrapped and contiguous. ValueError unless its shape suits the model's head and counts
-    (B, C, ...) of this shape; it names the heads that it would suit."""
+    (B, C, ...) of this shape; it names the heads that it would suit.
+
+    model: a `NetworkModel`."""
     outputs = given if isinstance(given, Tensor) else getattr(given, "sample", given)
     if not isinstance(outputs, Tensor):
         rule = "must be a tensor, or an object that has one as attribute sample"
@@ -29,7 +30,7 @@ def outputs_of(op: str, argument: str, given: Any, model: Parametrized, shape: S
     return outputs.contiguous()  # a compiled network may give them with the channels last
 
 
-def _of_other(name: str, model: Parametrized, shape: Sequence[int]) -> list[tuple[int, ...]]:
+def _of_other(name: str, model: Any, shape: Sequence[int]) -> list[tuple[int, ...]]:
     """The shapes for another head, where the model could have it as it is."""
     head = head_named(name)
     able = model.max_count <= head.largest_count and (model.bounded or head.unbounded is not None)

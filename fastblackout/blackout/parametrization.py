@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any, Self, overload
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..ground.persistent import Table
 from ..schedule.indices import as_index, is_plain
 from ..schedule.tables import early_times
+from .base import NetworkModel
 from .fitted import LOG1P, Fitted, fit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..heads.head import Head
     from ..schedule.schedule import Schedule
     from ..typing import Input, Parametrization, Scalar
 
@@ -27,13 +27,10 @@ _LEAST_Q = 1e-300  # at k = 0 no birth remains, and the logarithm of 0 is none
 _LEVELS = 255  # what stands for the largest count in grids before `fit_input` has seen one
 
 
-class Parametrized(nn.Module):
+class Parametrized(NetworkModel):
     """The numbers of each time, and what `fit_input` finds in data; a subclass sets what is declared here."""
 
     schedule: Schedule
-    head_object: Head
-    max_count: int
-    bounded: bool
     input: Input
     parametrization: Parametrization
     data_mean: float | None

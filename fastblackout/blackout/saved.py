@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..atomic_files import atomic_write, read_plain
 from ..ground.extras import lacking, pip_line
-from ..ground.json_files import CELLS_FORMAT, MODEL_FORMAT, read_json
+from ..ground.json_files import BRIDGE_FORMAT, CELLS_FORMAT, MODEL_FORMAT, read_json
 from ..models.config import NetworkConfig
 from ..models.presets import bytes_of_weights
 
@@ -24,6 +24,7 @@ CONFIG, WEIGHTS = "config.json", "model.safetensors"
 HUB = "huggingface_hub"
 _READERS = {
     MODEL_FORMAT: "fb.BlackoutModel.from_pretrained reads this one",
+    BRIDGE_FORMAT: "fb.CountBridge.from_pretrained reads this one",
     CELLS_FORMAT: "fb.cells.CellModel.load reads this one",
 }
 # The errors that a damaged description may cause when it is read, or when a model is built from it.
@@ -54,7 +55,7 @@ def read(
 
     place = Path(folder)
     if not place.is_dir():
-        if kind != MODEL_FORMAT:
+        if kind == CELLS_FORMAT:
             raise unfit(folder, "there is no such folder", op)
         place = _from_hub(str(folder))
     try:

@@ -9,6 +9,7 @@ from typing import Any
 from ..atomic_files import read_plain
 
 MODEL_FORMAT = "fastblackout-model"  # said by the config.json of a model that save_pretrained wrote
+BRIDGE_FORMAT = "fastblackout-count-bridge"  # the same of a CountBridge
 CELLS_FORMAT = "fastblackout-cells"  # and of one that fastblackout.cells wrote
 MOST = 1 << 24  # the most bytes; a usual description has two thousand
 

@@ -1,0 +1,139 @@
+"""A state between two states: the bridge of a birth and death process, and whole numbers of either sign."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ..call.keys import resolve_rng
+from ..ground.values import is_number
+from ..ops import bessel, thin
+from ..schedule.indices import as_fraction
+
+if TYPE_CHECKING:
+    from ..philox import Rng
+    from ..typing import Backend
+
+MOST_STATE, MOST_SLACK = 1 << 29, float(1 << 28)  # all numbers of jumps are then below 2^31
+_COUNT = (1 << 31) - 1
+
+
+def count_bridge(
+    x_0: Tensor,
+    x_1: Tensor,
+    w: float | Tensor,
+    *,
+    slack: float = 0.0,
+    rng: Rng = None,
+    generator: torch.Generator | None = None,
+    backend: Backend = "auto",
+) -> Tensor:
+    """Draw states between two states, each a whole number of either sign.
+
+    ::
+
+        slack = 0:  x_w = x_0 + sign(d) Binomial(|d|, w),  d = x_1 - x_0
+        slack > 0:  x_w = x_0 + sign(d) (Binomial(|d| + m, w) - Binomial(m, w)),  m ~ Bessel(|d|, 2 slack)
+
+    w = 0 gives x_0, and w = 1 gives x_1.
+
+    Parameters
+    ----------
+    x_0 : torch.Tensor
+        Whole numbers (B, ...) in -2^29..2^29, of any integer dtype, float32 or float64. Dimension 0 is the sample.
+    x_1 : torch.Tensor
+        The same, in the shape of `x_0`.
+    w : float or torch.Tensor
+        The share of the way from x_0 to x_1, in [0, 1]: a number, or float64 (B,).
+    slack : float, default 0.0
+        The square root of the product of two numbers, the births and the deaths that are expected between x_0 and x_1
+        where neither is known. In 0..2^28.
+    rng : Philox, Tensor or int, optional
+        The key of the draw, or the seed of one. Without it a seed comes from torch's default generator.
+    generator : torch.Generator, optional
+        The generator that the seed comes from instead.
+    backend : {"auto", "reference", "cpu", "cuda", "triton"}, optional
+        Which kernels run. All give the same bits.
+
+    Returns
+    -------
+    torch.Tensor
+        int32, in the shape of `x_0`. With slack it may lie outside of the two states.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is wrong. Values of tensors on a GPU are not looked at.
+
+    Notes
+    -----
+    Between x_0 and x_1 lie B births and D deaths with B - D = d. Of the processes whose births and deaths have constant
+    rates, the smaller of B and D then has the Bessel law of fb.bessel. Without slack there are no more jumps than
+    needed. The times of the jumps are independent, and a share w of the whole time has passed. Bridges compose: a state
+    at v < w, given x_0 and x_w, is count_bridge(x_0, x_w, v / w, slack=slack * w). docs/theory.md derives this.
+
+    The draws are made by fb.thin and fb.bessel, with the key that is given. Equal keys give equal results on every
+    backend and for any split of the batch.
+
+    References
+    ----------
+    Count Bridges, 2026, arXiv 2603.04730.
+
+    Examples
+    --------
+    >>> ends = torch.tensor([[0, 100, 7]]), torch.tensor([[10, -100, 7]])
+    >>> fb.count_bridge(*ends, 0.5, rng=fb.Philox(1))
+    tensor([[4, 4, 7]], dtype=torch.int32)
+    >>> fb.count_bridge(*ends, 0.5, slack=20.0, rng=fb.Philox(1))
+    tensor([[4, 4, 7]], dtype=torch.int32)
+    """
+    op = "count_bridge"
+    x_0, x_1 = ends_of(op, x_0, x_1)
+    as_fraction(op, "w", w, torch, x_0)
+    if isinstance(w, Tensor) and w.shape not in ((), x_0.shape[:1]):
+        raise ValueError(f"{op}: w: must be a number or have shape ({len(x_0)},), got {tuple(w.shape)}")
+    slack = slack_of(op, slack)
+    key = resolve_rng(rng, generator, op)
+    difference = x_1 - x_0
+    jumps = difference.abs()
+    if slack:  # births and deaths, or the other way round, side by side, so that one call of one key draws both
+        fewer = bessel(jumps, 2 * slack, rng=key, backend=backend).int()
+        jumps = torch.stack((jumps + fewer, fewer), 1)
+    done = thin(jumps, w, max_count=_COUNT, outputs="x_t", rng=key, backend=backend).x_t
+    if slack:
+        done = done[:, 0] - done[:, 1]
+    return torch.where(difference < 0, x_0 - done, x_0 + done)
+
+
+def ends_of(op: str, x_0: Any, x_1: Any) -> tuple[Tensor, Tensor]:
+    """Two states of one shape, int32."""
+    first, second = states_of(op, "x_0", x_0), states_of(op, "x_1", x_1)
+    if first.shape != second.shape:
+        raise ValueError(f"{op}: x_1: must have the shape of x_0, {tuple(first.shape)}, got {tuple(second.shape)}")
+    if first.device != second.device:
+        raise ValueError(f"{op}: x_1: must be on the device of x_0, {first.device}, got one on {second.device}")
+    return first, second
+
+
+def states_of(op: str, name: str, x: Any, low: int = -MOST_STATE, high: int = MOST_STATE) -> Tensor:
+    """Whole numbers (B, ...) in low..high as int32."""
+    if not isinstance(x, Tensor) or x.ndim < 1 or x.dtype == torch.bool or x.is_complex() or x.is_quantized:
+        got = f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
+        raise TypeError(f"{op}: {name}: must be a tensor (B, ...) of whole numbers, got {got}")
+    if x.device.type == "cpu" and x.numel():
+        if x.is_floating_point() and (wrong := x != x.round()).any():
+            raise ValueError(f"{op}: {name}: must hold whole numbers, got {float(x[wrong][0])!r}")
+        for value in (x.min().item(), x.max().item()):
+            if not low <= value <= high:
+                raise ValueError(f"{op}: {name}: must be in {low}..{high}, got {value:.17g}")
+    return x.int()
+
+
+def slack_of(op: str, slack: Any) -> float:
+    if not is_number(slack):
+        raise TypeError(f"{op}: slack: must be a number, got {type(slack).__name__}")
+    if not 0 <= slack <= MOST_SLACK:
+        raise ValueError(f"{op}: slack: must be in 0..2^28, got {slack!r}")
+    return float(slack)
