@@ -1,0 +1,1 @@
+"""Eight Gaussians carried to two moons, in whole numbers, by CountBridge and by others."""
