@@ -24,6 +24,7 @@ from ..training.stopping import Terminated, ctrl_c_ends_the_process, end_soon_on
 from . import cells_command as of_cells
 from .cells_files_command import add_downsample, add_split, add_thin
 from .convert_command import add_convert
+from .denoise_command import add_denoise
 from .export_command import add_export
 from .json_output import add_json, text_aside
 from .parser import Command, Parser
@@ -128,6 +129,8 @@ def build_parser(of_a_cell_model: bool = False) -> Parser:
     add_thin(command("thin", "FILE OUT --alive X", "Keep a share of the molecules of cells, from file to file"))
     equal = "Bring cells to an equal depth, from file to file"
     add_downsample(command("downsample", "FILE OUT --counts-per-cell N", equal))
+    denoise = "IMAGE --share P [OPTION ...]"
+    add_denoise(command("denoise", denoise, "Give images of few photons more, by a trained model"))
     add_tune(command("tune", "[RUN] [OPTION ...]", "Search the best times and guidance of few steps"))
     add_plot(command("plot", "[RUN] [OPTION ...]", "Draw a run's losses, schedule, film and laws of pixels"))
     add_export(command("export", "RUN FOLDER", "Write the model of a run into a folder, to hand on"))
@@ -223,6 +226,11 @@ _EXAMPLES = {
 """,
     "downsample": """\
   fastblackout downsample cells.h5ad equal.h5ad --counts-per-cell 1000
+""",
+    "denoise": """\
+  fastblackout denoise short.tif --model runs/long --share .1
+  fastblackout denoise short.tif --model runs/long --share .1,.2 --draws 64
+  fastblackout denoise noisy.tif --model runs/noisy --share 1 --rate
 """,
     "tune": """\
   fastblackout tune runs/mnist --steps 5,10,20 --minutes 60

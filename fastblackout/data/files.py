@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..atomic_files import atomic_path
 from ..call.numbers import max_count_of
 from ..ground.values import check_memory
 from .dataset import MOST_CLASSES, Dataset, make_dataset
 from .shaping import shape_after, shaped
-from .stored import Npz, read_npy
+from .stored import INFLATES, Npz, read_npy
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm"})
 # What these suffixes stand for. Without a list Pillow goes by the content alone, and hands PostScript to Ghostscript.
 IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+_STACK_MODES = {"L": "u1", "I;16": "u2", "I;16L": "u2", "I;16B": "u2", "I": "i4", "F": "f4"}
+STACKS = (".tif", ".tiff")
+MOST_OF_FLOATS = 1 << 24  # float32 has every whole number up to here
 FEW_CHANNELS = 4  # an axis of at most this length may be the channels
 
 
@@ -111,28 +115,73 @@ def _kind(file: Path, crop: int | None, resize: int | None) -> tuple[str, int, i
         raise ValueError(f"load: {file}: {str(error).removeprefix('load: ')}") from None
 
 
+def read_stack(file: Path) -> NDArray[Any]:
+    """The images (N, H, W) of a TIFF file of one channel, as integers.
+
+    Of floats each must be a whole number. ValueError names what is wrong. All images have one size and one mode, and
+    what their headers promise is compared with the size of the file before memory is taken for it.
+    """
+    with _image(file, ("TIFF",)) as stack:
+        number, mode, (width, height) = getattr(stack, "n_frames", 1), stack.mode, stack.size
+        if mode not in _STACK_MODES:
+            raise _Unfit(f"load: {file}: must be of one channel of 8, 16 or 32 bits, got mode {mode}")
+        size = number * height * width * np.dtype(_STACK_MODES[mode]).itemsize
+        if size > (most := file.stat().st_size * INFLATES):
+            raise ValueError(f"it must hold {size} bytes of pixels, got {most} at most")
+        check_memory("its pixels", size)
+        images = np.empty((number, height, width), _STACK_MODES[mode])
+        for n in range(number):
+            stack.seek(n)
+            if (stack.mode, stack.size) != (mode, (width, height)):
+                kinds = f"{mode} {width}x{height}, got {stack.mode} {stack.size[0]}x{stack.size[1]}"
+                raise _Unfit(f"load: {file}: image {n} must be like the first, {kinds}")
+            images[n] = np.asarray(stack)
+    if images.dtype.kind == "f":
+        if not (abs(images) <= MOST_OF_FLOATS).all() or (images != np.rint(images)).any():
+            wrong = images[~((abs(images) <= MOST_OF_FLOATS) & (images == np.rint(images)))][0]
+            raise ValueError(f"load: {file}: photons must be whole numbers of at most 2^24, got {wrong}")
+        images = images.astype(np.int32)
+    return images
+
+
+def write_stack(file: Path, images: NDArray[np.float32]) -> None:
+    """A TIFF file of images (N, H, W) of float32, whole or not at all."""
+    from PIL import Image
+
+    first, *others = (Image.fromarray(image) for image in images)
+    with atomic_path(file) as made:  # by its name: Pillow reads what it has written
+        first.save(made, format="TIFF", save_all=True, append_images=others)
+
+
+class _Unfit(ValueError):
+    """The file is whole, but not what is needed; its message is shown as it is."""
+
+
 @contextmanager
-def _image(file: Path) -> Iterator[Image.Image]:
+def _image(file: Path, formats: tuple[str, ...] = IMAGE_FORMATS) -> Iterator[Image.Image]:
     """An image whose header alone is read: what asks for its pixels decodes them."""
     from PIL import Image
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)  # Pillow refuses only twice as many pixels
-            with Image.open(file, formats=IMAGE_FORMATS) as image:
+            with Image.open(file, formats=formats) as image:
                 yield image
+    except _Unfit:
+        raise
     except Exception as error:  # a decoder of a damaged file may fail in any way
         raise ValueError(f"load: {file}: not a readable image: {str(error) or type(error).__name__}") from None
 
 
 def load_array(path: str | os.PathLike[str], max_count: int | None = None, channels: Channels | None = None) -> Dataset:
-    """Integer counts from a .npy or .npz file.
+    """Integer counts from a .npy, .npz or TIFF file.
 
     Parameters
     ----------
     path : str or os.PathLike
         The file. Its arrays have the shape (N, H, W), (N, C, H, W) or (N, H, W, C), and any integer dtype. A table (N,
-        D) is read as images (N, D, 1, 1).
+        D) is read as images (N, D, 1, 1). Of a TIFF file every image is a sample of one channel, of 8 or 16 bits, or of
+        32 bits that hold whole numbers.
     max_count : int, optional
         The largest count that is possible. By default it is the largest in the data.
     channels : {"first", "last"}, optional
@@ -158,12 +207,13 @@ def load_array(path: str | os.PathLike[str], max_count: int | None = None, chann
     file = Path(path)
     if channels not in (None, "first", "last"):
         raise ValueError(f"load: channels: must be first or last, got {channels!r}")
-    if not file.is_file() or file.suffix not in (".npy", ".npz"):
+    if not file.is_file() or file.suffix not in (".npy", ".npz", *STACKS):
         there = "" if file.exists() else ", which does not exist"
-        raise ValueError(f"load: data: must be a .npy or .npz file, got {file}{there}")
+        raise ValueError(f"load: data: must be a .npy, .npz or .tif file, got {file}{there}")
     images: NDArray[Any] | None
-    if file.suffix == ".npy":
-        images, labels, held_out, held_out_labels = read_npy(file), None, None, None
+    if file.suffix != ".npz":
+        read = read_npy if file.suffix == ".npy" else read_stack
+        images, labels, held_out, held_out_labels = read(file), None, None, None
     else:
         with Npz(file) as arrays:
             kind = "counts" if {"counts", "train_counts"} & set(arrays.names) else "images"

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from ..ground.values import check_memory
 
-_INFLATES = 1032  # one byte of a deflate stream becomes at most so many: 258 for every 2 bits
+INFLATES = 1032  # one byte of a deflate stream becomes at most so many: 258 for every 2 bits
 _CHUNK = 1 << 20
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # what np.savez and np.savez_compressed write
 
@@ -73,7 +73,7 @@ class Npz:
             if info.compress_type not in _METHODS:
                 raise ValueError(f"{name}: must be stored or deflated, got compression {info.compress_type}")
             held = min(info.compress_size, self.file.stat().st_size)
-            most = held if info.compress_type == zipfile.ZIP_STORED else held * _INFLATES
+            most = held if info.compress_type == zipfile.ZIP_STORED else held * INFLATES
             with self._archive.open(info) as stream:
                 return _read_npy(f"{self.file}: {name}", stream, min(most, info.file_size))
 
@@ -89,7 +89,7 @@ def read_idx(file: Path) -> NDArray[np.uint8]:
         sizes = stream.read(4 * head[3])
         if len(sizes) < 4 * head[3]:
             raise ValueError("it ends before its data")
-        most = file.stat().st_size * (_INFLATES if packed else 1)
+        most = file.stat().st_size * (INFLATES if packed else 1)
         return _fill(stream, struct.unpack(f">{head[3]}I", sizes), np.dtype(np.uint8), most)
 
 

@@ -142,10 +142,11 @@ def denoise(
     """
     op = "denoise"
     draws, steps = check_integer(op, "draws", draws, 0, MOST_DRAWS), check_integer(op, "steps", steps, 1, 1 << 20)
-    work: _Work = _Work(op, model, images, share, rng, options)
+    work = _Work(op, model, images, share, rng, options)
     if not draws and model.head_object.takes_noise:
         raise ValueError(f"{op}: draws: must be at least 1 for head {model.head!r}, which gives draws alone, got 0")
-    x, number = work.x, draws * len(work.x)
+    x: Tensor = work.x
+    number = draws * len(x)
     made = torch.empty((number, *x.shape[1:]), dtype=x.dtype)
     places = stages(model.schedule, work.share, steps)
     with work.running(number * steps, f"{number} draws") as see:

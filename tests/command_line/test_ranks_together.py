@@ -96,8 +96,11 @@ MISSING = [word.replace("counts", "nothing") for word in TRAIN]
 @pytest.mark.parametrize(
     ("commands", "words"),
     [
-        ((MISSING, MISSING), "load: data: must be a .npy or .npz file, got nothing.npz, which does not exist"),
-        ((TRAIN, MISSING), "rank 1: load: data: must be a .npy or .npz file, got nothing.npz, which does not exist"),
+        ((MISSING, MISSING), "load: data: must be a .npy, .npz or .tif file, got nothing.npz, which does not exist"),
+        (
+            (TRAIN, MISSING),
+            "rank 1: load: data: must be a .npy, .npz or .tif file, got nothing.npz, which does not exist",
+        ),
         *(
             pytest.param(commands, words, marks=NIGHT)
             for commands, words in (

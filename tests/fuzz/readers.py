@@ -132,6 +132,22 @@ def _read_image(content: bytes, folder: Path) -> None:
     load("folder", folder)
 
 
+def _stacks() -> list[bytes]:
+    found = []
+    for dtype in (np.uint16, np.float32):
+        for compression in ({}, {"compression": "tiff_lzw"}):
+            stream = io.BytesIO()
+            first, *others = (Image.fromarray(each) for each in COUNTS.astype(dtype))
+            first.save(stream, "TIFF", save_all=True, append_images=others, **compression)
+            found.append(stream.getvalue())
+    return found
+
+
+def _read_stack(content: bytes, folder: Path) -> None:
+    (folder / "counts.tif").write_bytes(content)
+    load("array", folder / "counts.tif")
+
+
 def _saved() -> list[bytes]:
     shadow = [torch.ones(2).half(), torch.arange(6).view(2, 3).T]
     content = {"model": torch.nn.Linear(2, 3).state_dict(), "ema": {"shadow_params": shadow}, "loss": np.float32(0.5)}
@@ -234,6 +250,7 @@ READERS = {
     "gzip": Reader(_read_gzip, lambda: [gzip.compress(_idx(COUNTS), mtime=0)]),
     "cifar": Reader(_read_cifar, _batches),
     "image": Reader(_read_image, _pictures),
+    "stack": Reader(_read_stack, _stacks),
     "torch": Reader(_read_saved, _saved),
     "torch-pickle": Reader(_read_pickled, _pickles),
     "config": Reader(_read_description, _descriptions, changed_json),
