@@ -32,8 +32,8 @@ from support.forks import MAIN, Fork
 from support.subprocesses import elsewhere
 
 COMMANDS = (
-    "train", "sample", "evaluate", "impute", "split", "thin", "downsample", "denoise", "tune", "plot", "export", "convert",
-    "info", "bench",
+    "train", "sample", "evaluate", "impute", "split", "thin", "downsample", "denoise", "tune", "plot", "export",
+    "convert", "info", "bench",
 )  # fmt: skip
 TINY = ["--batch=8", "--channels=8", "--threads=1", "--schedule-steps=60", "--log-every=1"]
 
