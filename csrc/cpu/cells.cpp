@@ -93,7 +93,7 @@ static void thin_cell(const ThinCells& op, int64_t cell) {
 // Copies the counts from..end that are not 0, and their genes. Returns where the next are kept.
 template <class Count, class Gene>
 static inline int64_t keep_some(const Count* counts, const Gene* genes, int64_t from, int64_t end, Count* kept, Gene* kept_genes, int64_t to) {
-#if FB_ISA_LEVEL == 2
+#if FB_ISA_LEVEL == 2 && !defined(FB_EMULATED_AVX512)
   if constexpr (sizeof(Count) == 1 && sizeof(Gene) == 4)
     for (; from + 16 <= end; from += 16) {
       const __m512i n = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(counts + from)));
