@@ -1,4 +1,4 @@
-"""The command line: fastblackout train | sample | evaluate | plot | export | convert | info | bench."""
+"""The command line, whose commands `fastblackout --help` lists."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from fastblackout.cells import CellModel
 from fastblackout.cli.cells_command import is_of_cells
 from fastblackout.cli.command_line import main
 from support.simulated_cells import anndata, simulated, write_zarr
@@ -31,6 +32,7 @@ def home(tmp_path_factory):
     """Files of cells, and a model of one of them."""
     folder = tmp_path_factory.mktemp("home")
     data = simulated(90)
+    data.layers["raw"] = data.X * 2
     data.layers["seen"] = np.random.default_rng(0).random(data.shape) < 0.5
     data[:60].copy().write_h5ad(folder / "cells.h5ad")
     data[60:].copy().write_h5ad(folder / "rest.h5ad")
@@ -171,3 +173,49 @@ def test_help_names_the_options_for_cells(place, capsys, line, words):
         about = page.split("arguments:")[0]
         assert f"`{example} --help` has them." in " ".join(about.split())
         assert options | {"--help"} == set(re.findall("--[a-z-]+", about)) and "--device" in options
+
+
+def test_options_of_a_training_reach_the_model(place, capsys):
+    line = ["train", "cells.h5ad", "--labels=type", "--layer=raw", "--size-factor=depth", "--steps=3", "--width=9"]
+    assert main([*line, "--genes=chosen", "--seed=5", "--out=other"]) == 0
+    out, err = capsys.readouterr()
+    model = CellModel.load("other")
+    told = [model.labels_key, model.layer, model.size_factor_key, model.steps, model.width, model.genes, model.seed]
+    assert told == ["type", "raw", "depth", 3, 9, "chosen", 5]
+    best = min(each["held_out_loss"] for each in model.history_)
+    assert f"held-out loss {best:.4f} nats" in out and "training" in err
+    assert main([*line, "--out=quiet", "--quiet"]) == 0 and "training" not in capsys.readouterr().err
+    (place / "file").touch()
+    fails(capsys, [*line, "--out=file"], "out: file is no folder; choose another with --out")
+    fails(capsys, [*line, "--out=new", "--device=abacus"], "abacus")
+    fails(capsys, [*line, "--out=new", "--json=file"], "json: file exists")
+    assert not (place / "new").exists()
+
+
+def test_what_is_drawn_is_what_the_model_draws(place, capsys):
+    """With the same steps and seeds; and of its genes alone."""
+    cells, model = anndata.read_h5ad("rest.h5ad"), CellModel.load("runs/cells")
+    assert main(["sample", "runs/cells", "--num=4", "--steps=5", "--seed=4", "--out=a.h5ad"]) == 0
+    assert (anndata.read_h5ad("a.h5ad").X != model.sample(4, steps=5, seed=4).X).nnz == 0
+    assert main([*TRAIN, "--out=few", "--genes=chosen"]) == 0
+    few, seen = CellModel.load("few"), cells.layers["seen"]
+    line = ["impute", "few", "rest.h5ad", "--observed=seen", "--steps=3", "--seed=7", "--draws=1", "--out=b.h5ad"]
+    assert main(line) == 0
+    filled = anndata.read_h5ad("b.h5ad")
+    assert list(filled.var_names) == list(few.genes_) and filled.n_vars == 16
+    assert np.array_equal(filled.layers["imputed-0"], few.impute(cells, seen, 1, 3, 7)[0])
+    line = ["evaluate", "runs/cells", "rest.h5ad", "--steps=3", "--seed=7", "--json=told.json"]
+    fails(capsys, [*line, "--plots=rest.h5ad/plots"], "plots: cannot write", "rest.h5ad/plots")
+    assert main(line) == 0
+    told, wanted = json.loads((place / "told.json").read_text()), model.evaluate(cells, steps=3, seed=7)
+    assert told == {**wanted.to_dict(), "plots": []}
+    for words in (["sample", "runs/cells"], ["impute", "few", "rest.h5ad", "--denoise"], ["evaluate", *line[1:3]]):
+        fails(capsys, [*words, "--device=abacus", *([] if words[0] == "evaluate" else ["--out=c.h5ad"])], "abacus")
+    fails(capsys, ["sample", "runs/cells", "--json=told.json", "--out=c.h5ad"], "json: told.json exists")
+    assert not (place / "c.h5ad").exists()
+
+
+def test_a_folder_of_another_thing_is_no_cell_model(tmp_path):
+    for text in ("[]", "{", '{"format": "other"}'):
+        (tmp_path / "config.json").write_text(text)
+        assert not is_of_cells(["sample", str(tmp_path)])
