@@ -50,7 +50,17 @@ DOCUMENTS = ["README.md", "CONTRIBUTING.md", "SECURITY.md"]
 DOCUMENTS += [path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs").rglob("*.md"))]
 REPOSITORY = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Repository"]
 PAGES, FILES = f"{REPOSITORY}/blob/main/", f"{REPOSITORY.replace('github.com', 'raw.githubusercontent.com')}/main/"
-TRAINING = ("training", "diffusers", "data", "sampling", "evaluation", "heads", "start-images", "start-cells")
+TRAINING = (
+    "training",
+    "diffusers",
+    "data",
+    "sampling",
+    "evaluation",
+    "heads",
+    "start-images",
+    "start-cells",
+    "start-photons",
+)
 LONG = ("CONTRIBUTING.md", "docs/performance.md", *(f"docs/{name}.md" for name in TRAINING))  # 10 to 30 s each
 LANGUAGES = ("python", "bash", "text")
 FENCE = re.compile(r"[ >]*(`{3,}|~{3,})([^`]*)")
@@ -233,7 +243,8 @@ def test_every_option_is_one_of_a_parser(capsys):
     convert = ["convert", "FILE", "OUT", "--from", "lanl", "--dataset", "cifar10"]
     commands = (["train", "digits"], ["sample"], ["evaluate"], ["tune"], ["plot"], ["export", "RUN", "FOLDER"], convert)
     files = [["split", "FILE", "PART", "PART"], ["thin", "FILE", "OUT"], ["downsample", "FILE", "OUT"]]
-    for command in (*commands, ["info"], ["bench"], ["train", "FILE.h5ad"], ["impute", "MODEL", "FILE.h5ad"], *files):
+    files += [["train", "FILE.h5ad"], ["impute", "MODEL", "FILE.h5ad"], ["denoise", "IMAGE", "--share", ".1"]]
+    for command in (*commands, ["info"], ["bench"], *files):
         assert parses(*command, "--help-all")
     for command in ("sample", "evaluate"):  # of a cell model
         with pytest.raises(SystemExit, match="0"):

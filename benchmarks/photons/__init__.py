@@ -1,0 +1,1 @@
+"""Images of few photons: ways of denoising them beside one another."""
