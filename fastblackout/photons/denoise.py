@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T", NDArray[Any], Tensor)
-MOST_DRAWS = 1 << 16
-FEWEST = "must lie in (0, 1]: the share of the training dose that the image was taken at"
+_MOST_DRAWS = 1 << 16
+_SHARE = "must lie in (0, 1]: the share of the training dose that the image was taken at"
 
 
 class Denoised(NamedTuple, Generic[T]):
@@ -141,7 +141,7 @@ def denoise(
     ((4, 2, 1, 8, 8), (2, 1, 8, 8))
     """
     op = "denoise"
-    draws, steps = check_integer(op, "draws", draws, 0, MOST_DRAWS), check_integer(op, "steps", steps, 1, 1 << 20)
+    draws, steps = check_integer(op, "draws", draws, 0, _MOST_DRAWS), check_integer(op, "steps", steps, 1, 1 << 20)
     work = _Work(op, model, images, share, rng, options)
     if not draws and model.head_object.takes_noise:
         raise ValueError(f"{op}: draws: must be at least 1 for head {model.head!r}, which gives draws alone, got 0")
@@ -296,7 +296,7 @@ def _shares(op: str, share: Any, images: int) -> NDArray[np.float64]:
         rule = f"must be one number or one for each of {images} images"
         raise ValueError(f"{op}: share: {rule}, got shape {found.shape}")
     if (wrong := found[~((found > 0) & (found <= 1))]).size:
-        raise ValueError(f"{op}: share: {FEWEST}, got {wrong.ravel()[0]}")
+        raise ValueError(f"{op}: share: {_SHARE}, got {wrong.ravel()[0]}")
     return np.broadcast_to(found, (images,)).copy()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import reduce
+from itertools import product
 from typing import Any, NamedTuple
 
 import torch
@@ -23,17 +23,14 @@ def axis_of(length: int, tile: int, overlap: int) -> Axis:
     number = 1 if length == tile else -(-(length - overlap) // (tile - overlap))
     starts = [round(i * (length - tile) / max(number - 1, 1)) for i in range(number)]
     place = torch.arange(tile, dtype=torch.float64)
-    windows, total = (
-        torch.full((number, tile), float(tile), dtype=torch.float64),
-        torch.zeros(length, dtype=torch.float64),
-    )
+    windows = torch.full((number, tile), float(tile), dtype=torch.float64)
     windows[1:] = torch.minimum(windows[1:], place + 1)
     windows[:-1] = torch.minimum(windows[:-1], tile - place)
+    total = torch.zeros(length, dtype=torch.float64)
     for start, window in zip(starts, windows, strict=True):
         total[start : start + tile] += window
-    return Axis(
-        starts, torch.stack([each / total[start : start + tile] for start, each in zip(starts, windows, strict=True)])
-    )
+    shares = [window / total[start : start + tile] for start, window in zip(starts, windows, strict=True)]
+    return Axis(starts, torch.stack(shares))
 
 
 class Tiled:
@@ -46,20 +43,22 @@ class Tiled:
     def __init__(self, model: Any, axes: tuple[Axis, ...], batch: int) -> None:
         self._model, self._axes, self._batch = model, axes, batch
         self.tile = tuple(axis.weights.shape[1] for axis in axes)
-        self.tiles = reduce(lambda number, axis: number * len(axis.starts), axes, 1)
+        self._corners = list(product(*(range(len(axis.starts)) for axis in axes)))
+        self.tiles = len(self._corners)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
 
     def __call__(self, model_input: Tensor, k: Tensor, labels: Any = None, *noise: Tensor) -> Tensor:
         images = len(model_input)
-        corners = [(top, left) for top in range(len(self._axes[0].starts)) for left in range(len(self._axes[1].starts))]
-        pieces = [(image, corner) for corner in corners for image in range(images)]
+        pieces = [(image, corner) for corner in self._corners for image in range(images)]
         total: Tensor | None = None
         for first in range(0, len(pieces), self._batch):
             part = pieces[first : first + self._batch]
-            inputs = [torch.stack([self._cut(each[image], corner) for image, corner in part]) for each in (
-                model_input, *noise)]  # fmt: skip
+            inputs = [
+                torch.stack([self._cut(each[image], corner) for image, corner in part])
+                for each in (model_input, *noise)
+            ]
             outputs = self._model(inputs[0], k[[image for image, _ in part]], labels, *inputs[1:])
             if len(pieces) == images == len(part):
                 return outputs  # one tile an image: nothing is to be put together
@@ -71,11 +70,11 @@ class Tiled:
         assert total is not None
         return total.float()
 
-    def _cut(self, image: Tensor, corner: tuple[int, int]) -> Tensor:
+    def _cut(self, image: Tensor, corner: tuple[int, ...]) -> Tensor:
         """A view of the tile at a corner of an image (C, H, W)."""
         top, left = (axis.starts[number] for axis, number in zip(self._axes, corner, strict=True))
         return image[:, top : top + self.tile[0], left : left + self.tile[1]]
 
-    def _weight(self, corner: tuple[int, int], device: Any) -> Tensor:
+    def _weight(self, corner: tuple[int, ...], device: Any) -> Tensor:
         rows, columns = (axis.weights[number].to(device) for axis, number in zip(self._axes, corner, strict=True))
         return rows[:, None] * columns
