@@ -241,10 +241,10 @@ def parses(*words):
 def test_every_option_is_one_of_a_parser(capsys):
     """By its whole name. What prose gives as a command, or as an option and its value, is also parsed."""
     convert = ["convert", "FILE", "OUT", "--from", "lanl", "--dataset", "cifar10"]
-    commands = (["train", "digits"], ["sample"], ["evaluate"], ["tune"], ["plot"], ["export", "RUN", "FOLDER"], convert)
+    denoise, export = ["denoise", "IMAGE", "--share", ".1"], ["export", "RUN", "FOLDER"]
+    commands = (["train", "digits"], ["sample"], ["evaluate"], ["tune"], ["plot"], export, convert, denoise)
     files = [["split", "FILE", "PART", "PART"], ["thin", "FILE", "OUT"], ["downsample", "FILE", "OUT"]]
-    files += [["train", "FILE.h5ad"], ["impute", "MODEL", "FILE.h5ad"], ["denoise", "IMAGE", "--share", ".1"]]
-    for command in (*commands, ["info"], ["bench"], *files):
+    for command in (*commands, ["info"], ["bench"], ["train", "FILE.h5ad"], ["impute", "MODEL", "FILE.h5ad"], *files):
         assert parses(*command, "--help-all")
     for command in ("sample", "evaluate"):  # of a cell model
         with pytest.raises(SystemExit, match="0"):
