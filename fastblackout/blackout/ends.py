@@ -96,8 +96,9 @@ def count_bridge(
         raise ValueError(f"{op}: w: must be a number or have shape ({len(x_0)},), got {tuple(w.shape)}")
     slack = slack_of(op, slack)
     key = resolve_rng(rng, generator, op)
-    difference = x_1 - x_0
-    sign, jumps = (difference >> 31) | 1, difference.abs()  # with sign 1 for 0; torch.where would take far longer
+    jumps = x_1 - x_0
+    sign = (jumps >> 31).bitwise_or_(1)  # 1 for 0, too; torch.where would take far longer
+    jumps.abs_()
     if slack:  # births and deaths, or the other way round, side by side, so that one call of one key draws both
         fewer = bessel(jumps, 2 * slack, rng=key, backend=backend).int()
         jumps = torch.stack((jumps + fewer, fewer), 1)
