@@ -66,7 +66,10 @@ def picture(path, out, count):
         if drawn_file(out, method, 0).exists():
             panels[method] = np.load(drawn_file(out, method, 0))
     figure = Figure(figsize=(7, 2.5 * -(-len(panels) // 3)), layout="constrained")
-    for axes, (name, x) in zip(figure.subplots(-(-len(panels) // 3), 3).flat, panels.items(), strict=False):
+    places = figure.subplots(-(-len(panels) // 3), 3).flat
+    for axes in places[len(panels) :]:
+        axes.axis("off")
+    for axes, (name, x) in zip(places, panels.items(), strict=False):
         axes.scatter(*x[:2000].T, s=1.5, linewidths=0, color="C0" if name != "true" else "C2")
         axes.set_title(name, fontsize=10)
         axes.set(xlim=(0, 160), ylim=(0, 160), aspect="equal")
