@@ -7,7 +7,7 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -94,6 +94,14 @@ def own(path: Path) -> Path:
     if (path.is_symlink() and not path.is_dir()) or _is_special(path):
         path.unlink()
     return path
+
+
+def remove_unfinished(folder: Path, names: Iterable[str]) -> None:
+    """Deletes what processes left that were killed while they wrote files of these names (patterns) to a folder. For
+    who alone writes them."""
+    for name in names:
+        for left in folder.glob(f".{name}.*.tmp"):
+            left.unlink(missing_ok=True)
 
 
 def open_descriptor(path: str | os.PathLike[str]) -> int | None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ..atomic_files import remove_unfinished
 from ..call.annotated import is_annotated
 from ..data import Dataset
 from ..data.cells import dataset_of, read_cells
@@ -163,6 +164,7 @@ def train_in_held_folder(
         if checkpoint is not None:
             if ranks.first:
                 tidy(run, config.keep)
+                remove_unfinished(run, ("log.jsonl", "loss.png", "samples-*.png"))
             _check_same_data(checkpoint, trainer)
             _check_length(checkpoint, trainer)
             trainer.restore(checkpoint)

@@ -150,6 +150,16 @@ def test_other_data_of_the_same_mean(run, data):
         train(data, run, longer, resume=True, progress=False)
 
 
+def test_files_that_a_killed_training_had_begun(run, data):
+    """Found by the 171st round of tests/faults. What another program may be writing there stays."""
+    begun, other = [".log.jsonl.a1.tmp", ".loss.png.b2.tmp", ".samples-00000100.png.c3.tmp"], ".counts.npz.d4.tmp"
+    for name in (*begun, other):
+        (run / name).write_bytes(b"half")
+    longer = TrainConfig(**{**CONFIG.to_dict(), "steps": 3})
+    train(data, run, longer, resume=True, progress=False)
+    assert [path.name for path in run.glob(".*.tmp")] == [other]
+
+
 def test_a_digest_of_data_is_that_of_their_values(data):
     turned = replace(data, train=np.asfortranarray(data.train))
     assert turned.sha256 == data.sha256 == replace(data, name="other").sha256
