@@ -2,6 +2,7 @@
 
 python benchmarks/cells --out FILE.jsonl [--sets scrt pbmc simulated] [--methods ours scvi ...] [--splits 5]
     [--trials 6] [--genes 1000] [--data FOLDER] [--download] [--python scvi=PATH magic=PATH ...] [--tables]
+    [--picture FILE.png]
 
 Sets: scrt (2,000 cells of PyPI's pyPLNmodels), pbmc (pbmc68k_reduced of PyPI's scanpy), and simulated, cells of a known
 law. --data holds the files of these packages or their wheels, and --download fetches the wheels into it by pip.
@@ -33,6 +34,7 @@ from cells import sets
 from cells.hidden import PROTOCOLS, differences, recovered
 from cells.jobs import Result, run_method
 from cells.methods import KINDS
+from cells.picture import draw
 from cells.records import Record, Records
 from cells.tables import tables
 from fastblackout.cells import compare
@@ -153,13 +155,16 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS, help="(all)")
     parser.add_argument("--methods", nargs="+", choices=tuple(KINDS), default=tuple(KINDS), help="(all)")
-    parser.add_argument("--splits", type=int, default=sets.SPLITS, help="how many of the five (5)")
+    parser.add_argument(
+        "--splits", type=int, default=sets.SPLITS, help="how many of the five, in runs and in tables (5)"
+    )
     parser.add_argument("--trials", type=int, default=6, help="settings that are tried, 1 to 8 (6)")
     parser.add_argument("--genes", type=int, default=1000, help="the most variable genes that are kept (1000)")
     parser.add_argument("--data", type=Path, default=DATA, metavar="FOLDER", help=f"of files or wheels ({DATA})")
     parser.add_argument("--download", action="store_true", help="fetch wheels that --data lacks, by pip")
     parser.add_argument("--python", nargs="+", default=[], metavar="METHOD=PATH", help="the interpreter of a method")
     parser.add_argument("--tables", action="store_true", help="only print the tables of --out")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="also draw the first set of --out, as PNG")
     options = parser.parse_args(arguments)
     try:
         for name, least, most in (("splits", 1, sets.SPLITS), ("trials", 1, 8), ("genes", 10, 1 << 20)):
@@ -175,7 +180,9 @@ def main(arguments: list[str] | None = None) -> int:
         run = Run(options, Records(options.out))
         if not options.tables:
             run.all()
-        print(tables(run.records.finals()))
+        print(tables(finals := run.records.finals(), options.splits))
+        if options.picture and finals:
+            draw(finals, options.splits, options.picture)
     except (ValueError, OSError) as error:
         print(f"cells: {str(error).removeprefix('cells: ')}", file=sys.stderr)
         return 2

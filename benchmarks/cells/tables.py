@@ -40,35 +40,49 @@ IMPUTED = (
 PAIRED = ("energy_distance", "mmd", "forest_auc_log", "forest_auc_raw", "depth_ks", "log_rmse", "deviance")
 
 
-def tables(finals: Sequence[Record]) -> str:
-    """All tables of all sets; a number is the mean over outer splits, with a bootstrap interval of 95%."""
+def tables(finals: Sequence[Record], splits: int) -> str:
+    """All tables of all sets; a number is the mean over the outer splits, with a bootstrap interval of 95%. A method
+    that lacks one of the first `splits` splits is left out, as its means would be of other cells."""
     lines = []
     for name in dict.fromkeys(record["set"] for record in finals):
-        mine = [record for record in finals if record["set"] == name]
+        mine, lacking = whole(finals, name, splits)
+        if lacking:
+            lines += [f"Of {name} these methods lack a split, and are left out: {', '.join(lacking)}", ""]
+        if not mine:
+            continue
         some = mine[0]
         about = f"{some['train']} training cells, {some['test']} held out, {some['genes_kept']} genes"
-        splits = len({record["split"] for record in mine})
         machines = " and ".join(dict.fromkeys(record["machine"] for record in mine))
         lines += [f"### {name}: {about}", "", f"Outer splits: {splits}. One thread of {machines}.", ""]
         made = [record for record in mine if record["numbers"]]
         for columns in (CELLS, GENES) if made else ():
-            lines += _table(columns, {REAL: _values(made, None), **_by_method(made, _of_sets)})
+            lines += _table(columns, {REAL: real_cells(made), **by_method(made, of_sets)})
         for protocol in PROTOCOLS:
             got = [record for record in mine if protocol in record["imputed"]]
             if got:
-                lines += [f"Hidden: {protocol}", "", *_table(IMPUTED, _by_method(got, _of_protocol(protocol)))]
+                lines += [f"Hidden: {protocol}", "", *_table(IMPUTED, by_method(got, of_protocol(protocol)))]
         lines += [*_paired(mine), *_costs(mine)]
     return "\n".join(lines)
+
+
+def whole(finals: Sequence[Record], name: str, splits: int) -> tuple[list[Record], list[str]]:
+    """The records of a set's first splits by methods that have all of these, and the names of the others."""
+    mine = [record for record in finals if record["set"] == name and record["split"] < splits]
+    there = [kind for kind in KINDS if any(record["method"] == kind for record in mine)]
+    lacking = [kind for kind in there if sum(record["method"] == kind for record in mine) < splits]
+    return [record for record in mine if record["method"] not in lacking], lacking
 
 
 Values = dict[str, dict[int, list[float]]]  # name of a number: by split, one for each set of cells
 
 
-def _of_sets(record: Record) -> list[dict[str, float]]:
+def of_sets(record: Record) -> list[dict[str, float]]:
+    """The numbers of a run's sets of cells."""
     return record["numbers"]  # type: ignore[no-any-return]
 
 
-def _of_protocol(name: str) -> Callable[[Record], list[dict[str, float]]]:
+def of_protocol(name: str) -> Callable[[Record], list[dict[str, float]]]:
+    """What finds the numbers of a run's imputation."""
     return lambda record: [record["imputed"][name]] if name in record["imputed"] else []
 
 
@@ -87,7 +101,13 @@ def _values(records: Sequence[Record], numbers: Callable[[Record], list[dict[str
     return {name: by_split for name, by_split in whole.items() if by_split}
 
 
-def _by_method(records: Sequence[Record], numbers: Callable[[Record], list[dict[str, float]]]) -> dict[str, Values]:
+def real_cells(records: Sequence[Record]) -> Values:
+    """The numbers of real training cells in the place of generated ones."""
+    return _values(records, None)
+
+
+def by_method(records: Sequence[Record], numbers: Callable[[Record], list[dict[str, float]]]) -> dict[str, Values]:
+    """The numbers of each method."""
     names = [name for name in KINDS if any(record["method"] == name for record in records)]
     return {name: _values([r for r in records if r["method"] == name], numbers) for name in names}
 
@@ -132,8 +152,8 @@ def corrected(differences: Array) -> float:
 
 def _paired(records: Sequence[Record]) -> list[str]:
     """Ours less another method, split by split: negative where ours has less."""
-    methods = _by_method([r for r in records if r["numbers"]], _of_sets)
-    imputing = _by_method([r for r in records if "tenth" in r["imputed"]], _of_protocol("tenth"))
+    methods = by_method([r for r in records if r["numbers"]], of_sets)
+    imputing = by_method([r for r in records if "tenth" in r["imputed"]], of_protocol("tenth"))
     lines: list[str] = []
     for number in PAIRED:
         source = imputing if number in ("log_rmse", "deviance") else methods
@@ -155,7 +175,10 @@ def _paired(records: Sequence[Record]) -> list[str]:
 
 
 def _costs(records: Sequence[Record]) -> list[str]:
-    lines = ["| | seconds to fit | to draw a set | to impute | MiB | settings |", "|---|--:|--:|--:|--:|---|"]
+    lines = [
+        "| | seconds to fit | to draw a set | to impute | MiB, at most | settings chosen by splits |",
+        "|---|--:|--:|--:|--:|---|",
+    ]
     for name in KINDS:
         mine = [record for record in records if record["method"] == name]
         if not mine:
@@ -167,7 +190,7 @@ def _costs(records: Sequence[Record]) -> list[str]:
                 for r in mine
                 if part in r["seconds"]
             ]
-            cells.append(f"{np.mean(found):.1f}" if found else "")
+            cells.append(f"{np.mean(found):.2g}" if found else "")
         settings = "; ".join(dict.fromkeys(_words(record["settings"]) for record in mine))
         memory = f"{max(record['memory_mib'] for record in mine):,}"
         lines.append(f"| {KINDS[name].words} | {' | '.join(cells)} | {memory} | {settings} |")

@@ -3,6 +3,8 @@
 
 #include "cpu/cells.h"
 
+#include <initializer_list>
+
 #include "cpu/support/chunks.h"
 #include "fastblackout/portfloat.h"
 
@@ -17,6 +19,12 @@ void thin_some(void* context, int64_t begin, int64_t end) {
   for (int64_t cell = begin; cell < end; ++cell) FB_CALL_ISA(op.isa, thin_cell, op, cell);
 }
 
+void check_dtype(const char* name, const char* argument, Dtype given, std::initializer_list<Dtype> known) {
+  for (const Dtype each : known)
+    if (each == given) return;
+  throw std::invalid_argument(std::string(name) + ": " + argument + ": must have a dtype that the kernel knows");
+}
+
 }  // namespace
 
 void Cells::check(const char* name) const {
@@ -27,6 +35,7 @@ void Cells::check(const char* name) const {
 
 void thin_cells(const ThinCells& op) {
   op.check("thin_cells");
+  check_dtype("thin_cells", "counts", op.counts.dtype, {Dtype::u8, Dtype::i32, Dtype::i64});
   check_each("thin_cells", "alive", op.alive.p, op.samples, Rule::probability);
   check_each("thin_cells", "alive", op.alive.q, op.samples, Rule::probability);
   const int threads = op.elements < kParallelFrom ? 1 : op.threads;
@@ -35,6 +44,8 @@ void thin_cells(const ThinCells& op) {
 
 void keep_counts(const KeepCounts& op) {
   op.check("keep_counts");
+  check_dtype("keep_counts", "counts", op.counts.dtype, {Dtype::u8, Dtype::i32, Dtype::i64});
+  check_dtype("keep_counts", "genes", op.genes.dtype, {Dtype::i32, Dtype::i64});
   FB_CALL_ISA(op.isa, keep_all, op);
 }
 

@@ -42,7 +42,7 @@ def count_bridge(
     Parameters
     ----------
     x_0 : torch.Tensor
-        Whole numbers (B, ...) in -2^29..2^29, of any integer dtype, float32 or float64. Dimension 0 is the sample.
+        Whole numbers (B, ...) in -2^29..2^29, of any integer or floating dtype. Dimension 0 is the sample.
     x_1 : torch.Tensor
         The same, in the shape of `x_0`.
     w : float or torch.Tensor
@@ -92,7 +92,7 @@ def count_bridge(
     op = "count_bridge"
     x_0, x_1 = ends_of(op, x_0, x_1)
     as_fraction(op, "w", w, torch, x_0)
-    if isinstance(w, Tensor) and w.shape not in ((), x_0.shape[:1]):
+    if not is_number(w) and w.shape not in ((), x_0.shape[:1]):
         raise ValueError(f"{op}: w: must be a number or have shape ({len(x_0)},), got {tuple(w.shape)}")
     slack = slack_of(op, slack)
     key = resolve_rng(rng, generator, op)
@@ -123,6 +123,9 @@ def states_of(op: str, name: str, x: Any, low: int = -MOST_STATE, high: int = MO
     if not isinstance(x, Tensor) or x.ndim < 1 or x.dtype == torch.bool or x.is_complex() or x.is_quantized:
         got = f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
         raise TypeError(f"{op}: {name}: must be a tensor (B, ...) of whole numbers, got {got}")
+    if x.dtype in (torch.uint16, torch.uint32, torch.uint64):  # of which torch finds no least number
+        x = x.long()
+        x = torch.where(x < 0, 1 << 62, x)  # of uint64, beyond int64
     if x.device.type == "cpu" and x.numel():
         if x.is_floating_point() and (wrong := x != x.round()).any():
             raise ValueError(f"{op}: {name}: must hold whole numbers, got {float(x[wrong][0])!r}")

@@ -92,7 +92,7 @@ def split(
     out : sequence of paths, optional
         Of a file, the new .h5ad files or .zarr stores, one for each part. Of an AnnData None.
     chunk_size : int, optional
-        How many cells are in memory at a time. By default they have about a million values. It changes no counts.
+        How many cells are in memory at a time. By default they have some 260,000 values. It changes no counts.
     rng : Philox or int or Tensor, optional
         The key of the draw, or its seed. Without one a seed comes from torch's default generator.
 
@@ -185,7 +185,7 @@ def thin(
     out : path, optional
         Of a file, the new .h5ad file or .zarr store. Of an AnnData None.
     chunk_size : int, optional
-        How many cells are in memory at a time. By default they have about a million values. It changes no counts.
+        How many cells are in memory at a time. By default they have some 260,000 values. It changes no counts.
     rng : Philox or int or Tensor, optional
         The key of the draw, or its seed. Without one a seed comes from torch's default generator.
 
@@ -272,7 +272,7 @@ def downsample(
     out : path, optional
         Of a file, the new .h5ad file or .zarr store. Of an AnnData None.
     chunk_size : int, optional
-        How many cells are in memory at a time. By default they have about a million values. It changes no counts.
+        How many cells are in memory at a time. By default they have some 260,000 values. It changes no counts.
     rng : Philox or int or Tensor, optional
         The key of the draw, or its seed. Without one a seed comes from torch's default generator.
 

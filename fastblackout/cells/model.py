@@ -419,6 +419,8 @@ class CellModel:
         rates = np.empty((count, genes), np.float32)
         fold = torch.arange(genes, device=fitted.device) % FOLDS
         selected = fitted.depths if genes < fitted.columns.all_genes else None  # of all genes the sum is the depth
+        if batch is not None:
+            other = in_batch(op, fitted.columns, cells.known, batch)
         for rows in parts_of(count, genes):
             x, labels, log_depth, known = cells.rows(rows, fitted.device)
             total = torch.zeros(x.flatten(1).shape, device=fitted.device)
@@ -428,8 +430,7 @@ class CellModel:
                 mean, size = fitted.law(told, labels)
                 total = torch.where(hidden, ((size + x.flatten(1)) * mean / (size + mean)).float(), total)
             if batch is not None:
-                other = in_batch(op, fitted.columns, known, batch)
-                means = (fitted.law(torch.cat((log_depth, of), 1), labels)[0] for of in (other, known))
+                means = (fitted.law(torch.cat((log_depth, of), 1), labels)[0] for of in (other[rows].to(known), known))
                 total = (total * torch.div(*means)).float()
             if scale is not None:
                 total = total * (scale / torch.exp(log_depth))

@@ -38,6 +38,8 @@ def thinned(counts: Any, per_cell: Ints, alive: Any, rng: Philox) -> Any:
 def above_0(counts: Any, genes: Any, per_cell: Ints) -> tuple[Any, Any, Ints]:
     """The counts above 0, their genes, and how many each cell has."""
     ends = ends_of(per_cell)
+    if genes.dtype not in (np.int32, np.int64):  # indices of a matrix may be of any integer dtype
+        genes = genes.astype(np.int64)
     kept, kept_genes, kept_ends = np.empty_like(counts), np.empty_like(genes), np.empty_like(ends)
     made = {"kept": kept, "kept_genes": kept_genes, "kept_ends": kept_ends}
     _run("keep_counts", reference.keep_counts, {"counts": counts, "ends": ends, "genes": genes}, made)

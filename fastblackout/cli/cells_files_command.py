@@ -12,12 +12,12 @@ from .parser import Parser
 
 _N: Any = {"type": int, "metavar": "N"}
 _X: Any = {"type": float, "metavar": "X"}
-_NEW = "A new .h5ad file or .zarr store"
+_NEW = "A new .h5ad file or .zarr store, which must not exist"
 
 
 def add_split(parser: Parser) -> None:
     """Adds the options of `fastblackout split`, and what runs it."""
-    counts = _of_files(parser, "PART", f"{_NEW} for each part, two or more.", nargs="+")
+    counts = _of_files(parser, "PART", f"{_NEW}, for each of two or more parts.", nargs="+")
     what = "The share of each part, as .8,.2. Default: equal shares."
     counts.add_argument("--folds", type=_shares, metavar="X,X", help=what)
     what = "Counts are negative binomial, with variance mean + mean^2 / X. Default: they are Poisson counts."

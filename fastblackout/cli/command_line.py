@@ -126,12 +126,14 @@ def build_parser(of_a_cell_model: bool = False) -> Parser:
     of_cells.add_impute(command("impute", impute, "Fill in counts of cells that were not observed"))
     part = "Divide counts of cells into parts, from file to file"
     add_split(command("split", "FILE PART PART ... [OPTION ...]", part))
-    add_thin(command("thin", "FILE OUT --alive X", "Keep a share of the molecules of cells, from file to file"))
+    add_thin(
+        command("thin", "FILE OUT --alive X [OPTION ...]", "Keep a share of the molecules of cells, from file to file")
+    )
     equal = "Bring cells to an equal depth, from file to file"
-    add_downsample(command("downsample", "FILE OUT --counts-per-cell N", equal))
+    add_downsample(command("downsample", "FILE OUT --counts-per-cell N [OPTION ...]", equal))
     denoise = "IMAGE --share P [OPTION ...]"
-    add_denoise(command("denoise", denoise, "Give images of few photons more, by a trained model"))
-    add_tune(command("tune", "[RUN] [OPTION ...]", "Search the best times and guidance of few steps"))
+    add_denoise(command("denoise", denoise, "Draw what a longer exposure would have shown, by a trained model"))
+    add_tune(command("tune", "[RUN] [OPTION ...]", "Search for the best times and guidance of few steps"))
     add_plot(command("plot", "[RUN] [OPTION ...]", "Draw a run's losses, schedule, film and laws of pixels"))
     add_export(command("export", "RUN FOLDER", "Write the model of a run into a folder, to hand on"))
     convert = "FILE OUT --from PROGRAM --dataset NAME"

@@ -54,11 +54,11 @@ def test_each_cell_is_thinned_as_a_sample(backend, dtype, alive):
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int32", "int64"])
-@pytest.mark.parametrize("index", ["int32", "int64"])
+@pytest.mark.parametrize("index", ["int32", "int64", "uint32", "int16"])
 def test_what_is_not_0_is_kept(backend, dtype, index):
     counts, genes = counts_of(dtype), GENES.astype(index)
     kept, kept_genes, per_cell = rows.above_0(counts, genes, PER_CELL)
-    assert kept.dtype == dtype and kept_genes.dtype == index
+    assert kept.dtype == dtype and kept_genes.dtype == (index if index == "int32" else "int64")
     assert np.array_equal(kept, counts[counts > 0]) and np.array_equal(kept_genes, genes[counts > 0])
     parts = np.split(counts > 0, np.cumsum(PER_CELL)[:-1])
     assert per_cell.tolist() == [part.sum() for part in parts]
@@ -88,3 +88,16 @@ def test_ends_that_are_wrong_read_no_memory():
             _cpu.thin_cells(*how, 0.5, 0.5, key, counts)
         with pytest.raises(ValueError, match="^keep_counts: the cells must end one after the other"):
             _cpu.keep_counts(*how, genes, counts, genes, ends)
+
+
+def test_dtypes_that_the_kernels_do_not_know_read_no_memory():
+    _cpu = pytest.importorskip("fastblackout._cpu")
+    counts, genes, ends, key = np.ones(5, np.uint8), np.arange(5), np.array([0, 5]), (1, 0, 0)
+    kept = ends.copy()
+    for wrong in (counts.astype("int16"), counts.astype("float32")):
+        with pytest.raises(ValueError, match="^thin_cells: counts: must have a dtype that the kernel knows"):
+            _cpu.thin_cells((1, 5), 1, -1, wrong, ends, 0.5, 0.5, key, wrong)
+        with pytest.raises(ValueError, match="^keep_counts: counts: must have a dtype that the kernel knows"):
+            _cpu.keep_counts((1, 5), 1, -1, wrong, ends, genes, wrong, genes, kept)
+        with pytest.raises(ValueError, match="^keep_counts: genes: must have a dtype that the kernel knows"):
+            _cpu.keep_counts((1, 5), 1, -1, counts, ends, wrong, counts, wrong, kept)

@@ -296,3 +296,18 @@ def test_errors_of_the_model_are_named():
         assert_named(call, error, f"CountBridge{rule}", value)
     with pytest.raises(ValueError, match=r"CountBridge: network's output: must have shape \(12, 8\) .*got \(12, 2\)"):
         fb.CountBridge(net, 3, "categorical").loss(x_0.abs() % 4, x_1)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint16, torch.uint32, torch.uint64])
+def test_states_of_unsigned_dtypes(dtype):
+    x_0, x_1 = torch.tensor([[3, 40000]]), torch.tensor([[9, 7]])
+    drawn = fb.count_bridge(x_0.to(dtype), x_1.to(dtype), 0.5, rng=fb.Philox(1))
+    assert torch.equal(drawn, fb.count_bridge(x_0, x_1, 0.5, rng=fb.Philox(1)))
+
+
+def test_a_state_beyond_64_bits_is_refused():
+    x = torch.from_numpy(np.array([[2**64 - 5]], np.uint64))
+    with pytest.raises(ValueError, match="^count_bridge: x_0: must be in -536870912..536870912"):
+        fb.count_bridge(x, x, 0.5, rng=fb.Philox(1))
+    with pytest.raises(ValueError, match=r"^count_bridge: w: must be a number or have shape \(2,\), got \(3,\)"):
+        fb.count_bridge(torch.zeros(2, 3), torch.zeros(2, 3), np.full(3, 0.5), rng=fb.Philox(1))
