@@ -190,7 +190,8 @@ def _costs(records: Sequence[Record]) -> list[str]:
                 for r in mine
                 if part in r["seconds"]
             ]
-            cells.append(f"{np.mean(found):.2g}" if found else "")
+            mean = np.mean(found or 0)
+            cells.append("" if not found else "under 0.1" if mean < 0.1 else f"{mean:.{1 if mean < 10 else 0}f}")
         settings = "; ".join(dict.fromkeys(_words(record["settings"]) for record in mine))
         memory = f"{max(record['memory_mib'] for record in mine):,}"
         lines.append(f"| {KINDS[name].words} | {' | '.join(cells)} | {memory} | {settings} |")
