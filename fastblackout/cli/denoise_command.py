@@ -63,6 +63,7 @@ def add_denoise(parser: Parser) -> None:
     add_json(output)
     output.add_argument("--force", action="store_true", help="Overwrite the files.")
     output.add_argument("--quiet", action="store_true", help="Show no progress.")
+    parser.most_used = ("path", "share", "draws", "steps", "rate", "seed", "tile", "device", "out", "force")
     parser.set_defaults(run=_denoise)
 
 

@@ -247,7 +247,7 @@ def test_bad_arrays(tmp_path):
         refused(["a.npz", "not a readable"], "array", packed)
     np.savez(packed, images=good, labels=np.arange(3))
     refused(["labels", "20"], "array", packed)
-    refused([".npy or .npz"], "array", tmp_path)
+    refused([".npy, .npz or .tif"], "array", tmp_path)
 
 
 def test_wrong_arguments(tmp_path):
