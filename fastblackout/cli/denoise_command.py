@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _N: Any = {"type": int, "metavar": "N"}
 _SUFFIXES = (".tif", ".tiff", ".npy")
 _SHOWN = 8  # images in the picture
+_SHOWN_SIDE = 512  # pixels of each of them at most
+_DRAWS, _STEPS = 16, 20
 
 
 def _shares(text: str) -> float | list[float]:
@@ -40,9 +42,10 @@ def add_denoise(parser: Parser) -> None:
     what += "image, with commas. It is the exposure time over that of the training images."
     data.add_argument("--share", type=_shares, metavar="P", required=True, help=what)
     samples = parser.add_argument_group("samples")
-    what = "Draw each image N times; 0: write only the mean that the network gives in one call. Default: 16."
-    samples.add_argument("--draws", **_N, default=16, help=what)
-    samples.add_argument("--steps", **_N, default=20, help="Steps of each draw. Default: 20.")
+    what = "Draw each image N times; 0: write only the mean that the network gives in one call. "
+    what += f"Default: {_DRAWS}."
+    samples.add_argument("--draws", **_N, help=what)
+    samples.add_argument("--steps", **_N, help=f"Steps of each draw. Default: {_STEPS}.")
     what = "Write the mean of the rate of photons, by a model of noisy images alone, and no draws."
     samples.add_argument("--rate", action="store_true", help=what)
     samples.add_argument("--seed", **_N, default=0, help="The seed of the draws. Default: 0.")
@@ -55,10 +58,9 @@ def add_denoise(parser: Parser) -> None:
     speed.add_argument("--batch", **_N, default=64, help=what)
     speed.add_argument("--device", metavar="NAME", default="auto", help="auto, cpu, cuda or cuda:N. Default: auto.")
     output = parser.add_argument_group("output")
-    what = (
-        "The mean: a .tif file of float32, or a .npy file. The draws go to FILE-draws.npy, (draws, N, C, H, W), and a "
-    )
-    what += "picture of image, mean and a draw to FILE.png. Default: IMAGE-denoised.tif in the working folder."
+    what = "The mean: a .tif or .tiff file of float32, or a .npy file. The draws go to FILE-draws.npy, "
+    what += "(draws, N, C, H, W), and a picture of image, mean and a draw, at most the middle 512 x 512 pixels, to "
+    what += "FILE.png. Default: IMAGE-denoised.tif in the working folder."
     output.add_argument("--out", metavar="FILE", help=what)
     add_json(output)
     output.add_argument("--force", action="store_true", help="Overwrite the files.")
@@ -71,22 +73,31 @@ def _denoise(options: Namespace) -> int:
     import numpy as np
 
     from ..atomic_files import atomic_file
-    from ..data.files import write_stack
+    from ..data.files import check_stack, write_stack
     from ..evaluation.plots import sample_grid
     from ..photons import denoise, rate
     from ..training.trained_model import load_run
     from .of_run import path_of
 
+    for name in ("draws", "steps"):
+        if options.rate and (given := getattr(options, name)) is not None:
+            raise ValueError(f"denoise: {name}: must be left out with --rate, got {given}")
     images = _read(Path(options.image))
     suffix = ".tif" if images.ndim == 3 else ".npy"
     out = Path(options.out or f"{Path(options.image).stem}-{'rate' if options.rate else 'denoised'}{suffix}")
-    if out.suffix not in _SUFFIXES or (images.ndim == 4 and out.suffix != ".npy"):
-        rule = "must end in .npy for images of channels" if images.ndim == 4 else "must end in .tif or .npy"
+    suffix = out.suffix.lower()
+    if suffix not in _SUFFIXES or (images.ndim == 4 and suffix != ".npy"):
+        rule = "must end in .npy for images of channels" if images.ndim == 4 else "must end in .tif, .tiff or .npy"
         raise ValueError(f"denoise: out: {rule}, got {out}")
-    draws = 0 if options.rate else options.draws
+    if suffix != ".npy":
+        check_stack("denoise: out", images.shape)
+    draws = 0 if options.rate else _DRAWS if options.draws is None else options.draws
+    steps = _STEPS if options.steps is None else options.steps
     files = {"mean": out, "picture": out.with_suffix(".png")}
     if draws:
         files["draws"] = out.with_name(f"{out.stem}-draws.npy")
+    if any(file.exists() and file.samefile(options.image) for file in files.values()):
+        raise ValueError(f"denoise: out: must write other files than the image itself, got {out}")
     check_free("denoise: out", list(files.values()), options.force)
     check_json(options, options.force)
     run = load_run(path_of(options), options.device)
@@ -94,9 +105,9 @@ def _denoise(options: Namespace) -> int:
     if options.rate:
         mean, made = rate(run.model, images, options.share, **how), None
     else:
-        found = denoise(run.model, images, options.share, draws, options.steps, options.seed, **how)
+        found = denoise(run.model, images, options.share, draws, steps, options.seed, **how)
         mean, made = found.mean, found.draws if draws else None
-    if out.suffix == ".npy":
+    if suffix == ".npy":
         with atomic_file(out) as file:
             np.save(file, mean)
     else:
@@ -106,14 +117,15 @@ def _denoise(options: Namespace) -> int:
             np.save(file, made if made.ndim == 5 else made[:, :, None])
     shares = np.broadcast_to(np.asarray(options.share), len(images))[:_SHOWN].reshape(-1, *[1] * (images.ndim - 1))
     seen = [images[:_SHOWN] / shares, mean[:_SHOWN], *([] if made is None else [made[0, :_SHOWN]])]
-    rows = np.stack(seen, 1).reshape(-1, *([1] if images.ndim == 3 else []), *images.shape[1:])
+    seen = [_middle(each) for each in seen]
+    rows = np.stack(seen, 1).reshape(-1, *([1] if images.ndim == 3 else []), *seen[0].shape[1:])
     white = max(1, round(float(np.quantile(mean[:_SHOWN], 0.999))))
     sample_grid(rows, white, files["picture"], len(seen))
     say(f"model: {run.checkpoint.path}", *files.values())
     shown = f"image divided by the share, mean{'' if made is None else ', a draw'}"
     say(f"picture: {shown}; white is {white} photons")
     give_json(options, {"checkpoint": run.checkpoint.path, "images": len(images), "share": options.share,
-                        "draws": draws, "steps": options.steps, "seed": options.seed, **files})  # fmt: skip
+                        "draws": draws, "steps": steps, "seed": options.seed, **files})  # fmt: skip
     return 0
 
 
@@ -122,16 +134,23 @@ def _read(file: Path) -> NDArray[Any]:
     from ..data.files import read_stack
     from ..data.stored import read_npy
 
-    if file.suffix not in _SUFFIXES or not file.is_file():
+    suffix = file.suffix.lower()
+    if suffix not in _SUFFIXES or not file.is_file():
         there = "" if file.exists() else ", which does not exist"
         raise ValueError(f"denoise: image: must be a {', '.join(_SUFFIXES)} file, got {file}{there}")
-    images = read_npy(file) if file.suffix == ".npy" else read_stack(file)
+    images = read_npy(file) if suffix == ".npy" else read_stack(file)
     if images.ndim == 2:
         images = images[None]
     if images.ndim not in (3, 4):
         rule = "must have shape (H, W), (N, H, W) or (N, C, H, W)"
         raise ValueError(f"denoise: image: {rule}, got {images.shape}")
     return images
+
+
+def _middle(images: NDArray[Any]) -> NDArray[Any]:
+    """At most the middle _SHOWN_SIDE x _SHOWN_SIDE pixels of images (..., H, W)."""
+    rows, columns = (slice(first := max(0, side - _SHOWN_SIDE) // 2, first + _SHOWN_SIDE) for side in images.shape[-2:])
+    return images[..., rows, columns]
 
 
 def _tiles(images: NDArray[Any], run: Run, options: Namespace) -> dict[str, Any]:

@@ -29,6 +29,11 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".
 # What these suffixes stand for. Without a list Pillow goes by the content alone, and hands PostScript to Ghostscript.
 IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 _STACK_MODES = {"L": "u1", "I;16": "u2", "I;16L": "u2", "I;16B": "u2", "I": "i4", "F": "f4"}
+_BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 259, 262, 339  # tags of TIFF
+_UNSIGNED, _SIGNED = 1, 2  # of _SAMPLE_FORMAT
+_BOUNDED = (1, 8, 32946)  # of _COMPRESSION, none and deflate: a byte of the file becomes at most INFLATES
+_MOST_OF_STACK = (1 << 32) - 1
+_STACK_HEADER = 512  # bytes beside the pixels of an image, and more than Pillow writes
 STACKS = (".tif", ".tiff")
 MOST_OF_FLOATS = 1 << 24  # float32 has every whole number up to here
 FEW_CHANNELS = 4  # an axis of at most this length may be the channels
@@ -119,23 +124,27 @@ def read_stack(file: Path) -> NDArray[Any]:
     """The images (N, H, W) of a TIFF file of one channel, as integers.
 
     Of floats each must be a whole number. ValueError names what is wrong. All images have one size and one mode, and
-    what their headers promise is compared with the size of the file before memory is taken for it.
+    what their headers promise is compared with the size of the file, or of memory, before memory is taken for it.
     """
     with _image(file, ("TIFF",)) as stack:
         number, mode, (width, height) = getattr(stack, "n_frames", 1), stack.mode, stack.size
         if mode not in _STACK_MODES:
             raise _Unfit(f"load: {file}: must be of one channel of 8, 16 or 32 bits, got mode {mode}")
-        size = number * height * width * np.dtype(_STACK_MODES[mode]).itemsize
-        if size > (most := file.stat().st_size * INFLATES):
+        dtype = _stack_dtype(file, stack)
+        size = number * height * width * dtype.itemsize
+        if _tag(stack, _COMPRESSION, 1) in _BOUNDED and size > (most := file.stat().st_size * INFLATES):
             raise ValueError(f"it must hold {size} bytes of pixels, got {most} at most")
         check_memory("its pixels", size)
-        images = np.empty((number, height, width), _STACK_MODES[mode])
+        images = np.empty((number, height, width), dtype)
         for n in range(number):
             stack.seek(n)
             if (stack.mode, stack.size) != (mode, (width, height)):
                 kinds = f"{mode} {width}x{height}, got {stack.mode} {stack.size[0]}x{stack.size[1]}"
                 raise _Unfit(f"load: {file}: image {n} must be like the first, {kinds}")
-            images[n] = np.asarray(stack)
+            if (own := _stack_dtype(file, stack)) != dtype:
+                raise _Unfit(f"load: {file}: image {n} must be like the first, {dtype}, got {own}")
+            pixels = np.asarray(stack)
+            images[n] = pixels.view(dtype) if dtype == np.uint32 else pixels
     if images.dtype.kind == "f":
         if not (abs(images) <= MOST_OF_FLOATS).all() or (images != np.rint(images)).any():
             wrong = images[~((abs(images) <= MOST_OF_FLOATS) & (images == np.rint(images)))][0]
@@ -144,10 +153,34 @@ def read_stack(file: Path) -> NDArray[Any]:
     return images
 
 
+def _tag(stack: Any, tag: int, default: int) -> int:
+    """The number that a TIFF image has under a tag, the first where there are several."""
+    value = stack.tag_v2.get(tag, default)
+    return int(value[0] if isinstance(value, tuple) else value)
+
+
+def _stack_dtype(file: Path, stack: Any) -> np.dtype[Any]:
+    """The dtype of an image's pixels. Pillow gives unsigned numbers of 32 bits as int32, signed ones of 8 as uint8."""
+    if _tag(stack, _PHOTOMETRIC, 1) == 0:
+        raise _Unfit(f"load: {file}: black must be zero, got a file in which white is zero (photometric 0)")
+    kind, bits = _tag(stack, _SAMPLE_FORMAT, 1), _tag(stack, _BITS, 1)
+    if (kind, bits) == (_SIGNED, 8):
+        raise _Unfit(f"load: {file}: numbers of 8 bits must be unsigned, got signed ones")
+    return np.dtype("u4" if (kind, bits) == (_UNSIGNED, 32) else _STACK_MODES[stack.mode])
+
+
+def check_stack(what: str, shape: Sequence[int]) -> None:
+    """ValueError where images (N, H, W) of float32 are more than a TIFF file holds, whose places are of 32 bits."""
+    size = 4 * math.prod(shape) + _STACK_HEADER * shape[0]
+    if size > _MOST_OF_STACK:
+        raise ValueError(f"{what}: a TIFF file must hold at most {_MOST_OF_STACK} bytes, got {size}; a .npy file may")
+
+
 def write_stack(file: Path, images: NDArray[np.float32]) -> None:
     """A TIFF file of images (N, H, W) of float32, whole or not at all."""
     from PIL import Image
 
+    check_stack(f"write: {file}", images.shape)
     first, *others = (Image.fromarray(image) for image in images)
     with atomic_path(file) as made:  # by its name: Pillow reads what it has written
         first.save(made, format="TIFF", save_all=True, append_images=others)
@@ -207,12 +240,13 @@ def load_array(path: str | os.PathLike[str], max_count: int | None = None, chann
     file = Path(path)
     if channels not in (None, "first", "last"):
         raise ValueError(f"load: channels: must be first or last, got {channels!r}")
-    if not file.is_file() or file.suffix not in (".npy", ".npz", *STACKS):
+    suffix = file.suffix.lower()
+    if not file.is_file() or suffix not in (".npy", ".npz", *STACKS):
         there = "" if file.exists() else ", which does not exist"
         raise ValueError(f"load: data: must be a .npy, .npz or .tif file, got {file}{there}")
     images: NDArray[Any] | None
-    if file.suffix != ".npz":
-        read = read_npy if file.suffix == ".npy" else read_stack
+    if suffix != ".npz":
+        read = read_npy if suffix == ".npy" else read_stack
         images, labels, held_out, held_out_labels = read(file), None, None, None
     else:
         with Npz(file) as arrays:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..blackout import BlackoutModel
-from ..call.keys import resolve_rng
+from ..call.keys import late_key, resolve_rng
 from ..data.dataset import count_dtype
-from ..ground.values import check_integer, real_array
+from ..ground.values import check_integer, check_memory, real_array
 from ..heads.poisson_births import rows_of
 from ..philox import Philox
 from ..sampling.from_share import births_expected, draw_from, stages
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", NDArray[Any], Tensor)
 _MOST_DRAWS = 1 << 16
+_MOST_STEPS = 1 << 20  # where there are no draws, so that they are not used
 _SHARE = "must lie in (0, 1]: the share of the training dose that the image was taken at"
 
 
@@ -87,7 +88,7 @@ def denoise(
     draws : int, default 16
         How many draws of each image. With 0 there are none, and the mean comes from one call of the network.
     steps : int, default 20
-        The steps of each draw, a call of the network each.
+        The steps of each draw, a call of the network each. At most as many as the model's schedule has.
     rng : Philox or int, default 0
         The key, or the seed of one. Draw d of image i is sample rng.first_sample + d N + i.
     **options : object
@@ -106,7 +107,8 @@ def denoise(
     TypeError
         If an argument has a wrong type.
     ValueError
-        If counts are no whole numbers in 0..max_count, a share lies outside (0, 1], or shapes do not fit.
+        If counts are no whole numbers in 0..max_count, a share lies outside (0, 1], shapes do not fit, or the draws do
+        not fit memory.
 
     Notes
     -----
@@ -124,7 +126,8 @@ def denoise(
 
     Of an image in tiles every step is taken as a whole: the network's outputs for its tiles are averaged where they
     overlap, and then one draw is made of all pixels. So no draw has a seam. The counts do not depend on `batch`,
-    wherever the network's outputs do not.
+    wherever the network's outputs do not. A model after `fit_input` takes no tiles, as it has numbers of each pixel of
+    its training images.
 
     References
     ----------
@@ -141,12 +144,15 @@ def denoise(
     ((4, 2, 1, 8, 8), (2, 1, 8, 8))
     """
     op = "denoise"
-    draws, steps = check_integer(op, "draws", draws, 0, _MOST_DRAWS), check_integer(op, "steps", steps, 1, 1 << 20)
+    draws = check_integer(op, "draws", draws, 0, _MOST_DRAWS)
     work = _Work(op, model, images, share, rng, options)
+    steps = check_integer(op, "steps", steps, 1, model.schedule.steps if draws else _MOST_STEPS)
     if not draws and model.head_object.takes_noise:
         raise ValueError(f"{op}: draws: must be at least 1 for head {model.head!r}, which gives draws alone, got 0")
     x: Tensor = work.x
     number = draws * len(x)
+    late_key(work.key, None, op, number)  # which has the rule of first_sample
+    check_memory(f"{op}: draws: {draws} draws of {len(x)} images", draws * x.numel() * x.element_size())
     made = torch.empty((number, *x.shape[1:]), dtype=x.dtype)
     places = stages(model.schedule, work.share, steps)
     with work.running(number * steps, f"{number} draws") as see:
@@ -158,6 +164,7 @@ def denoise(
         mean = made.sum(0, dtype=torch.float64) / draws
     else:
         mean = x + work.rate() * rows_of(torch.from_numpy(1 - work.share), x)
+        mean = mean.clamp(max=model.max_count)
     return Denoised(work.given_back(made), work.given_back(mean.float()))
 
 
@@ -239,6 +246,9 @@ class _Work:
         self.key = resolve_rng(rng, None, op)
         self.batch = check_integer(op, "batch", options.get("batch", 64), 1, 1 << 31)
         self._model = Tiled(model, _axes(op, self.x, options), self.batch)
+        if self._model.tiles > 1 and model.fitted is not None:
+            rule = "must be left out for a model whose fit_input has numbers of each pixel"
+            raise ValueError(f"{op}: tile: {rule}, got {options.get('tile')}")
         self.device = next((each.device for each in model.parameters()), torch.device("cpu"))
         self.setting = Setting(self._model, model.schedule, Bridge())
 

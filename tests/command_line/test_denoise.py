@@ -5,7 +5,7 @@ import struct
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 import fastblackout as fb
 from fastblackout.cli import main
@@ -71,9 +71,15 @@ def test_rates_and_arrays_of_channels(place):
 WRONG = {
     "share": (["--share=0"], "share: must lie in (0, 1]"),
     "shares": (["--share=.1,.2"], "share: must be one number or one for each of 3 images, got shape (2,)"),
-    "out": (["--share=.1", "--out=a.png"], "out: must end in .tif or .npy, got a.png"),
+    "out": (["--share=.1", "--out=a.png"], "out: must end in .tif, .tiff or .npy, got a.png"),
     "no run": (["--share=.1", "--model=none"], "run: there is no folder none"),
-    "steps": (["--share=.1", "--steps=0"], "steps: must be in 1..1048576, got 0"),
+    "itself": (
+        ["--share=.1", "--out=./short.tif", "--force"],
+        "out: must write other files than the image itself, got",
+    ),
+    "draws of a rate": (["--share=.1", "--rate", "--draws=16"], "draws: must be left out with --rate, got 16"),
+    "steps of a rate": (["--share=.1", "--rate", "--steps=20"], "steps: must be left out with --rate, got 20"),
+    "steps": (["--share=.1", "--steps=0"], "steps: must be in 1..60, got 0"),
     "tile": (["--share=.1", "--tile=9"], "tile: must be in 1..8, got 9"),
 }
 
@@ -130,3 +136,56 @@ def test_a_stack_that_lies_is_refused(tmp_path):
     path.write_bytes(wide)
     with pytest.raises(ValueError, match=r"not a readable image: it must hold \d+ bytes of pixels, got \d+ at most"):
         read_stack(path)
+
+
+def patched(path, tag, value):
+    """A TIFF file of one image in which a tag has another number."""
+    content = path.read_bytes()
+    at = content.index(struct.pack("<HHL", tag, 3, 1))
+    path.write_bytes(content[: at + 8] + struct.pack("<L", value) + content[at + 12 :])
+
+
+def test_pixels_that_are_no_counts_as_they_are_read_are_refused(tmp_path):
+    path, images = tmp_path / "a.tif", np.full((1, 4, 4), 200, np.uint8)
+    write(path, images)
+    patched(path, 262, 0)
+    with pytest.raises(ValueError, match=r"^load: .*a.tif: black must be zero, got a file in which white is zero"):
+        read_stack(path)
+    write(path, images, tiffinfo={339: 2})
+    with pytest.raises(ValueError, match=r"^load: .*a.tif: numbers of 8 bits must be unsigned, got signed ones"):
+        read_stack(path)
+
+
+def test_unsigned_numbers_of_32_bits_and_a_suffix_in_capitals(tmp_path):
+    images = np.array([[[0, 1], [1 << 31, (1 << 32) - 1]]], np.uint32)
+    path = tmp_path / "a.TIFF"
+    write(path, images.view(np.int32), format="TIFF")
+    assert np.array_equal(read_stack(path), images.view(np.int32))
+    patched(path, 339, 1)
+    assert np.array_equal(read_stack(path), images) and read_stack(path).dtype == np.uint32
+    write(path, np.ones((2, 2, 2), np.uint16), format="TIFF")
+    assert fb.data.load("array", path).max_count == 1
+
+
+def test_well_compressed_stacks_are_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(TiffImagePlugin, "STRIP_SIZE", 1 << 26)
+    images = np.zeros((1, 2000, 6000), np.uint8)
+    write(tmp_path / "a.tif", images, compression="tiff_lzw")
+    lzw = (tmp_path / "a.tif").stat().st_size
+    assert images.nbytes > lzw * 1032 and np.array_equal(read_stack(tmp_path / "a.tif"), images)
+
+
+def test_more_than_a_tiff_file_holds_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"a.tif: a TIFF file must hold at most 4294967295 bytes, got 4294967808"):
+        write_stack(tmp_path / "a.tif", np.broadcast_to(np.float32(0), (1, 1 << 15, 1 << 15)))
+
+
+def test_names_in_capitals_and_the_middle_of_large_images(place):
+    large = np.ones((1, 8, 600), np.float32)
+    large[:, :, :44] = 3
+    write("LARGE.TIF", large, format="TIFF")
+    words = "denoise LARGE.TIF --model=run --device=cpu --quiet --share=1 --draws=0 --out=LARGE-NEW.TIFF"
+    assert main(words.split()) == 0
+    assert np.array_equal(read_stack(place / "LARGE-NEW.TIFF"), large)
+    with Image.open("LARGE-NEW.png") as picture:
+        assert 2 * 8 * 512 <= max(picture.size) < 2 * 8 * 600  # image and mean, each pixel as 8 x 8

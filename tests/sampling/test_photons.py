@@ -256,7 +256,14 @@ WRONG = {
         r"share: must be one number or one for each of 2 images, got shape \(3,\)",
     ),
     "draws": ({"draws": -1}, ValueError, "draws: must be in 0..65536, got -1"),
-    "steps": ({"steps": 0}, ValueError, "steps: must be in 1..1048576, got 0"),
+    "steps": ({"steps": 0}, ValueError, "steps: must be in 1..50, got 0"),
+    "more steps than the schedule's": ({"steps": 51}, ValueError, "steps: must be in 1..50, got 51"),
+    "steps without draws": ({"draws": 0, "steps": 0}, ValueError, "steps: must be in 1..1048576, got 0"),
+    "first_sample": (
+        {"rng": fb.Philox(0, first_sample=(1 << 32) - 31), "draws": 16},
+        ValueError,
+        r"rng: first_sample \+ samples must be at most 2\^32, got 4294967265 \+ 32",
+    ),
     "tile": ({"tile": 7}, ValueError, "tile: must be in 1..6, got 7"),
     "overlap": ({"tile": 4, "overlap": 4}, ValueError, "overlap: must be in 0..3, got 4"),
     "overlap alone": ({"overlap": 4}, ValueError, "overlap: must be given with tile, got 4 alone"),
@@ -272,6 +279,28 @@ def test_what_is_wrong_is_named_before_the_network_is_called(beside, name, monke
     given, kind, words = WRONG[name]
     with pytest.raises(kind, match=f"^denoise: {words}"):
         fb.photons.denoise(**{"model": beside, "images": RIGHT, "share": 0.5, **given})
-    if not given.keys() & {"draws", "steps"}:
+    if not given.keys() & {"draws", "steps", "rng"}:
         with pytest.raises(kind, match=f"^rate: {words}"):
             fb.photons.rate(**{"model": beside, "images": RIGHT, "share": 0.5, **given})
+
+
+def test_draws_beyond_memory_are_refused_before_the_network_is_called(beside, monkeypatch):
+    monkeypatch.setattr(Beside, "forward", None)
+    large = np.broadcast_to(np.uint8(1), (4, 1, 1 << 12, 1 << 12))  # 65,536 draws of them have 4 TB
+    with pytest.raises(ValueError, match="^denoise: draws: 65536 draws of 4 images: must fit the .* bytes of memory"):
+        fb.photons.denoise(beside, large, 0.5, draws=1 << 16)
+
+
+def test_a_mean_without_draws_is_no_more_than_the_model_can_count():
+    model = fb.BlackoutModel(Known(np.full((1, 1, 1), 50.0)), fb.Schedule.cosine(10), 8, "unit", head="mean")
+    found = fb.photons.denoise(model, np.full((1, 1, 2, 2), 7), 0.3, draws=0)
+    assert (found.mean == 8).all()
+
+
+def test_a_model_with_numbers_of_each_pixel_takes_no_tiles(unbounded):
+    model = unbounded[0]
+    rule = "tile: must be left out for a model whose fit_input has numbers of each pixel, got 1"
+    with pytest.raises(ValueError, match=f"^denoise: {rule}"):
+        fb.photons.denoise(model, np.ones((1, 1, 1, 2), int), 0.5, tile=1)
+    with pytest.raises(ValueError, match=f"^rate: {rule}"):
+        fb.photons.rate(model, np.ones((1, 1, 1, 2), int), 0.5, tile=1)
