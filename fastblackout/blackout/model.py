@@ -108,6 +108,7 @@ class BlackoutModel(Parametrized):
 
     Examples
     --------
+    >>> import torch
     >>> network = fb.models.small((1, 8, 8), outputs=2)
     >>> model = fb.BlackoutModel(network, fb.Schedule.cosine(100), max_count=16, input="unit", head="beta-binomial")
     >>> x_0 = torch.randint(17, (4, 1, 8, 8))
