@@ -92,7 +92,7 @@ def count_bridge(
     op = "count_bridge"
     x_0, x_1 = ends_of(op, x_0, x_1)
     as_fraction(op, "w", w, torch, x_0)
-    if not is_number(w) and w.shape not in ((), x_0.shape[:1]):
+    if not isinstance(w, (int, float)) and w.shape not in ((), x_0.shape[:1]):
         raise ValueError(f"{op}: w: must be a number or have shape ({len(x_0)},), got {tuple(w.shape)}")
     slack = slack_of(op, slack)
     key = resolve_rng(rng, generator, op)
