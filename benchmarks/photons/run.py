@@ -1,11 +1,13 @@
 """Measures ways of denoising images of photons beside one another: `python benchmarks/photons --data ROOT --out FILE`.
 
 The rates are images of Fashion-MNIST, of `--doses` photons at a pixel of 255. FILE has a line of JSON for each result;
-what is in it is not measured again, so that a run may be ended and go on. A table of FILE is printed at the end.
+what is in it by the same options is not measured again, so that a run may be ended and go on. A table of these results
+is printed at the end.
 
 Figures: PSNR and SSIM of the estimated rate, as a share of the dose, beside the true one; the share of counts that lie
 in intervals of 50% and 90% of the draws, by randomized ranks among them, over the pixels of rates above 0; processor
-seconds for training and for denoising, on one thread; calls of the network for each image.
+seconds on one thread, of denoising alone but for the first row of a method, which has the training too; calls of the
+network for each image.
 """
 
 from __future__ import annotations
@@ -89,6 +91,8 @@ def main(arguments: list[str] | None = None) -> int:
     torch.set_num_threads(1)
     data = fb.data.load("fashion-mnist", options.data)
     records = [json.loads(line) for line in options.out.read_text().splitlines()] if options.out.exists() else []
+    how = (options.seconds, options.judged)
+    records = [each for each in records if (each["training_seconds"], each["images"]) == how]
     done = {(each["dose"], each["seed"], each["method"]) for each in records}
     for dose in options.doses:
         for seed in range(options.seeds):

@@ -34,7 +34,14 @@ def one(method, seed, steps, peer, count):
     seconds = time.process_time() - began
     drawn = np.asarray(drawn).reshape(-1, 2)
     found = measures(drawn.astype(np.float64), x_0[count:].astype(np.float64))
-    return {"method": method, "seed": seed, "steps": steps, "seconds": round(seconds, 1), **found}, drawn
+    return {
+        "method": method,
+        "seed": seed,
+        "steps": steps,
+        "count": count,
+        "seconds": round(seconds, 1),
+        **found,
+    }, drawn
 
 
 def table(lines):
@@ -44,7 +51,8 @@ def table(lines):
     for method in dict.fromkeys(line["method"] for line in lines):
         mine = [line for line in lines if line["method"] == method]
         cells = [np.array([line[name] for line in mine]) for name in names]
-        shown = [f"{each.mean():.3g} ± {each.std(ddof=1):.2g}" for each in cells[:-1]]
+        spread = [f" ± {each.std(ddof=1):.2g}" if len(mine) > 1 else "" for each in cells[:-1]]
+        shown = [f"{each.mean():.3g}{more}" for each, more in zip(cells, spread, strict=False)]
         rows.append(f"| {method} | {' | '.join(shown)} | {cells[-1].mean():.0f} |")
     return "\n".join(rows)
 
@@ -89,6 +97,7 @@ def main(given=None):
     options = parser.parse_args(given)
     there = options.out.read_text().splitlines() if options.out.exists() else []
     lines = [json.loads(line) for line in there]
+    lines = [line for line in lines if (line["steps"], line["count"]) == (options.steps, options.count)]
     if options.table:
         print(table(lines))
         return 0

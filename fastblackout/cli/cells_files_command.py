@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentTypeError, Namespace
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
 from ..ground.terminal import say
 from .outputs import check_writable
-from .parser import Parser
+from .parser import Parser, numbers
 
 _N: Any = {"type": int, "metavar": "N"}
 _X: Any = {"type": float, "metavar": "X"}
@@ -19,7 +19,7 @@ def add_split(parser: Parser) -> None:
     """Adds the options of `fastblackout split`, and what runs it."""
     counts = _of_files(parser, "PART", f"{_NEW}, for each of two or more parts.", nargs="+")
     what = "The share of each part, as .8,.2. Default: equal shares."
-    counts.add_argument("--folds", type=_shares, metavar="X,X", help=what)
+    counts.add_argument("--folds", type=numbers, metavar="X,X", help=what)
     what = "Counts are negative binomial, with variance mean + mean^2 / X. Default: they are Poisson counts."
     counts.add_argument("--overdispersion", **_X, help=what)
     parser.set_defaults(run=_split)
@@ -48,13 +48,6 @@ def _of_files(parser: Parser, name: str, what: str, **how: Any) -> Any:
     counts.add_argument("--layer", metavar="NAME", help="The layer with the raw counts. Default: X.")
     counts.add_argument("--seed", **_N, default=0, help="The seed of the draw. Default: 0.")
     return counts
-
-
-def _shares(text: str) -> list[float]:
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise ArgumentTypeError(f"must be numbers with commas between them, got {text!r}") from None
 
 
 def _split(options: Namespace) -> int:

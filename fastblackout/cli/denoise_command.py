@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentTypeError, Namespace
+from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..ground.terminal import say
 from .json_output import add_json, check_json, give_json
 from .outputs import check_free
-from .parser import Parser
+from .parser import Parser, numbers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,14 +23,6 @@ _SHOWN_SIDE = 512  # pixels of each of them at most
 _DRAWS, _STEPS = 16, 20
 
 
-def _shares(text: str) -> float | list[float]:
-    try:
-        numbers = [float(part) for part in text.split(",")]
-    except ValueError:
-        raise ArgumentTypeError(f"must be a number, or numbers with commas, got {text!r}") from None
-    return numbers if len(numbers) > 1 else numbers[0]
-
-
 def add_denoise(parser: Parser) -> None:
     """Adds the options of `fastblackout denoise`, and what runs it."""
     what = "Counts of photons: a TIFF file, of one image or a stack, or a .npy file (N, H, W) or (N, C, H, W)."
@@ -40,7 +32,7 @@ def add_denoise(parser: Parser) -> None:
     data.add_argument("--model", metavar="RUN", dest="path", help=what)
     what = "The share of the dose of the training that IMAGE was taken at, in (0, 1]: one number, or one for each "
     what += "image, with commas. It is the exposure time over that of the training images."
-    data.add_argument("--share", type=_shares, metavar="P", required=True, help=what)
+    data.add_argument("--share", type=numbers, metavar="P", required=True, help=what)
     samples = parser.add_argument_group("samples")
     what = "Draw each image N times; 0: write only the mean that the network gives in one call. "
     what += f"Default: {_DRAWS}."

@@ -57,6 +57,15 @@ class Parser(argparse.ArgumentParser):
         return formatter.format_help()
 
 
+def numbers(text: str) -> float | list[float]:
+    """A number, or several with commas between them."""
+    try:
+        found = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number, or numbers with commas, got {text!r}") from None
+    return found if len(found) > 1 else found[0]
+
+
 class Command(Parser):
     """The parser of one command."""
 

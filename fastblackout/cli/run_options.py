@@ -12,7 +12,7 @@ from ..sampling.rules import COMPAT, LAST_STEPS, SAMPLERS
 from ..training.config import COMPILE, HELP, PRECISIONS
 from ..typing import Grid
 from .json_output import add_json
-from .parser import Parser
+from .parser import Parser, numbers
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -28,15 +28,6 @@ def _grid(text: str) -> str | list[float]:
     except ValueError:
         rule = f"must be {', '.join(_GRIDS)}, or numbers with commas between them, got {text!r}"
         raise argparse.ArgumentTypeError(rule) from None
-
-
-def _numbers(text: str) -> float | list[float]:
-    """A number, or several with commas between them."""
-    try:
-        numbers = [float(part) for part in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"must be a number, or numbers with commas, got {text!r}") from None
-    return numbers if len(numbers) > 1 else numbers[0]
 
 
 def _steps(text: str) -> list[int]:
@@ -155,7 +146,7 @@ def _add_steps(group: Group) -> None:
     group.add_argument("--steps", **_N, help=what)
     what = "How strongly samples are driven to their class, of a model with labels: one number, 0 or above, or one for "
     what += "each step, as .5,.25,0. Default: as tuned; else, or with --grid, 0."
-    group.add_argument("--guidance", type=_numbers, metavar="X", help=what)
+    group.add_argument("--guidance", type=numbers, metavar="X", help=what)
 
 
 def _add_draws(group: Group) -> None:

@@ -82,7 +82,7 @@ def test_what_is_wrong_is_named(place, capsys, line, words):
     "line,words",
     [
         ("split cells.h5ad", "required: PART"),
-        ("split cells.h5ad a.h5ad b.h5ad --folds=x", "must be numbers with commas between them, got 'x'"),
+        ("split cells.h5ad a.h5ad b.h5ad --folds=x", "must be a number, or numbers with commas, got 'x'"),
         ("thin cells.h5ad a.h5ad", "required: --alive"),
         ("thin cells.h5ad a.h5ad b.h5ad --alive=.5", "unrecognized arguments: b.h5ad"),
         ("downsample cells.h5ad a.h5ad", "required: --counts-per-cell"),
