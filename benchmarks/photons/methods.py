@@ -24,8 +24,8 @@ R2R_SHARE = 0.15  # the share of photons that Recorrupted-to-Recorrupted takes a
 
 
 class Task(NamedTuple):
-    """noisy, high: counts to train on, (N, 1, H, W), of the dose and of ten times the dose. seen, truth: of the images
-    that are judged, the second at ten times the dose, of which the first is thinned."""
+    """noisy, high: counts to train on, (N, 1, H, W), at the dose and at ten times the dose. truth, seen: what is
+    judged, images at ten times the dose, and what a thinning to the dose leaves of them."""
 
     noisy: Tensor
     high: Tensor

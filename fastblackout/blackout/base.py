@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 
 
 class NetworkModel(nn.Module):
-    """A network and what it is asked with. A subclass sets what is declared here, and describes itself by `to_config`
-    and `from_config`."""
+    """A network and what it is asked with. A subclass sets what is declared here, and describes its own part."""
 
     op: ClassVar[str] = "BlackoutModel"  # begins the texts of errors
     file_format: ClassVar[str] = MODEL_FORMAT
@@ -38,10 +37,51 @@ class NetworkModel(nn.Module):
 
     if TYPE_CHECKING:  # what a subclass has
 
-        def to_config(self) -> dict[str, Any]: ...
+        def _settings(self) -> dict[str, Any]:
+            """What describes the model beside its network, ready for JSON."""
 
         @classmethod
-        def from_config(cls, config: Mapping[str, Any], network: nn.Module | None = None) -> Self: ...
+        def _of_settings(cls, op: str, config: Mapping[str, Any], network: nn.Module | None) -> Self:
+            """The model that a config describes."""
+
+    def to_config(self) -> dict[str, Any]:
+        """All but the weights, ready for JSON.
+
+        Returns
+        -------
+        dict
+            What `from_config` takes.
+
+        Notes
+        -----
+        A network whose attribute `config` is no `NetworkConfig` is described by None.
+        """
+        config = getattr(self.network, "config", None)
+        network = config.to_dict() if isinstance(config, NetworkConfig) else None
+        return {"network": network, **self._settings()}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], network: nn.Module | None = None) -> Self:
+        """The model that `to_config` described, with fresh weights.
+
+        Parameters
+        ----------
+        config : mapping
+            What `to_config` returned.
+        network : torch.nn.Module, optional
+            The network, where `config` describes none, or in its place.
+
+        Returns
+        -------
+        BlackoutModel or CountBridge
+            The model.
+
+        Raises
+        ------
+        ValueError
+            If a key is missing or unknown, or there is no network.
+        """
+        return cls._of_settings(f"{cls.op}.from_config", config, network)
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> Path:
         """Write the model to a folder: config.json and model.safetensors.
@@ -156,17 +196,17 @@ class NetworkModel(nn.Module):
         return normal(zeros, 1.0, rng=rng)
 
     def weights(self) -> dict[str, Tensor]:
-        """What `load_weights` takes: the network's tensors.
+        """What `load_weights` takes: the network's tensors, and what the model has found in data.
 
         Returns
         -------
         dict of str to torch.Tensor
             The tensors by name.
         """
-        return inside(self.network).state_dict()
+        return {**inside(self.network).state_dict(), **self._found()}
 
     def load_weights(self, tensors: Mapping[str, Tensor]) -> None:
-        """Fill the network.
+        """Fill the network, and what the model has found in data.
 
         Parameters
         ----------
@@ -178,6 +218,13 @@ class NetworkModel(nn.Module):
         RuntimeError
             If they do not fit.
         """
+        self._fill(tensors)
+
+    def _found(self) -> dict[str, Tensor]:
+        """The tensors beside the network's own."""
+        return {}
+
+    def _fill(self, tensors: Mapping[str, Tensor]) -> None:
         inside(self.network).load_state_dict(tensors)
 
     def _noise_channels(self, noise_channels: Any) -> int:
@@ -187,10 +234,6 @@ class NetworkModel(nn.Module):
             rule = "must be an integer of at least 1" if noisy else "must be 0"
             raise ValueError(f"{self.op}: noise_channels: {rule} for head {name!r}, got {noise_channels!r}")
         return int(noise_channels)
-
-    def _network_config(self) -> dict[str, Any] | None:
-        config = getattr(self.network, "config", None)
-        return config.to_dict() if isinstance(config, NetworkConfig) else None
 
     @staticmethod
     def _network_of(op: str, config: Mapping[str, Any], network: nn.Module | None) -> nn.Module:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Unpack, get_args
+from typing import TYPE_CHECKING, Any, Self, Unpack, get_args
 
 from torch import Tensor, nn
 
@@ -301,30 +301,11 @@ class BlackoutModel(Parametrized):
         """
         return impute(self, self.schedule if schedule is None else schedule, x, observed, draws, rng=rng, **options)
 
-    def weights(self) -> dict[str, Tensor]:
-        """What `load_weights` takes: the network's tensors, and what `fit_input` found.
-
-        Returns
-        -------
-        dict of str to torch.Tensor
-            The tensors by name.
-        """
+    def _found(self) -> dict[str, Tensor]:
         fitted = {} if self.fitted is None else self.fitted.state_dict()
-        return {**inside(self.network).state_dict(), **{_FITTED + name: value for name, value in fitted.items()}}
+        return {_FITTED + name: value for name, value in fitted.items()}
 
-    def load_weights(self, tensors: Mapping[str, Tensor]) -> None:
-        """Fill the network, and what `fit_input` found.
-
-        Parameters
-        ----------
-        tensors : mapping of str to torch.Tensor
-            What `weights` returned.
-
-        Raises
-        ------
-        RuntimeError
-            If they do not fit.
-        """
+    def _fill(self, tensors: Mapping[str, Tensor]) -> None:
         found = {name.removeprefix(_FITTED): value for name, value in tensors.items() if name.startswith(_FITTED)}
         fitted = None
         if found:
@@ -389,20 +370,8 @@ class BlackoutModel(Parametrized):
             raise ValueError(f"BlackoutModel: network's output: {rule} (outputs=), got {logits.shape[1] // channels}")
         return logits + self.fitted.start
 
-    def to_config(self) -> dict[str, Any]:
-        """All but the weights, ready for JSON.
-
-        Returns
-        -------
-        dict
-            What `BlackoutModel.from_config` takes.
-
-        Notes
-        -----
-        A network whose attribute `config` is no `NetworkConfig` is described by None.
-        """
+    def _settings(self) -> dict[str, Any]:
         return {
-            "network": self._network_config(),
             "schedule": self.schedule.to_dict(),
             "max_count": self.max_count if self.bounded else None,
             "input": self.input,
@@ -418,27 +387,7 @@ class BlackoutModel(Parametrized):
         }
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any], network: nn.Module | None = None) -> BlackoutModel:
-        """The model that `to_config` described, with fresh weights.
-
-        Parameters
-        ----------
-        config : mapping
-            What `to_config` returned.
-        network : torch.nn.Module, optional
-            The network, where `config` describes none, or in its place.
-
-        Returns
-        -------
-        BlackoutModel
-            The model.
-
-        Raises
-        ------
-        ValueError
-            If a key is missing or unknown, or there is no network.
-        """
-        op = "BlackoutModel.from_config"
+    def _of_settings(cls, op: str, config: Mapping[str, Any], network: nn.Module | None) -> Self:
         names = {"network", "schedule", "max_count", "input", "parametrization", "data_mean", "data_std"}
         names |= {"head", "noise_channels", "weight", "times"} & set(config)
         later = {"tuned", "largest_seen"} & set(config)

@@ -299,20 +299,8 @@ class CountBridge(NetworkModel):
         """
         return self._answer(model_input, self._times(model_input, k, TIMES), labels, noise, conditions)
 
-    def to_config(self) -> dict[str, Any]:
-        """All but the weights, ready for JSON.
-
-        Returns
-        -------
-        dict
-            What `CountBridge.from_config` takes.
-
-        Notes
-        -----
-        A network whose attribute `config` is no `NetworkConfig` is described by None.
-        """
+    def _settings(self) -> dict[str, Any]:
         return {
-            "network": self._network_config(),
             "high": self.high,
             "head": self.head_object.name,
             "low": self.low,
@@ -322,27 +310,7 @@ class CountBridge(NetworkModel):
         }
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any], network: nn.Module | None = None) -> Self:
-        """The model that `to_config` described, with fresh weights.
-
-        Parameters
-        ----------
-        config : mapping
-            What `to_config` returned.
-        network : torch.nn.Module, optional
-            The network, where `config` describes none, or in its place.
-
-        Returns
-        -------
-        CountBridge
-            The model.
-
-        Raises
-        ------
-        ValueError
-            If a key is missing or unknown, or there is no network.
-        """
-        op = f"{cls.op}.from_config"
+    def _of_settings(cls, op: str, config: Mapping[str, Any], network: nn.Module | None) -> Self:
         check_keys(op, config, {"network", "high", "head", "low", "noise_channels", "slack", "input"})
         rest = {name: value for name, value in config.items() if name != "network"}
         return cls(cls._network_of(op, config, network), **rest)

@@ -276,8 +276,8 @@ class CellModel:
         -----
         What is not asked for, batch, covariates and depth, is taken together from one training cell, drawn at random.
         The log of its depth is moved by a normal number of deviation 0.05. A cell's counts sum up to about its depth,
-        not exactly; of selected genes to their share of it. A value of a covariate far from those of the training cells
-        is one of which the model has learned nothing.
+        not exactly. Where genes are selected, they sum up to the share of the depth that these genes have. The model
+        has learned nothing of covariates whose values are far from the ones of the training cells.
         """
         op = "CellModel.sample"
         fitted, n = self._ready(op), check_integer(op, "n", n, 1, 1 << 31)

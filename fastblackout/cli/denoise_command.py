@@ -31,7 +31,7 @@ def add_denoise(parser: Parser) -> None:
     what = "A run, or a checkpoint, of images at the dose that is wanted. Default: the only run in runs/."
     data.add_argument("--model", metavar="RUN", dest="path", help=what)
     what = "The share of the dose of the training that IMAGE was taken at, in (0, 1]: one number, or one for each "
-    what += "image, with commas. It is the exposure time over that of the training images."
+    what += "image, with commas. It is the exposure time of IMAGE divided by the one of the training images."
     data.add_argument("--share", type=numbers, metavar="P", required=True, help=what)
     samples = parser.add_argument_group("samples")
     what = "Draw each image N times; 0: write only the mean that the network gives in one call. "
@@ -146,7 +146,7 @@ def _middle(images: NDArray[Any]) -> NDArray[Any]:
 
 
 def _tiles(images: NDArray[Any], run: Run, options: Namespace) -> dict[str, Any]:
-    """tile and overlap, of images that are larger than those of the training or by these options."""
+    """The options tile and overlap. Images larger than the training images are tiled without being asked."""
     channels, *sides = run.shape
     given = 1 if images.ndim == 3 else images.shape[1]
     if given != channels:

@@ -84,7 +84,8 @@ def denoise(
         Counts of photons, (N, C, H, W), or (N, H, W) of one channel. NumPy or torch, of any integer dtype; floats must
         be whole numbers.
     share : float or array
-        The share p in (0, 1], one number or one for each image: the exposure time over that of the training images.
+        The share p in (0, 1], one number or one for each image: its exposure time, divided by the exposure time of the
+        training images.
     draws : int, default 16
         How many draws of each image. With 0 there are none, and the mean comes from one call of the network.
     steps : int, default 20

@@ -26,7 +26,6 @@ def test_seen_images_are_thinned_ones_of_ten_times_the_dose(run):
 
 
 def test_intervals_hold_as_many_counts_as_they_should_where_draws_have_the_right_law(run):
-    pytest.importorskip("skimage")
     random, rates = np.random.default_rng(0), np.ones((8, 1, 28, 28))
     rates[:, :, :4] = 0
     draws, truth = random.poisson(2, (16, *rates.shape)), random.poisson(2, rates.shape)
@@ -40,7 +39,6 @@ def test_intervals_hold_as_many_counts_as_they_should_where_draws_have_the_right
 
 
 def test_a_run_goes_on_where_it_was_ended(run, tmp_path, monkeypatch, capsys):
-    pytest.importorskip("skimage")
     pixels, asked = np.random.default_rng(0).integers(0, 256, (8, 1, 28, 28), dtype=np.uint8), []
     data = SimpleNamespace(train=pixels, held_out=pixels)
     monkeypatch.setattr(fb.data, "load", lambda *name: data)
@@ -55,5 +53,8 @@ def test_a_run_goes_on_where_it_was_ended(run, tmp_path, monkeypatch, capsys):
     for seeds in ("1", "2"):
         assert run.main([*words, f"--seeds={seeds}"]) == 0
     assert asked == [(1, 0), (5, 0), (1, 1), (5, 1)]
-    assert len([json.loads(line) for line in (tmp_path / "out").read_text().splitlines()]) == 4
-    assert capsys.readouterr().out.count("| 5 | one |") == 2
+    assert run.main([*words, "--seeds=1", "--seconds=7"]) == 0 and len(asked) == 6  # other options are other results
+    capsys.readouterr()
+    assert run.main([*words, "--seeds=2"]) == 0 and len(asked) == 6
+    assert capsys.readouterr().out.count("| 2 |") == 2  # of two seeds, none of the other options
+    assert len([json.loads(line) for line in (tmp_path / "out").read_text().splitlines()]) == 6

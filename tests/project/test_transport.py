@@ -48,6 +48,9 @@ def test_a_run_goes_on_and_is_shown(script, monkeypatch, tmp_path, capsys):
     assert run.main([*given, "--table"]) == 0
     table = capsys.readouterr().out.splitlines()
     assert len(table) == 6 and table[2].startswith("| true | ") and " ± " in table[5]
+    assert "nan" not in run.table(lines[::2])  # of one seed
+    assert run.main([*given[:-3], "3", *given[-2:], "--table"]) == 0  # other steps are other results
+    assert len(capsys.readouterr().out.splitlines()) == 2
     assert run.main([*given, "--picture", str(tmp_path / "all.png")]) == 0
     with Image.open(tmp_path / "all.png") as image:
         assert image.width == 910
