@@ -50,8 +50,8 @@ def thinned(counts: Tensor, share: Any, key: fb.Philox) -> Any:
     return fb.thin(counts, share, max_count=1 << 20, rng=key)
 
 
-def _small(outputs: int = 1) -> nn.Module:
-    return fb.models.small((1, 28, 28), channels=16, outputs=outputs)
+def _small(images: Tensor, outputs: int = 1) -> nn.Module:
+    return fb.models.small(images.shape[1:], channels=16, outputs=outputs)
 
 
 def _fit(parameters: Any, data: Tensor, seed: int, seconds: float, loss: Callable[[Tensor, int], Tensor]) -> int:
@@ -71,7 +71,7 @@ def _fit(parameters: Any, data: Tensor, seed: int, seconds: float, loss: Callabl
 
 def _blackout(data: Tensor, task: Task) -> fb.BlackoutModel:
     schedule = fb.Schedule.cosine(1000)
-    model = fb.BlackoutModel(_small(2), schedule, None, "log1p", head="negative-binomial", times="uniform")
+    model = fb.BlackoutModel(_small(data, 2), schedule, None, "log1p", head="negative-binomial", times="uniform")
     model.fit_input(data)
 
     def loss(x: Tensor, step: int) -> Tensor:
@@ -110,7 +110,7 @@ def _called(network: nn.Module, counts: Tensor) -> Tensor:
 
 def _gap(data: Tensor, task: Task) -> nn.Module:
     """Generative accumulation of photons (arXiv 2307.06607): where the next photon falls, by those that were seen."""
-    network = _small()
+    network = _small(data)
 
     def loss(x: Tensor, step: int) -> Tensor:
         share = 10 ** -(2.5 * np.random.default_rng((task.seed, step)).random(len(x)))
@@ -149,7 +149,7 @@ def gap_b(task: Task) -> Iterator[Row]:
 
 def _of_split(task: Task, kept: float, loss_of: Callable[[Tensor, Tensor], Tensor]) -> np.ndarray:
     """A network that is given the part `kept` of the photons and told of the others, scaled to the whole dose."""
-    network = _small()
+    network = _small(task.noisy)
 
     def loss(x: Tensor, step: int) -> Tensor:
         split = thinned(x, kept, fb.Philox(task.seed, call=step))

@@ -10,7 +10,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 DOCS = HERE.parent.parent / "docs"
-PAGES = {"images": "start-images", "cells": "start-cells"}
+PAGES = {"images": "start-images", "cells": "start-cells", "photons": "start-photons"}
 ONLINE = "https://github.com/fastblackout/fastblackout/blob/main/docs/"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
 

@@ -14,6 +14,7 @@ from ..call.annotated import is_annotated
 from ..call.composed import DrawKeys
 from ..call.keys import late_key, resolve_rng
 from ..call.numbers import MAX_COUNT
+from ..data.cells import SUFFIXES
 from ..ground.values import check_integer, real_array, shown
 from ..ops.split import LEAST, MOST, RULE, weights_of
 from ..philox import Philox
@@ -21,7 +22,7 @@ from ..reference.philox import Stream
 from .blocks import Block
 from .memory import Memory
 from .rows import downsampled, later, parts_of, thinned
-from .stores import SUFFIXES, Store
+from .stores import Store
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -135,7 +135,7 @@ class CellReport:
             notes.append("Components are fitted to a half of the real cells, and the other half is compared in them")
         else:
             notes.append(f"The column real has {facts['floor']} training cells in place of generated ones")
-            notes.append(f"Its two lines on training cells compare these with the {facts['real']} real cells")
+            notes.append(f"In the two lines on the nearest training cells it has the {facts['real']} real cells")
         if facts["seeds"] > 1:
             means = f"Numbers are means of the seeds {facts['seed']} to {facts['seed'] + facts['seeds'] - 1}"
             notes.append(f"{means}; behind +- is half the interval of 95% of a mean, by Student's t")

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..atomic_files import atomic_path
 from ..call.annotated import listed, new_of
-from ..data.cells import H5AD, SUFFIXES, import_anndata
+from ..data.cells import H5AD, check_stored, import_anndata
 from ..ground.extras import lacking
 from .blocks import Stored, check_shape, runs
 from .rows import Ints
@@ -33,9 +33,7 @@ class Store:
 
     def __init__(self, op: str, path: Path, layer: str | None, folder: Path) -> None:
         self.op, self.path, self._folder, self._files = op, path, folder, contextlib.ExitStack()
-        if path.suffix not in SUFFIXES or not (path.is_file() if path.suffix == H5AD else path.is_dir()):
-            there = "" if path.exists() else ", which does not exist"
-            raise ValueError(f"{op}: adata: must be an AnnData, a .h5ad file or a .zarr store, got {path}{there}")
+        check_stored(op, "adata", path, "an AnnData, ")
         module = import_anndata(op, "adata")
         try:
             group = self._files.enter_context(_opened(f"{op}: adata", path, "r"))

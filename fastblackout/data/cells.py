@@ -96,9 +96,7 @@ def read_cells(op: str, argument: str, value: Any) -> Any:
     if not isinstance(value, (str, os.PathLike)):
         return value
     path = Path(value)
-    if path.suffix not in SUFFIXES or not (path.is_file() if path.suffix == H5AD else path.is_dir()):
-        there = "" if path.exists() else ", which does not exist"
-        raise ValueError(f"{op}: {argument}: must be a .h5ad file or a .zarr store, got {path}{there}")
+    check_stored(op, argument, path)
     module = import_anndata(op, argument)
     if path.suffix == ZARR and not is_there("zarr"):
         raise lacking_package(f"{op}: {argument}", "zarr")
@@ -107,6 +105,13 @@ def read_cells(op: str, argument: str, value: Any) -> Any:
     except Exception as error:  # reading a damaged file may fail in any way
         reason = (str(error) or type(error).__name__).splitlines()[0][:300]
         raise ValueError(f"{op}: {path}: not a readable {path.suffix} file: {reason}") from None
+
+
+def check_stored(op: str, argument: str, path: Path, others: str = "") -> None:
+    """ValueError unless a .h5ad file or a .zarr store is there. others: what the argument may be beside them."""
+    if path.suffix not in SUFFIXES or not (path.is_file() if path.suffix == H5AD else path.is_dir()):
+        there = "" if path.exists() else ", which does not exist"
+        raise ValueError(f"{op}: {argument}: must be {others}a .h5ad file or a .zarr store, got {path}{there}")
 
 
 def import_anndata(op: str, argument: str) -> Any:
