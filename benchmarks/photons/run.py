@@ -40,7 +40,7 @@ def task_of(images: Any, judged: Any, dose: float, seed: int, seconds: float) ->
     return Task(noisy, high, seen, truth, dose, seed, seconds), judged / 255.0
 
 
-def _grey(pixels: Any) -> Any:
+def grey(pixels: Any) -> Any:
     """(N, 1, H, W) of (N, 1 or 3, H, W), uint8: the luma of ITU-R BT.601."""
     if pixels.shape[1] == 1:
         return pixels
@@ -100,7 +100,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     data = fb.data.load(options.images, options.data)
-    train, held_out = _grey(data.train), _grey(data.held_out[: options.judged])
+    train, held_out = grey(data.train), grey(data.held_out[: options.judged])
     records = [json.loads(line) for line in options.out.read_text().splitlines()] if options.out.exists() else []
     how = {"set": options.images, "training_seconds": options.seconds, "images": options.judged}
     records = [each for each in records if each.items() >= how.items()]

@@ -38,6 +38,13 @@ def test_intervals_hold_as_many_counts_as_they_should_where_draws_have_the_right
     assert narrow["coverage_50"] < 0.4
 
 
+def test_grey_images_are_as_bright_as_coloured_ones(run):
+    pixels = np.zeros((2, 3, 4, 4), np.uint8)
+    pixels[0], pixels[1, 0] = 100, 255
+    assert (run.grey(pixels) == np.array([100, 76])[:, None, None, None]).all()  # 76: 0.299 of pure red
+    assert (run.grey(pixels[:, :1]) == pixels[:, :1]).all()
+
+
 def test_a_run_goes_on_where_it_was_ended(run, tmp_path, monkeypatch, capsys):
     pixels, asked = np.random.default_rng(0).integers(0, 256, (8, 1, 28, 28), dtype=np.uint8), []
     data = SimpleNamespace(train=pixels, held_out=pixels)
