@@ -18,7 +18,7 @@ import fastblackout as fb
 
 SHARE = 0.1  # the dose of the noisy images, of the dose of the training images of "a"
 DRAWS = 16
-BATCH = 64
+BATCH, RATE = 64, 4e-3
 PARTS = 8  # splits of an image whose estimates are averaged
 R2R_SHARE = 0.15  # the share of photons that Recorrupted-to-Recorrupted takes away
 
@@ -56,10 +56,10 @@ def _small(images: Tensor, outputs: int = 1) -> nn.Module:
 
 def _fit(parameters: Any, data: Tensor, seed: int, seconds: float, loss: Callable[[Tensor, int], Tensor]) -> int:
     """Adam for so many processor seconds, with a step size that falls to 0; how many steps were taken."""
-    optimizer = torch.optim.Adam(parameters, lr=1e-3)
+    optimizer = torch.optim.Adam(parameters, RATE)
     order, step, began = np.random.default_rng(seed), 0, time.process_time()
     while (done := (time.process_time() - began) / seconds) < 1:
-        optimizer.param_groups[0]["lr"] = 1e-3 * min(1, (step + 1) / 50) * (1 - done)
+        optimizer.param_groups[0]["lr"] = RATE * min(1, (step + 1) / 50) * (1 - done)
         rows = torch.from_numpy(order.integers(0, len(data), BATCH))
         optimizer.zero_grad()
         loss(data[rows], step).backward()
