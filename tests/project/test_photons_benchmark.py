@@ -61,7 +61,8 @@ def test_a_run_goes_on_where_it_was_ended(run, tmp_path, monkeypatch, capsys):
         assert run.main([*words, f"--seeds={seeds}"]) == 0
     assert asked == [(1, 0), (5, 0), (1, 1), (5, 1)]
     assert run.main([*words, "--seeds=1", "--seconds=7"]) == 0 and len(asked) == 6  # other options are other results
+    assert run.main([*words, "--seeds=1", "--images=cifar10"]) == 0 and len(asked) == 8
     capsys.readouterr()
-    assert run.main([*words, "--seeds=2"]) == 0 and len(asked) == 6
+    assert run.main([*words, "--seeds=2"]) == 0 and len(asked) == 8
     assert capsys.readouterr().out.count("| 2 |") == 2  # of two seeds, none of the other options
-    assert len([json.loads(line) for line in (tmp_path / "out").read_text().splitlines()]) == 6
+    assert len([json.loads(line) for line in (tmp_path / "out").read_text().splitlines()]) == 8
