@@ -9,7 +9,8 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+
+from ..ground.signals import set_handlers
 
 GRACE = 4.0  # seconds in which a signal that ends a command at once must have ended it
 
@@ -51,17 +52,17 @@ def stop_on_signals() -> Iterator[Stop]:
 
     def note(number: int, frame: object) -> None:
         stop.signal = number
-        _set(before)
+        set_handlers(before)
         if stop.at_once is not None:
             raise stop.error(stop.at_once)
 
-    before = _set({signal.SIGINT: note, signal.SIGTERM: note})
+    before = set_handlers({signal.SIGINT: note, signal.SIGTERM: note})
     _gentle = stop
     try:
         yield stop
     finally:
         _gentle = None
-        _set(before)
+        set_handlers(before)
 
 
 @contextmanager
@@ -73,11 +74,11 @@ def sigterm_raises() -> Iterator[None]:
     def raise_it(number: int, frame: object) -> None:
         raise Terminated("stopped")
 
-    before = _set({signal.SIGTERM: raise_it} if free else {})
+    before = set_handlers({signal.SIGTERM: raise_it} if free else {})
     try:
         yield
     finally:
-        _set(before)
+        set_handlers(before)
 
 
 @contextmanager
@@ -92,11 +93,11 @@ def ctrl_c_ends_the_process(name: str) -> Iterator[None]:
 
     here = threading.current_thread() is threading.main_thread()
     usual = here and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    before = _set({signal.SIGINT: end} if usual else {})
+    before = set_handlers({signal.SIGINT: end} if usual else {})
     try:
         yield
     finally:
-        _set(before)
+        set_handlers(before)
 
 
 def end_soon_on_signals(name: str) -> None:
@@ -131,14 +132,3 @@ def _end_process(name: str, number: int) -> None:
         with suppress(OSError, ValueError, AttributeError):  # a closed stream
             print(f"{name}: stopped", file=sys.__stderr__, flush=True)
     os._exit(128 + number)
-
-
-def _set(handlers: dict[signal.Signals, Any]) -> dict[signal.Signals, Any]:
-    """Sets handlers and returns those before; none outside the main thread, where Python allows no handler."""
-    if threading.current_thread() is not threading.main_thread():
-        return {}
-    before = {number: signal.getsignal(number) for number in handlers}
-    for number, handler in handlers.items():
-        if before[number] is not None:  # a handler that Python did not set could not be put back
-            signal.signal(number, handler)
-    return before

@@ -229,8 +229,10 @@ def pick_device(name: str) -> torch.device:
     Of several GPUs each of several ranks takes its own.
     """
     if name == "auto":
-        runs = all(any(absent(backend, op) is None for backend in DEVICE_BACKENDS) for op in _NEEDED)
-        return current().device(torch.device("cuda" if torch.cuda.is_available() and runs else "cpu"))
+        on_gpu = torch.cuda.is_available() and all(
+            any(absent(backend, op) is None for backend in DEVICE_BACKENDS) for op in _NEEDED
+        )
+        return current().device(torch.device("cuda" if on_gpu else "cpu"))
     try:
         device = torch.device(name)
         torch.empty(0, device=device)

@@ -14,6 +14,7 @@ import torch
 from ..blackout import BlackoutModel
 from ..blackout.losses import Numbers, blackout_loss
 from ..data import BatchOrder, Dataset
+from ..ground.signals import signals_wait
 from ..models import ema_of
 from ..philox import Philox
 from ..sampling.sampler import sample
@@ -253,7 +254,8 @@ class Trainer:
         """On a GPU in one kernel, with its count of steps there; a graph reads the learning rate from there, too."""
         on_gpu, graph = self.device.type == "cuda", self.config.cuda_graph
         rate = torch.tensor(self.config.learning_rate, device=self.device) if graph else self.config.learning_rate
-        return torch.optim.Adam(self.model.parameters(), lr=rate, fused=on_gpu or None, capturable=graph)
+        with signals_wait():  # torch.optim imports torch._dynamo, which imports Triton
+            return torch.optim.Adam(self.model.parameters(), lr=rate, fused=on_gpu or None, capturable=graph)
 
     def _set_rate(self) -> None:
         """The step's learning rate, for the optimizer."""

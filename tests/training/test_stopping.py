@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import functools
+import importlib.util
 import os
 import signal
 import subprocess
@@ -11,9 +12,11 @@ import time
 
 import numpy as np
 import pytest
+import torch
 
 import fastblackout as fb
 import fastblackout.training.run as training
+from fastblackout.backends import available
 from fastblackout.cli import command_line as cli
 from fastblackout.training.checkpoint import EMA, NETWORK, OPTIMIZER, has_checkpoint, load_checkpoint
 from fastblackout.training.config import TrainConfig
@@ -248,6 +251,30 @@ def test_a_signal_in_a_compiled_first_step_ends_it(home, data, tmp_path, monkeyp
         with pytest.raises(KeyboardInterrupt, match=f"^stopped after step {done}; go on with --resume$"):
             fb.train(data, tmp_path / compile, TrainConfig(**OPTIONS, compile=compile), progress=False)
         assert load_checkpoint(tmp_path / compile).step == done
+
+
+def test_a_signal_waits_for_imports_of_triton(data, tmp_path, monkeypatch):
+    """An exception out of what Triton's C++ module calls while it is loaded would abort the process."""
+    made = []
+
+    class Adam(torch.optim.Adam):
+        def __init__(self, *options, **more):
+            signal.raise_signal(signal.SIGINT)
+            super().__init__(*options, **more)
+            made.append("Adam")
+
+    def load(name):
+        signal.raise_signal(signal.SIGINT)
+        made.append(name)
+
+    monkeypatch.setattr(torch.optim, "Adam", Adam)
+    with pytest.raises(KeyboardInterrupt):
+        fb.train(data, tmp_path / "run", CONFIG, progress=False)
+    monkeypatch.setattr(importlib, "import_module", load)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    with pytest.raises(KeyboardInterrupt):
+        available.triton_module.__wrapped__()
+    assert made == ["Adam", "fastblackout.backends.triton"]
 
 
 def test_a_signal_to_a_child_does_not_end_its_parent():
