@@ -1,4 +1,5 @@
-"""The ways of denoising, a function each: Task -> rows of results. Peers are written from their papers.
+"""The ways of denoising, a function each: Task -> rows of results. Peers without a package are written from their
+papers.
 
 In "a" a model was trained on images of ten times the dose, in "b" on the noisy images alone.
 """
@@ -147,32 +148,47 @@ def gap_b(task: Task) -> Iterator[Row]:
     yield Row("GAP, mean", (total * _where(network, task.seen)).numpy(), 1)
 
 
-def _of_split(task: Task, kept: float, loss_of: Callable[[Tensor, Tensor], Tensor]) -> np.ndarray:
-    """A network that is given the part `kept` of the photons and told of the others, scaled to the whole dose."""
-    network = _small(task.noisy)
+class _Rate(nn.Module):
+    """A network that is given a part of the photons and tells the rate of the whole image."""
 
-    def loss(x: Tensor, step: int) -> Tensor:
-        split = thinned(x, kept, fb.Philox(task.seed, call=step))
-        return loss_of(softplus(_called(network, split.x_t)), split.births / (1 - kept))
+    def __init__(self, images: Tensor) -> None:
+        super().__init__()
+        self.network = _small(images)
 
-    _fit(list(network.parameters()), task.noisy, task.seed, task.seconds, loss)
-    network.eval()
-    with torch.inference_mode():
-        keys = [fb.Philox(task.seed + 1, call=n) for n in range(PARTS)]
-        found = [softplus(_called(network, thinned(task.seen, kept, key).x_t)) for key in keys]
-    return torch.stack(found).mean(0).numpy()
+    def forward(self, counts: Tensor, physics: Any = None) -> Tensor:
+        return softplus(_called(self.network, counts))
 
 
 def noise2noise_b(task: Task) -> Iterator[Row]:
     """Noise2Noise (arXiv 1803.04189) of two halves of the photons, by the Poisson likelihood."""
-    rate = _of_split(task, 0.5, lambda y, other: poisson_nll_loss(y, other, log_input=False))
-    yield Row("Noise2Noise of halves", rate, PARTS)
+    model = _Rate(task.noisy)
+
+    def loss(x: Tensor, step: int) -> Tensor:
+        halves = thinned(x, 0.5, fb.Philox(task.seed, call=step))
+        return poisson_nll_loss(model(halves.x_t), 2 * halves.births, log_input=False)
+
+    _fit(list(model.parameters()), task.noisy, task.seed, task.seconds, loss)
+    model.eval()
+    with torch.inference_mode():
+        keys = [fb.Philox(task.seed + 1, call=n) for n in range(PARTS)]
+        found = [model(thinned(task.seen, 0.5, key).x_t) for key in keys]
+    yield Row("Noise2Noise of halves", torch.stack(found).mean(0).numpy(), PARTS)
 
 
 def r2r_b(task: Task) -> Iterator[Row]:
-    """Recorrupted-to-Recorrupted for Poisson noise (arXiv 2412.04648), by the square error."""
-    rate = _of_split(task, 1 - R2R_SHARE, lambda y, other: ((y - other) ** 2).mean())
-    yield Row("R2R", rate, PARTS)
+    """Recorrupted-to-Recorrupted for Poisson noise (arXiv 2412.04648), by deepinv: the square error."""
+    from deepinv.loss import R2RLoss
+    from deepinv.physics import Denoising, PoissonNoise
+
+    physics, r2r = Denoising(PoissonNoise(gain=1.0)), R2RLoss(alpha=R2R_SHARE, eval_n_samples=PARTS)
+    model = r2r.adapt_model(_Rate(task.noisy))
+
+    def loss(x: Tensor, step: int) -> Tensor:
+        y = x.float()
+        return r2r(model(y, physics, update_parameters=True), y, physics, model)
+
+    _fit(list(model.parameters()), task.noisy, task.seed, task.seconds, loss)
+    yield Row("R2R (deepinv)", model.eval()(task.seen.float(), physics).numpy(), PARTS)
 
 
 def bm3d(task: Task) -> Iterator[Row]:
