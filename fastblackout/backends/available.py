@@ -16,8 +16,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ..ground.signals import signals_wait
-
 _HERE = Path(__file__).parents[1]
 _lock = threading.Lock()
 
@@ -157,8 +155,7 @@ def triton_module() -> ModuleType | str:
     if importlib.util.find_spec("triton") is None:
         return "triton is not installed; pip install triton"
     try:
-        with signals_wait():
-            return importlib.import_module("fastblackout.backends.triton")
+        return importlib.import_module("fastblackout.backends.triton")
     except ImportError as error:
         return f"fastblackout.backends.triton does not load: {error}"
 

@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+from ..ground.signals import signals_wait
+
 _NAME = "fastblackout.kernels"
 
 
@@ -31,6 +33,8 @@ def _kernels() -> ModuleType:
     return importlib.import_module(_NAME)
 
 
+with signals_wait():
+    importlib.import_module("triton")
 for _file in pkgutil.iter_modules(_kernels().__path__):
     _module = importlib.import_module(f"{_NAME}.{_file.name}")
     globals().update({name: getattr(_module, name) for name in getattr(_module, "__all__", ())})
