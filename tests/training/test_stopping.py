@@ -21,7 +21,7 @@ from fastblackout.training.checkpoint import EMA, NETWORK, OPTIMIZER, has_checkp
 from fastblackout.training.config import TrainConfig
 from fastblackout.training.progress_log import read_log
 from fastblackout.training.run_lock import LOCK, holding
-from fastblackout.training.stopping import Terminated
+from fastblackout.training.stopping import Terminated, stop_on_signals
 from support.forks import MAIN, Fork
 from support.subprocesses import PACKAGE, elsewhere, in_a_process
 
@@ -271,7 +271,7 @@ def test_a_signal_waits_for_imports_of_triton(data, tmp_path, monkeypatch):
         fb.train(data, tmp_path / "run", CONFIG, progress=False)
     module = pytest.importorskip("fastblackout.backends.triton")
     monkeypatch.setattr(importlib, "import_module", load)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt), stop_on_signals():
         importlib.reload(module)
     assert made == ["Adam", "triton"]
 
