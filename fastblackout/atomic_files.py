@@ -8,7 +8,7 @@ import stat
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -57,24 +57,36 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """The name of a file or folder to be made beside `path`, by a library that opens files by name; when the block ends
-    it is renamed to `path`, where nothing may be by then but a file that it replaces.
+    """`atomic_paths` of one, whose name errors of the block have."""
+    with naming(path), atomic_paths([path]) as (made,):
+        yield made
+
+
+@contextmanager
+def atomic_paths(paths: Iterable[str | os.PathLike[str]]) -> Iterator[list[Path]]:
+    """The names of files or folders to be made beside `paths`, by a library that opens files by name; when the block
+    ends all are renamed to `paths`, where nothing may be by then but a file that one replaces.
 
     An error inside the block leaves nothing.
     """
-    target = Path(path)
-    with naming(path):
-        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
-        try:
-            made = folder / target.name
-            yield made
-            if made.is_file():
-                with made.open("rb") as file:
-                    os.fsync(file.fileno())
-            os.replace(made, target)
-            sync_directory(target.parent)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+    targets = [Path(path) for path in paths]
+    with ExitStack() as folders:
+        made = []
+        for target in targets:
+            with naming(target):
+                folder = tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+            folders.callback(shutil.rmtree, folder, ignore_errors=True)
+            made.append(Path(folder) / target.name)
+        yield made
+        for one, target in zip(made, targets, strict=True):
+            with naming(target):
+                if one.is_file():
+                    with one.open("rb") as file:
+                        os.fsync(file.fileno())
+        for one, target in zip(made, targets, strict=True):
+            with naming(target):
+                os.replace(one, target)
+                sync_directory(target.parent)
 
 
 @contextmanager

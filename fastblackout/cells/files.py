@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
 
+from ..atomic_files import atomic_paths
 from ..call.annotated import is_annotated
 from ..call.composed import DrawKeys
 from ..call.keys import late_key, resolve_rng
 from ..call.numbers import MAX_COUNT
-from ..data.cells import SUFFIXES
+from ..data.cell_files import SUFFIXES
 from ..ground.values import check_integer, real_array, shown
 from ..ops.split import LEAST, MOST, RULE, weights_of
 from ..philox import Philox
@@ -323,19 +324,19 @@ def _made(
         check_integer(op, "chunk_size", chunk_size, 1, _MOST_CELLS)
     key = resolve_rng(rng, None, op)
     late_key(key, None, op, source.shape[0])  # which has the rule of first_sample
-    with contextlib.ExitStack() as files:
-        made: Any = paths
+    # The files are renamed when all of them are closed, so that there are all of them or none.
+    with atomic_paths(paths) as unfinished, contextlib.ExitStack() as files:
         if isinstance(source, Store):
-            add = [files.enter_context(source.writing(path)) for path in paths]
+            add: Any = [files.enter_context(source.writing(*each)) for each in zip(unfinished, paths, strict=True)]
         else:
-            made = add = [source.writing() for _ in range(number)]
+            add = [source.writing() for _ in range(number)]
         first = 0
         for rows in source.blocks(chunk_size):
             block = Block(f"{op}: adata", rows)
             cells = slice(first, first := first + len(block.per_cell))
             for each, drawn in zip(add, draw(block, cells, later(key, cells.start)), strict=True):
                 each(block.of(drawn))
-    return tuple(made if isinstance(source, Store) else map(source.of, made))
+    return tuple(paths if isinstance(source, Store) else map(source.of, add))
 
 
 def _source(op: str, adata: Any, layer: str | None, paths: list[Path]) -> Any:
@@ -358,14 +359,15 @@ def _paths(op: str, adata: Any, out: Sequence[Any] | None, number: int) -> list[
         what = "the path of a new file" if number == 1 else f"the paths of {number} new files"
         raise TypeError(f"{op}: out: must be {what} where adata is a path, got {shown(out)}")
     paths = [Path(path) for path in out]
-    if len(paths) != number or len(set(paths)) != number:
-        got = len(paths) if len(paths) != number else f"{max(paths, key=paths.count)} twice"
+    places = [os.path.realpath(path) for path in paths]
+    if len(paths) != number or len(set(places)) != number:
+        got = len(paths) if len(paths) != number else f"{paths[places.index(max(places, key=places.count))]} twice"
         raise ValueError(f"{op}: out: must be {number} paths that differ, got {got}")
     for path in paths:
         if path.suffix not in SUFFIXES:
             raise ValueError(f"{op}: out: must end in {' or '.join(SUFFIXES)}, got {path}")
-        if path.exists():
-            same = " (adata itself)" if Path(adata).exists() and path.samefile(adata) else ""
+        if os.path.lexists(path):
+            same = " (adata itself)" if path.exists() and Path(adata).exists() and path.samefile(adata) else ""
             raise ValueError(f"{op}: out: must not exist yet, got {path}{same}")
         if not path.parent.is_dir():
             raise ValueError(f"{op}: out: must be in a folder that exists, got {path}")

@@ -1,12 +1,9 @@
-"""Counts of cells in an .h5ad file or a zarr store, read and written by blocks of cells.
-
-h5py and zarr have the same groups and arrays, but for how an array is made. anndata reads and writes obs and var.
-"""
+"""Counts of cells in an .h5ad file or a zarr store, read and written by blocks of cells."""
 
 from __future__ import annotations
 
 import contextlib
-import importlib
+import errno
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,14 +11,15 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from ..atomic_files import atomic_path
+from ..atomic_files import naming
 from ..call.annotated import listed, new_of
-from ..data.cells import H5AD, check_stored, import_anndata
-from ..ground.extras import lacking
+from ..data.cell_files import H5AD, check_stored, elements, made, opened
+from ..data.cells import import_anndata
 from .blocks import Stored, check_shape, runs
 from .rows import Ints
 
 _CHUNK = 1 << 17  # values in a chunk of what is written
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _READ = 1 << 20  # values of a CSC matrix that are read at once
 
 
@@ -36,8 +34,8 @@ class Store:
         check_stored(op, "adata", path, "an AnnData, ")
         module = import_anndata(op, "adata")
         try:
-            group = self._files.enter_context(_opened(f"{op}: adata", path, "r"))
-            obs, var = (_io().read_elem(group[name]) for name in ("obs", "var"))
+            group = self._files.enter_context(opened(f"{op}: adata", path))
+            obs, var = (elements().read_elem(group[name]) for name in ("obs", "var"))
             self.described = new_of(module.AnnData(obs=obs, var=var), None)
             self.shape = check_shape(op, (len(obs), len(var)))
             self._take(self._find(group, layer))
@@ -80,7 +78,10 @@ class Store:
 
     def _fail(self, error: Exception) -> NoReturn:
         self._files.close()
-        if str(error).startswith(f"{self.op}: "):
+        if isinstance(error, OSError) and error.errno in _FULL:
+            with naming(self._folder):  # of the temporary file: reading fills no disk
+                raise error
+        if isinstance(error, MemoryError) or str(error).startswith(f"{self.op}: "):
             raise error
         reason = (str(error) or type(error).__name__).splitlines()[0][:300]
         raise ValueError(f"{self.op}: adata: must be a file of an AnnData, got {self.path}: {reason}") from None
@@ -151,37 +152,40 @@ class Store:
         return Stored(rows.data, rows.indices, np.diff(rows.indptr).astype(np.int64))
 
     @contextlib.contextmanager
-    def writing(self, path: Path) -> Iterator[Callable[[Any], None]]:
-        """A function that takes new counts, block by block. The file or store appears when the context ends well."""
+    def writing(self, path: Path, target: Path) -> Iterator[Callable[[Any], None]]:
+        """A new file or store at `path`, which becomes `target`: a function that takes its counts, block by block."""
         how: dict[str, Any] = {}
         dense = self._encoding == "array"
-        if self.path.suffix == path.suffix == H5AD:
+        if self.path.suffix == target.suffix == H5AD:
             how = {"compression": self._data.compression, "compression_opts": self._data.compression_opts}
-        with atomic_path(path) as made, _opened(f"{self.op}: out", made, "w") as group:
-            _io().write_elem(group, "/", self.described)
-            ends = [np.zeros(1, np.int64)]
-            if dense:
-                arrays = {"X": _array(group, "X", self._data.dtype, (0, self.shape[1]), how)}
-                arrays["X"].attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
-            else:
-                x = group.create_group("X")
-                x.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0"})
-                x.attrs["shape"] = self.shape
-                index = np.int32 if self._data.shape[0] < 1 << 31 else np.int64  # one for both, as scipy has them
-                kinds = {"data": self._data.dtype, "indices": index, "indptr": index}
-                arrays = {name: _array(x, name, dtype, (0,), how) for name, dtype in kinds.items()}
+        with made(f"{self.op}: out", path, target) as new:
+            with new.writing() as group:
+                elements().write_elem(group, "/", self.described)
+                ends = [np.zeros(1, np.int64)]
+                if dense:
+                    arrays = {"X": _array(group, "X", self._data.dtype, (0, self.shape[1]), how)}
+                    arrays["X"].attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+                else:
+                    x = group.create_group("X")
+                    x.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0"})
+                    x.attrs["shape"] = self.shape
+                    index = np.int32 if self._data.shape[0] < 1 << 31 else np.int64  # one for both, as scipy has them
+                    kinds = {"data": self._data.dtype, "indices": index, "indptr": index}
+                    arrays = {name: _array(x, name, dtype, (0,), how) for name, dtype in kinds.items()}
 
             def add(rows: Any) -> None:
-                if dense:
-                    _append(arrays["X"], rows)
-                    return
-                _append(arrays["data"], rows.data.astype(self._data.dtype))
-                _append(arrays["indices"], rows.genes)
-                ends.append(ends[-1][-1] + np.cumsum(rows.per_cell))
+                with new.writing():
+                    if dense:
+                        _append(arrays["X"], rows)
+                        return
+                    _append(arrays["data"], rows.data.astype(self._data.dtype))
+                    _append(arrays["indices"], rows.genes)
+                    ends.append(ends[-1][-1] + np.cumsum(rows.per_cell))
 
             yield add
             if not dense:
-                _append(arrays["indptr"], np.concatenate(ends))
+                with new.writing():
+                    _append(arrays["indptr"], np.concatenate(ends))
 
 
 def _append(array: Any, rows: Any) -> None:
@@ -198,29 +202,3 @@ def _array(group: Any, name: str, dtype: Any, shape: tuple[int, ...], how: dict[
     if hasattr(group, "store"):  # of zarr 2
         return group.create_dataset(name, shape=shape, chunks=chunks, dtype=dtype)
     return group.create_dataset(name, shape=shape, maxshape=(None, *shape[1:]), chunks=chunks, dtype=dtype, **how)
-
-
-@contextlib.contextmanager
-def _opened(where: str, path: Path, mode: str) -> Iterator[Any]:
-    """The root group of a file or store, whose suffix tells which it is."""
-    if path.suffix == H5AD:
-        import h5py
-
-        with h5py.File(path, mode) as file:
-            yield file
-        return
-    try:
-        zarr: Any = importlib.import_module("zarr")
-    except ImportError:
-        raise lacking(where, "zarr") from None
-    # All releases of zarr read its second format.
-    how = {"zarr_format": 2} if mode == "w" and hasattr(zarr.Group, "create_array") else {}
-    yield zarr.open_group(str(path), mode=mode, **how)
-
-
-def _io() -> Any:
-    """The module of anndata that has read_elem and write_elem."""
-    try:
-        return importlib.import_module("anndata.io")
-    except ImportError:  # before anndata 0.11
-        return importlib.import_module("anndata.experimental")

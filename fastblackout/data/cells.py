@@ -13,16 +13,15 @@ from numpy.typing import NDArray
 
 from ..call.annotated import is_annotated, listed, matrix_of
 from ..call.numbers import MAX_COUNT, max_count_of
-from ..ground.extras import is_there
 from ..ground.extras import lacking as lacking_package
 from ..ground.values import shown
+from .cell_files import H5AD, ZARR, check_stored, import_zarr
 from .dataset import MOST_CLASSES, Dataset, count_dtype, kept_and_held_out
 from .sparse_rows import SparseRows
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-SUFFIXES = H5AD, ZARR = ".h5ad", ".zarr"
 RAW = "must hold raw counts, whole numbers that were neither normalized nor logarithmized"
 
 
@@ -98,20 +97,13 @@ def read_cells(op: str, argument: str, value: Any) -> Any:
     path = Path(value)
     check_stored(op, argument, path)
     module = import_anndata(op, argument)
-    if path.suffix == ZARR and not is_there("zarr"):
-        raise lacking_package(f"{op}: {argument}", "zarr")
+    if path.suffix == ZARR:
+        import_zarr(f"{op}: {argument}")
     try:
         return module.read_h5ad(path) if path.suffix == H5AD else module.read_zarr(path)
     except Exception as error:  # reading a damaged file may fail in any way
         reason = (str(error) or type(error).__name__).splitlines()[0][:300]
         raise ValueError(f"{op}: {path}: not a readable {path.suffix} file: {reason}") from None
-
-
-def check_stored(op: str, argument: str, path: Path, others: str = "") -> None:
-    """ValueError unless a .h5ad file or a .zarr store is there. others: what the argument may be beside them."""
-    if path.suffix not in SUFFIXES or not (path.is_file() if path.suffix == H5AD else path.is_dir()):
-        there = "" if path.exists() else ", which does not exist"
-        raise ValueError(f"{op}: {argument}: must be {others}a .h5ad file or a .zarr store, got {path}{there}")
 
 
 def import_anndata(op: str, argument: str) -> Any:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..atomic_files import atomic_file
+from ..atomic_files import atomic_path
 from ..ground.values import is_tensor
+from .cell_files import elements, made
 from .cells import import_anndata
 from .dataset import Dataset
 
@@ -86,11 +86,8 @@ def to_anndata(samples: Any, like: Dataset | _Run, labels: Any = None, first: in
 
 def write_h5ad(data: AnnData, out: Path) -> None:
     """Writes an AnnData whole or not at all."""
-    with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=out.parent) as folder:  # HDF5 needs a name
-        file = Path(folder) / out.name
-        data.write_h5ad(file, compression="gzip")
-        with atomic_file(out) as written, file.open("rb") as content:
-            shutil.copyfileobj(content, written)
+    with atomic_path(os.path.realpath(out)) as path, made("write_h5ad: out", path, out) as new, new.writing() as root:
+        elements().write_elem(root, "/", data, dataset_kwargs={"compression": "gzip"})
 
 
 def _on_host(value: Any) -> NDArray[Any]:

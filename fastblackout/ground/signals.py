@@ -13,8 +13,8 @@ from typing import Any
 def signals_wait() -> Iterator[None]:
     """Ctrl-C and SIGTERM come once the block is left, and then do what they did before.
 
-    It is for imports of C++ modules: where an exception comes out of Python code that such a module calls while it
-    is loaded, as KeyboardInterrupt may, Triton 3.9 aborts the process.
+    It is for C and C++ that call Python code, and end the process where an exception comes from there, as
+    KeyboardInterrupt may: Triton 3.9 while it is loaded, and HDF5 that writes to a file of Python.
     """
     came: list[int] = []
 

@@ -1,5 +1,6 @@
 """fb.cells from file to file: the counts of the same cells in memory, what comes along, memory, and errors."""
 
+import errno
 import shutil
 import tracemalloc
 
@@ -9,6 +10,7 @@ import scipy.sparse as sp
 
 import fastblackout as fb
 from fastblackout.cells import stores
+from support.forks import Fork
 from support.helpers import assert_named
 from support.simulated_cells import write_zarr
 
@@ -125,6 +127,8 @@ def test_errors_leave_no_file(files, tmp_path):
     there, out = tmp_path / "there.h5ad", tmp_path / "new.h5ad"
     there.write_bytes(b"")
     (tmp_path / "folder.h5ad").mkdir()
+    link = tmp_path / "link.h5ad"
+    link.symlink_to("nowhere.h5ad")
     fractions = anndata.AnnData(COUNTS.copy())
     fractions.X[50, 3] = 2.5
     fractions.write_h5ad(harmed)
@@ -151,6 +155,8 @@ def test_errors_leave_no_file(files, tmp_path):
     for wrong, error, rule, got in (
         ([out], ValueError, "must be 2 paths that differ", "got 1"),
         ([out, out], ValueError, "must be 2 paths that differ", "new.h5ad twice"),
+        ([out, tmp_path / "folder.h5ad/../new.h5ad"], ValueError, "must be 2 paths that differ", "new.h5ad twice"),
+        ([out, link], ValueError, "must not exist yet", "link.h5ad"),
         (out, TypeError, "must be the paths of 2 new files where adata is a path", "new.h5ad"),
         (None, TypeError, "must be the paths of 2 new files where adata is a path", "got None"),
     ):
@@ -187,8 +193,58 @@ def test_no_counts(tmp_path, suffix):
     path = tmp_path / f"none{suffix}"
     data = cells(np.asarray)
     del data.X
-    with stores._opened("", path, "w") as group:
-        stores._io().write_elem(group, "/", data)
+    write_zarr(data, path) if suffix == ".zarr" else data.write_h5ad(path)
     call = lambda p=path: fb.cells.thin(p, 0.5, out=tmp_path / "new.h5ad")  # noqa: E731
     assert_named(call, ValueError, "thin: adata: must have counts in X", "without X (its layers: 'raw')")
     assert fb.cells.thin(path, 0.5, layer="raw", out=tmp_path / "new.h5ad").exists()
+
+
+FULL = """
+import pathlib, sys
+import anndata, numpy as np
+import fastblackout as fb
+from fastblackout.data.cells_out import write_h5ad
+from support.full_disk import no_file_beyond
+
+csr, csc, out = map(pathlib.Path, sys.argv[1:])
+whole = anndata.read_h5ad(csr)
+calls = [lambda: fb.cells.split(csr, out=[out / "a.h5ad", out / "b.h5ad"], layer="raw", rng=1, chunk_size=9),
+         lambda: fb.cells.split(csr, out=[out / "a.zarr", out / "b.zarr"], layer="raw", rng=1, chunk_size=9),
+         lambda: fb.cells.thin(csc, 0.5, out=out / "a.zarr", layer="raw", rng=1),
+         lambda: write_h5ad(whole, out / "a.h5ad")]
+for most, call in zip((20_000, 1_000, 8_000, 20_000), calls, strict=True):
+    with no_file_beyond(most):
+        try:
+            call()
+        except OSError as error:
+            print(error.errno, pathlib.Path(error.filename).relative_to(out), *out.iterdir())
+"""
+
+
+def test_a_full_disk(files, tmp_path):
+    """Also when the process ends: HDF5 would be in the way, and end it by a signal."""
+    given = [str(files[name, ".h5ad"]) for name in ("csr", "csc")]
+    process = Fork(FULL, *given, str(tmp_path))
+    out, err = process.communicate()
+    assert (process.returncode, err) == (0, "")
+    too_large = errno.EFBIG
+    assert out.splitlines() == [f"{too_large} {name}" for name in ("a.h5ad", "a.zarr", ".", "a.h5ad")]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_all_parts_or_none(files, tmp_path, monkeypatch, suffix):
+    """The first part fails after the last one is whole."""
+    append, ends = stores._append, []
+
+    def failing(array, rows):
+        if array.name.endswith("indptr"):
+            ends.append(array)
+            if len(ends) == 2:
+                raise OSError(errno.ENOSPC, "No space left on device")
+        append(array, rows)
+
+    monkeypatch.setattr(stores, "_append", failing)
+    out = [tmp_path / f"{name}{suffix}" for name in "ab"]
+    with pytest.raises(OSError, match="No space left"):
+        fb.cells.split(files["csr", suffix], out=out, layer="raw", rng=1)
+    assert not list(tmp_path.iterdir())

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from fastblackout.cells.stores import _io
+from fastblackout.data.cell_files import elements
 
 anndata = pytest.importorskip("anndata")
 pandas = pytest.importorskip("pandas")
@@ -40,7 +40,7 @@ def write_zarr(data, path):
     """A store of an AnnData, in the format of zarr that all its releases read."""
     zarr = pytest.importorskip("zarr")
     with zarr.config.set(default_zarr_format=2):  # write_zarr of anndata warns of it
-        _io().write_elem(zarr.open_group(str(path), mode="w"), "/", data)
+        elements().write_elem(zarr.open_group(str(path), mode="w"), "/", data)
 
 
 def dense(data):

@@ -1,0 +1,135 @@
+"""The groups of .h5ad files and .zarr stores, opened, and made anew.
+
+h5py and zarr have the same groups and arrays, but for how an array is made. anndata reads and writes what they hold.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+from ..atomic_files import naming
+from ..ground.extras import lacking
+from ..ground.signals import signals_wait
+
+SUFFIXES = H5AD, ZARR = ".h5ad", ".zarr"
+
+
+def check_stored(op: str, argument: str, path: Path, others: str = "") -> None:
+    """ValueError unless a .h5ad file or a .zarr store is there. others: what the argument may be beside them."""
+    if path.suffix not in SUFFIXES or not (path.is_file() if path.suffix == H5AD else path.is_dir()):
+        there = "" if path.exists() else ", which does not exist"
+        raise ValueError(f"{op}: {argument}: must be {others}a .h5ad file or a .zarr store, got {path}{there}")
+
+
+def elements() -> Any:
+    """The module of anndata that has read_elem and write_elem."""
+    try:
+        return importlib.import_module("anndata.io")
+    except ImportError:  # before anndata 0.11
+        return importlib.import_module("anndata.experimental")
+
+
+def import_zarr(where: str) -> Any:
+    """The module. ValueError, which names how to get it, where it is not installed."""
+    try:
+        return importlib.import_module("zarr")
+    except ImportError:
+        raise lacking(where, "zarr") from None
+
+
+@contextmanager
+def opened(where: str, path: Path) -> Iterator[Any]:
+    """The root group of a file or store. where: the op and the argument, for errors."""
+    if path.suffix == H5AD:
+        import h5py
+
+        with h5py.File(path, "r") as file:
+            yield file
+    else:
+        yield import_zarr(where).open_group(str(path), mode="r")
+
+
+class NewGroup:
+    """The root group of a new file or store, which is written within `writing` alone. target: its name in errors."""
+
+    def __init__(self, root: Any, target: Path, file: _Kept | None = None) -> None:
+        self._root, self._target, self._file = root, target, file
+
+    @contextmanager
+    def writing(self) -> Iterator[Any]:
+        """The group of h5py or zarr. When the block ends, a disk that is full raises OSError."""
+        with naming(self._target):
+            try:
+                with signals_wait():
+                    yield self._root
+            finally:
+                if self._file is not None:
+                    self._file.check()
+
+
+@contextmanager
+def made(where: str, path: Path, target: Path) -> Iterator[NewGroup]:
+    """A new file or store at `path`, which becomes `target`."""
+    if path.suffix == ZARR:
+        zarr = import_zarr(where)
+        # All releases of zarr read its second format.
+        how = {"zarr_format": 2} if hasattr(zarr.Group, "create_array") else {}
+        yield NewGroup(zarr.open_group(str(path), mode="w", **how), target)
+        return
+    import h5py
+
+    with path.open("x+b", buffering=0) as file:
+        kept = _Kept(file)
+        with signals_wait():
+            root = h5py.File(kept, "w")
+        new = NewGroup(root, target, kept)
+        try:
+            yield new
+        finally:
+            with new.writing():
+                root.close()
+
+
+class _Kept:
+    """A file for HDF5 to write to, which keeps the first error, of a full disk, and from then on writes nothing.
+
+    HDF5 ends the process when it has a file that it can neither write nor close. For the same reason `signals_wait`
+    keeps the exceptions of signals from it.
+    """
+
+    def __init__(self, file: FileIO) -> None:
+        self._file = file
+        self._error: OSError | None = None
+        self.seek, self.tell, self.read, self.readinto = file.seek, file.tell, file.read, file.readinto
+
+    def check(self) -> None:
+        """Raises the error."""
+        if self._error is not None:
+            raise self._error
+
+    def write(self, content: memoryview) -> int:
+        left = content
+        while left and self._error is None:
+            with self._keeping():
+                left = left[self._file.write(left) :]
+        return len(content)
+
+    def truncate(self, size: int) -> int:
+        with self._keeping():
+            self._file.truncate(size)
+        return size
+
+    def flush(self) -> None:
+        """What is written is with the system already."""
+
+    @contextmanager
+    def _keeping(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._error = self._error or error
