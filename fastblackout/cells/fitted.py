@@ -72,8 +72,7 @@ class Fitted(NamedTuple):
 
     def of_groups(self, op: str, types: NDArray[Any], batches: NDArray[Any], seed: int) -> NDArray[np.int64]:
         """The places of training cells of these types and batches (N,), at random; -1 stands for any."""
-        random, nothing = np.random.default_rng((seed, 0)), np.zeros(len(self.known), np.int64)
-        own = (nothing if self.labels is None else self.labels.numpy(), self._batches().numpy())
+        random, own = np.random.default_rng((seed, 0)), self._groups(self.labels, self.known)
         places = np.empty(len(types), np.int64)
         for pair in np.unique(np.stack((types, batches)), axis=1).T:
             there = np.flatnonzero(np.all([(one == some) | (one < 0) for one, some in zip(pair, own, strict=True)], 0))
@@ -84,17 +83,18 @@ class Fitted(NamedTuple):
             places[alike] = random.choice(there, int(alike.sum()))
         return places
 
-    def like(self, op: str, cells: Cells, seed: int) -> NDArray[np.int64]:
-        """The places of training cells of the types and batches of others."""
-        labels = torch.full((len(cells.known),), -1) if cells.labels is None else cells.labels
-        batches = self._batches(cells.known) if self.columns.batches else torch.full_like(labels, -1)
-        return self.of_groups(op, labels.numpy(), batches.numpy(), seed)
+    def like(self, op: str, labels: Tensor | None, known: Tensor, seed: int) -> NDArray[np.int64]:
+        """The places of training cells of the types and batches of others, of the type alone where there is no such
+        cell of the batch."""
+        (types, batches), own = self._groups(labels, known), self._groups(self.labels, self.known)
+        count = max(1, len(self.columns.batches))
+        there = np.isin(types * count + batches, own[0] * count + own[1])
+        return self.of_groups(op, types, np.where(there, batches, -1), seed)
 
-    def _batches(self, known: Tensor | None = None) -> Tensor:
-        """The number of each cell's batch, 0 for a model without."""
-        known = self.known if known is None else known
-        count = len(self.columns.batches)
-        return known[:, :count].argmax(1) if count else torch.zeros(len(known), dtype=torch.long)
+    def _groups(self, labels: Tensor | None, known: Tensor) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Type and batch of each cell, 0 for a model without."""
+        nothing = np.zeros(len(known), np.int64)
+        return nothing if labels is None else labels.numpy(), self.columns.batch_of(known).numpy()
 
     def tensors(self) -> dict[str, Tensor]:
         """What a file holds beside the model's own tensors."""
@@ -174,7 +174,7 @@ def annotated(op: str, counts: Any, columns: Columns, labels: Tensor | None, log
     obs = pandas.DataFrame(index=[f"cell-{n}" for n in range(len(known))])
     for key, names, codes in (
         (columns.labels_key, columns.classes, labels),
-        (columns.batch_key, columns.batches, known[:, : len(columns.batches)].argmax(1) if columns.batches else None),
+        (columns.batch_key, columns.batches, columns.batch_of(known)),
     ):
         if key is not None and codes is not None:
             obs[key] = pandas.Categorical.from_codes(codes.numpy(), list(names))

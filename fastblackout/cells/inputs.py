@@ -16,6 +16,7 @@ from torch import Tensor
 from ..call.annotated import is_annotated, matrix_of
 from ..data.cells import labels_of, names_of, places_of, read_cells, rows_of, whole_counts
 from ..data.sparse_rows import SparseRows
+from ..ground.values import check_memory
 
 MOST = (1 << 31) - 1  # the largest count
 # What the user of a trained model may do about cells whose type or batch it does not know.
@@ -60,6 +61,11 @@ class Columns:
         if not all(right):
             raise ValueError("its columns are not whole")
         return columns
+
+    def batch_of(self, known: Tensor) -> Tensor:
+        """The number of each cell's batch by its conditions (N, conditions), 0 for a model without."""
+        count = len(self.batches)
+        return known[:, :count].argmax(1) if count else torch.zeros(len(known), dtype=torch.long)
 
     @property
     def conditions(self) -> int:
@@ -136,8 +142,9 @@ def _chosen(op: str, data: Any, names: list[str], genes: Any) -> tuple[str, ...]
     if genes is None:
         return tuple(names)
     if isinstance(genes, str):
-        if genes not in data.var.columns or data.var[genes].dtype != bool:
-            there = ", ".join(repr(str(name)) for name in data.var.columns if data.var[name].dtype == bool)
+        flags = [name for name in data.var.columns if data.var[name].dtype.kind == "b" and data.var[name].notna().all()]
+        if genes not in flags:
+            there = ", ".join(repr(str(name)) for name in flags)
             raise ValueError(f"{op}: genes: must be names or a column of booleans of var ({there}), got {genes!r}")
         chosen = [name for name, kept in zip(names, data.var[genes], strict=True) if kept]
     else:
@@ -184,7 +191,8 @@ def _conditions(op: str, obs: Any, columns: Columns, trained: bool) -> tuple[Ten
             op, obs, columns.batch_key, columns.batches if trained else None, "batch_key", _BATCHES if trained else ""
         )
         columns = replace(columns, batches=tuple(names))
-        parts.append(np.eye(len(names), dtype=np.float32)[batch])
+        check_memory(f"{op}: batch_key: {len(names)} batches of {len(batch)} cells", 4 * len(names) * len(batch))
+        parts.append((batch[:, None] == np.arange(len(names))).astype(np.float32))
     if columns.covariates:
         values = np.stack([column_of_numbers(op, obs, "covariates", name) for name in columns.covariates], 1)
         if not trained:

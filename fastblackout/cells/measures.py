@@ -35,8 +35,6 @@ class Reference:
         from scipy.spatial.distance import pdist
         from sklearn.decomposition import PCA
 
-        if not (fitted.log != fitted.log[0]).any():
-            raise ValueError("compare: real: counts must differ between cells, got the same in all")
         self.real, self.in_space, self.seed = real, in_space, seed
         components = min(COMPONENTS, len(fitted) - 1, fitted.log.shape[1])
         self.space = PCA(components, svd_solver="randomized", random_state=seed).fit(fitted.log)

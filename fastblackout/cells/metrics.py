@@ -144,24 +144,28 @@ def compare(
     new = Side(op, "generated", generated, labels_key)
     true = Side(op, "real", real, labels_key, new, layer)
     known = None if train is None else Side(op, "train", train, labels_key, new, layer)
-    report = mean_of([_compared(new, true, known, labels_key, own) for own in range(seed, seed + seeds)])
+    report = mean_of([compared(new, true, known, labels_key, own) for own in range(seed, seed + seeds)])
     if known is not None:
         report.facts["seen"] = int(np.isin(prints_of(true.matrix), prints_of(known.matrix)).sum())
     return report
 
 
-def _compared(new: Side, true: Side, known: Side | None, labels_key: str | None, seed: int) -> CellReport:
+def compared(new: Side, true: Side, known: Side | None, labels_key: str | None, seed: int) -> CellReport:
+    """`compare` with one seed, of arguments that were checked."""
     random = np.random.default_rng(seed)
     made, held_out = (side.cells(random.permutation(len(side))[:MOST_CELLS]) for side in (new, true))
     if known is None:
         half = len(held_out) // 2
-        fitted, floor = held_out[:half], None
-        reference = Reference(held_out, held_out[half:], fitted, held_out, seed)
+        fitted, floor, in_space, correlated = held_out[:half], None, held_out[half:], held_out
     else:
         order = random.permutation(len(known))
         few = min(len(made), len(known) // 2)
         fitted, floor = known.cells(order[few:][:MOST_FITTED]), known.cells(order[:few])
-        reference = Reference(held_out, held_out, fitted, fitted, seed)
+        in_space, correlated = held_out, fitted
+    if not (fitted.log != fitted.log[0]).any():
+        where = (true if known is None else known).where
+        raise ValueError(f"{where}: counts must differ between cells, got the same in all")
+    reference = Reference(held_out, in_space, fitted, correlated, seed)
     numbers, floors = reference.against(made), None if floor is None else reference.against(floor)
     by_type: dict[str, dict[str, float]] = {}
     if known is not None and floors is not None:

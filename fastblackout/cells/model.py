@@ -23,10 +23,10 @@ from ..training.trained_model import pick_device
 from .asked import flags_of, in_batch, logs_of, with_covariates
 from .fitted import Fitted, annotated, begin, parts_of
 from .inputs import Columns, read
-from .metrics import check_comparable, check_seeds, compare
+from .metrics import MOST_CELLS, check_comparable, check_seeds, compared
 from .network import CellNetwork
 from .report import mean_of
-from .sides import prints_of
+from .sides import Side, prints_of
 from .training import Depths, Options, conditions_of, train
 
 if TYPE_CHECKING:
@@ -115,8 +115,9 @@ class CellModel:
     Notes
     -----
     The training thins half of the cells, to a share of 1/2 or more of their counts, and tells the network the depth
-    that they then have. It sets a tenth of the cells aside, and ends with the weights that had the least loss there. It
-    stops when that loss has not fallen eight times in a row; it is taken 20 times in a whole training.
+    that they then have. It sets a tenth of the cells aside, but not the last cell of a type or a batch, and ends with
+    the weights that had the least loss there. It stops when that loss has not fallen eight times in a row; it is taken
+    20 times in a whole training.
 
     Examples
     --------
@@ -145,6 +146,11 @@ class CellModel:
         self.covariates = tuple(covariates)
         if wrong := [each for each in self.covariates if not isinstance(each, str)]:
             raise TypeError(f"{op}: covariates: must be a sequence of names, got {wrong[0]!r} in it")
+        columns = [each for each in (labels_key, batch_key, *self.covariates) if each is not None]
+        columns.append(size_factor_key or "depth")
+        if len(set(columns)) < len(columns):  # of obs of new cells, which would overwrite one another
+            rule = "types, batches, covariates and depths ('depth' without size_factor_key) must be columns that differ"
+            raise ValueError(f"{op}: columns of obs: {rule}, got {max(columns, key=columns.count)!r} twice")
         steps = None if steps is None else check_integer(op, "steps", steps, 1, 1 << 31)
         self.batch_size = check_integer(op, "batch_size", batch_size, 1, 1 << 20)
         self.width = check_integer(op, "width", width, 1, 1 << 20)
@@ -220,7 +226,7 @@ class CellModel:
             steps = self.steps or min(max(FEWEST_STEPS, PASSES * count // self.batch_size), MOST_STEPS)
             told = Options(steps, min(self.batch_size, count), self.learning_rate, self.weight_decay, self.seed, device)
             by_genes = None if self.size_factor_key else Depths(*(each.to(device) for each in depths))
-            self.history_ = train(model.to(device), by_genes, cells, told, progress)
+            self.history_ = train(model.to(device), by_genes, cells, columns.batch_of(cells.known), told, progress)
         prints = torch.from_numpy(prints_of(cells.matrix))
         self._take(Fitted(model, columns, by_genes, cells.labels, cells.log_depth, cells.known, prints))
         return self
@@ -245,8 +251,8 @@ class CellModel:
             Their type, or the type of each, such as a column of obs. By default types are as frequent as among the
             training cells.
         depth : float or sequence of float, optional
-            The depth that they are to have, in counts of all genes, or the depth of each. By default depths are drawn
-            from those of training cells of the type and the batch.
+            The depth that they are to have, or the depth of each: in counts of all genes, or in the unit of the
+            `size_factor_key`. By default depths are drawn from those of training cells of the type and the batch.
         batch : str or sequence of str, optional
             Their batch, or the batch of each. By default batches are as frequent as among the training cells of the
             type.
@@ -386,7 +392,8 @@ class CellModel:
         adata : AnnData, str or os.PathLike
             The cells, with the columns of the training.
         depth : float, optional
-            The depth to which all rates are scaled, such as 1e4. By default the rates are those of the cell's depth.
+            The depth to which all rates are scaled, such as 1e4: in counts of all genes, or in the unit of the
+            `size_factor_key`. By default the rates are those of the cell's depth.
         batch : str, optional
             The batch in which all rates are to be, as `transform_batch` of scvi-tools. By default each cell's own.
 
@@ -471,10 +478,11 @@ class CellModel:
 
         Notes
         -----
-        As many cells are drawn as `adata` has, of the same types, batches and covariates. Depths are drawn from
-        training cells of the type and the batch. `fb.cells.compare` takes 2,000 cells of a side at most, 1,000 of many
-        genes. Energy distances and correlations with `train` and without it are not the same estimates. Real cells
-        with the counts of a training cell are told, also without `train`: a copy of the training says nothing.
+        Of `adata` 1,000 cells are compared at most, which each seed chooses. As many are drawn, of the same types,
+        batches and covariates. Their depths are drawn from training cells of the type and the batch, or of the type
+        where the training has no cell of both. Energy distances and correlations with `train` and without it are not
+        the same estimates. Real cells with the counts of a training cell are told, also without `train`: a copy of the
+        training says nothing.
         """
         op = "CellModel.evaluate"
         fitted = self._ready(op)
@@ -482,17 +490,22 @@ class CellModel:
         cells, _ = read(op, adata, fitted.columns)
         known = None if train is None else read(op, train, fitted.columns)[0]
         check_comparable(op, len(fitted.columns.genes), {"adata": cells, "train": known})
-        held_out, train = (
-            None if each is None else annotated(op, each.matrix, fitted.columns, *each[1:4]) for each in (cells, known)
-        )
+        columns, key = fitted.columns, self.labels_key
+        trained = None if known is None else Side(op, "train", annotated(op, known.matrix, columns, *known[1:4]), key)
         reports = []
         for own in range(seed, seed + seeds):
-            place = fitted.like(op, cells, own)
-            new = self._draw(op, cells.labels, fitted.log_depth[place], cells.known, steps, own)
-            reports.append(compare(new, held_out, train=train, labels_key=self.labels_key, seed=own))
+            rows = np.sort(np.random.default_rng((own, 2)).permutation(len(cells.known))[:MOST_CELLS])
+            labels, told = None if cells.labels is None else cells.labels[rows], cells.known[rows]
+            log_depth = fitted.log_depth[fitted.like(op, labels, told, own)]
+            new = Side(op, "model", self._draw(op, labels, log_depth, told, steps, own), key)
+            real = annotated(op, cells.matrix[rows], columns, labels, cells.log_depth[rows], told)
+            reports.append(compared(new, Side(op, "adata", real, key), trained, key, own))
         report = mean_of(reports)
+        seen = None if trained is None else prints_of(trained.matrix)
         if fitted.prints is not None:
-            report.facts["seen"] = int(np.isin(prints_of(cells.matrix), fitted.prints.numpy()).sum())
+            seen = fitted.prints.numpy()
+        if seen is not None:
+            report.facts["seen"] = int(np.isin(prints_of(cells.matrix), seen).sum())
         return report
 
     def save(self, folder: str | os.PathLike[str]) -> Path:

@@ -75,7 +75,7 @@ def parts_of(counts: Any, per_cell: Ints, weights: list[float], overdispersion: 
 def _left_of_overdispersed(whole: Any, per_cell: Ints, sizes: Any, left: float, right: float, rng: Philox) -> Any:
     """fb.beta_binomial takes rows of one length: some cells at a time are filled up to the longest of them."""
     drawn, ends = np.empty_like(whole), ends_of(per_cell)
-    for cells in together(ends, _AT_ONCE):
+    for cells in _filled(per_cell):
         part = slice(ends[cells.start], ends[cells.stop])
         own = per_cell[cells, None].astype(np.uint32)
         taken = np.arange(own.max(), dtype=np.uint32) < own
@@ -83,6 +83,15 @@ def _left_of_overdispersed(whole: Any, per_cell: Ints, sizes: Any, left: float, 
         counts[taken], each[taken] = whole[part], sizes[part]
         drawn[part] = beta_binomial(counts, each * left, each * right, rng=later(rng, cells.start))[taken]
     return drawn
+
+
+def _filled(per_cell: Ints) -> Iterator[slice]:
+    """Cells that have at most _AT_ONCE counts when they are filled up, or one cell."""
+    start = 0
+    while start < len(per_cell):
+        longest = np.maximum.accumulate(per_cell[start : start + _AT_ONCE])
+        fit = np.searchsorted(longest * np.arange(1, len(longest) + 1), _AT_ONCE, "right")
+        yield slice(start, start := start + max(1, int(fit)))
 
 
 def downsampled(counts: Any, per_cell: Ints, depth: Ints, keys: DrawKeys) -> Any:

@@ -27,15 +27,15 @@ def prints_of(matrix: Any) -> NDArray[np.int64]:
 class Side:
     """All cells of an argument, as they lie there.
 
-    like: the side whose genes are taken, by the names that they have in an AnnData. ValueError and TypeError are those
-    of `fb.cells.compare`.
+    like: the side whose genes are taken, by the names that they have in an AnnData. where: the op and the argument.
+    ValueError and TypeError are those of `fb.cells.compare`.
     """
 
     def __init__(
         self, op: str, argument: str, value: Any, labels_key: str | None, like: Side | None = None,
         layer: str | None = None,
     ) -> None:  # fmt: skip
-        where = f"{op}: {argument}"
+        self.where = where = f"{op}: {argument}"
         self.names = [str(name) for name in value.var_names] if is_annotated(value) else None
         if self.names is None and not (isinstance(value, np.ndarray) or hasattr(value, "tocsr")):
             rule = "must be an AnnData, a NumPy array or a matrix of scipy.sparse"

@@ -77,15 +77,16 @@ def conditions_of(
 
 
 def train(
-    model: BlackoutModel, depths: Depths | None, cells: Cells, told: Options, shown: bool
+    model: BlackoutModel, depths: Depths | None, cells: Cells, batches_of: Tensor, told: Options, shown: bool
 ) -> list[dict[str, float]]:
     """Fit the model to the cells. It ends with the moving average of the weights that had the least held-out loss.
 
-    Returned are the steps at which the held-out cells were asked, with both losses, in nats a count.
+    batches_of: (N,), the batch of each. Returned are the steps at which the held-out cells were asked, with both
+    losses, in nats a count.
     """
     order = permutation(len(cells.log_depth), told.seed, 0)
-    aside = order[: min(max(1, len(order) // HELD_OUT), MOST_HELD_OUT)]
-    rest = order[len(aside) :]
+    groups = [batches_of] if cells.labels is None else [batches_of, cells.labels]
+    rest, aside = _set_aside(order, [each.numpy() for each in groups])
     batches, history = BatchOrder(len(rest), told.batch, told.seed), []
     optimizer = torch.optim.AdamW(model.parameters(), lr=told.learning_rate, weight_decay=told.weight_decay)
     average = ema_of(model, AVERAGE)
@@ -120,6 +121,16 @@ def train(
     model.load_state_dict(best)
     model.eval()
     return history
+
+
+def _set_aside(order: NDArray[np.int64], groups: list[NDArray[np.int64]]) -> tuple[NDArray[np.int64], ...]:
+    """The cells to train on and those held out: the first in order, but for the last one of each group. Where no cell
+    can be spared, the training sees the one that is held out, too."""
+    spare = np.full(len(order), True)
+    for each in groups:
+        spare[len(order) - 1 - np.unique(each[order[::-1]], return_index=True)[1]] = False
+    aside = np.flatnonzero(spare)[: min(max(1, len(order) // HELD_OUT), MOST_HELD_OUT)]
+    return (np.delete(order, aside), order[aside]) if len(aside) else (order, order[:1])
 
 
 def _loss(

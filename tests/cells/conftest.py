@@ -14,4 +14,6 @@ def tiny():
     torch.set_num_threads(1)
     how = {"steps": 12, "batch_size": 32, "width": 16, "blocks": 1}
     told = CellModel("type", "batch", size_factor_key="depth", covariates=["age"], genes="chosen", **how)
-    return told.fit(simulated(80), progress=False)
+    data = simulated(80)
+    data.var["chosen"] = data.var["chosen"].astype("boolean")  # as anndata reads it from a file
+    return told.fit(data, progress=False)

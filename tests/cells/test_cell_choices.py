@@ -50,6 +50,32 @@ def test_an_evaluation_by_several_seeds_and_of_training_cells(tiny, tmp_path, mo
     assert again.evaluate(simulated(80), simulated(80), steps=2).facts["seen"] == 80
 
 
+def test_an_evaluation_draws_what_it_compares(tiny, monkeypatch):
+    """Of many cells some, which each seed chooses; also cells of a type and a batch that the training has not
+    together."""
+    monkeypatch.setattr("fastblackout.cells.measures.forest_auc", lambda x, y, seed: 0.5)
+    monkeypatch.setattr("fastblackout.cells.metrics.MOST_CELLS", 30)
+    monkeypatch.setattr("fastblackout.cells.model.MOST_CELLS", 30)
+    data, told = simulated(90, seed=5), []
+    trained = simulated(80)
+    trained.obs["batch"] = np.where(trained.obs["type"] == "large", "one", trained.obs["batch"])
+    model = CellModel("type", "batch", steps=12, batch_size=32, width=16, blocks=1).fit(trained, progress=False)
+    assert (data.obs.loc[data.obs["type"] == "large", "batch"] == "two").any()
+    draw = model._draw
+    monkeypatch.setattr(model, "_draw", lambda *how: told.append(how[1:4]) or draw(*how))
+    report = model.evaluate(data, trained, steps=2, seeds=2)
+    assert [len(known) for _, _, known in told] == [30, 30] and report.facts["generated"] == report.facts["real"] == 30
+    (types, depths, batches), (others, *_) = told
+    assert not torch.equal(types, others) and report.numbers["proportions"] == 0
+    large = (types == list(model.classes_).index("large")) & (batches[:, 1] == 1)
+    own = np.log(dense(trained).sum(1))[(trained.obs["type"] == "large").to_numpy()]
+    assert large.any() and np.abs(depths[large].numpy() - own).min(1).max() < 1e-5
+    constant = trained[:40].copy()
+    constant.X = np.ones((40, GENES), np.float32)
+    with pytest.raises(ValueError, match="^CellModel.evaluate: train: counts must differ between cells"):
+        model.evaluate(data, constant, steps=2)
+
+
 def test_covariates_of_new_cells(tiny):
     """They have what is asked for, and are then other cells; all else, depths too, is as without."""
     as_drawn = tiny.sample(9, seed=3, steps=5)

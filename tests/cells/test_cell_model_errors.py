@@ -88,6 +88,19 @@ def test_wrong_options_are_named(option, value, error):
     )
 
 
+@pytest.mark.parametrize(
+    "options,twice",
+    [
+        ({"labels_key": "depth"}, "depth"), ({"covariates": ["depth"]}, "depth"), ({"covariates": ["a", "a"]}, "a"),
+        ({"labels_key": "type", "batch_key": "type"}, "type"), ({"size_factor_key": "a", "covariates": ["a"]}, "a"),
+    ],
+)  # fmt: skip
+def test_columns_must_differ(options, twice):
+    """Or one would take the place of another in obs of new cells."""
+    assert_named(lambda: CellModel(**options), ValueError, "CellModel: columns of obs: ", f"got '{twice}' twice")
+    CellModel("type", covariates=["depth"], size_factor_key="total")
+
+
 def test_a_model_must_be_fitted():
     model, data = CellModel(), simulated(12)
     for call in (
@@ -196,6 +209,19 @@ def test_two_cells_and_two_genes_are_enough():
     data = anndata.AnnData(np.array([[3, 1], [0, 2]], np.float32))
     model = CellModel(steps=2, width=4, blocks=1).fit(data, progress=False)
     assert model.sample(2, steps=2).shape == (2, 2) and model.impute(data, [[True, False]]).shape == (2, 2)
+
+
+def test_the_last_cell_of_a_type_is_trained_on(monkeypatch):
+    """Wherever the order puts it, and the last of a batch as well."""
+    from fastblackout.cells import training
+
+    order = np.array([3, 0, 5, 1, 2, 4, 6, 7])
+    types, batches = np.array([0, 1, 1, 2, 1, 1, 1, 1]), np.array([0, 0, 0, 0, 0, 1, 0, 0])
+    monkeypatch.setattr(training, "HELD_OUT", 3)
+    rest, aside = training._set_aside(order, [types, batches])
+    assert aside.tolist() == [1, 2] and rest.tolist() == [3, 0, 5, 4, 6, 7]
+    rest, aside = training._set_aside(order, [np.arange(8)])
+    assert aside.tolist() == [3] and rest.tolist() == order.tolist()
 
 
 def test_the_bar_says_why_it_ends(capsys, monkeypatch):

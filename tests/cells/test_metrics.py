@@ -265,6 +265,7 @@ def with_type(data, values):
         (lambda: compare(MADE, anndata.AnnData(REAL.X + 0.5, var=REAL.var)), ValueError, "real: must hold raw counts"),
         (lambda: compare(-MADE.X, REAL.X), ValueError, "generated: must hold raw counts"),
         (lambda: compare(MADE.X, 0 * REAL.X), ValueError, "real: counts must differ between cells, got the same"),
+        (lambda: compare(MADE.X, REAL.X, train=0 * REAL.X), ValueError, "train: counts must differ between cells"),
         (lambda: compare(MADE, REAL, labels_key="kind"), ValueError, "labels_key: must be a column of obs of gen"),
         (
             lambda: compare(MADE, anndata.AnnData(REAL.X, var=REAL.var), labels_key="type"),

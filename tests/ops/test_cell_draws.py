@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -103,6 +104,29 @@ def test_zeros_that_are_stored_and_counts_in_parts():
             for part, like in zip(draw(anndata.AnnData(matrix), rng=RNG), draw(cells(), rng=RNG), strict=True):
                 assert np.array_equal(dense(part), like.X)
             assert matrix.nnz == size
+
+
+def test_cells_without_counts_cost_nothing():
+    """Cells are filled up to the longest of some: not of all, where one has many counts and most have none."""
+    counts = sp.csr_matrix(np.ones((1, 3000), np.float32))
+    counts = sp.vstack([sp.csr_matrix((4000, 3000), dtype=np.float32), counts] * 2, format="csr")
+    tracemalloc.start()
+    parts = fb.cells.split(anndata.AnnData(counts), overdispersion=2.0, rng=RNG)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 16e6, peak
+    assert (sum(part.X for part in parts) != counts).nnz == 0
+
+
+def test_columns_of_pandas_are_numbers_of_each_cell():
+    data = cells()
+    data.obs["share"], data.obs["depth"] = np.linspace(0, 1, CELLS), np.arange(CELLS)
+    data.var["size"] = np.linspace(0.1, 40, GENES)
+    for draw, column in (
+        (fb.cells.thin, data.obs["share"]), (fb.cells.downsample, data.obs["depth"]),
+        (lambda x, size, rng: fb.cells.split(x, 2, size, rng=rng)[0], data.var["size"]),
+    ):  # fmt: skip
+        assert np.array_equal(draw(data, column, rng=RNG).X, draw(data, column.to_numpy(), rng=RNG).X)
 
 
 def test_sums():
