@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..call.numbers import MAX_COUNT
-from ..data.cells import RAW
+from ..data.cells import RAW, raw_rule
 from .rows import Ints, above_0, together
 
 _AT_ONCE = 1 << 18  # values of a block of several cells
@@ -46,19 +46,19 @@ class Block:
     """Some cells. counts: those above 0, cell after cell, in the order of genes; per_cell: how many each cell has.
 
     The counts have the least dtype that the draws take. rows: an array (cells, genes), or Stored in canonical order.
-    where: the name of the op and of the argument, for errors.
+    where, layers: op and argument, and the layers that may hold raw counts, for errors.
     """
 
-    def __init__(self, where: str, rows: Any) -> None:
+    def __init__(self, where: str, rows: Any, layers: Collection[str] = ()) -> None:
         self._rows = rows
         if isinstance(rows, Stored):
-            self.counts, self.per_cell = _narrow(where, rows.data), rows.per_cell
+            self.counts, self.per_cell = _narrow(where, rows.data, layers), rows.per_cell
             self.genes = np.ascontiguousarray(rows.genes)
             if not self.counts.all():
                 self.counts, self.genes, self.per_cell = above_0(self.counts, self.genes, self.per_cell)
         else:
             self._places = np.flatnonzero(rows)
-            self.counts = _narrow(where, rows.ravel()[self._places])
+            self.counts = _narrow(where, rows.ravel()[self._places], layers)
             self.per_cell = np.count_nonzero(rows, 1).astype(np.int64)
             self.genes = self._places % rows.shape[1]
 
@@ -71,7 +71,7 @@ class Block:
         return made
 
 
-def _narrow(where: str, values: Any) -> Any:
+def _narrow(where: str, values: Any, layers: Collection[str]) -> Any:
     """Counts as uint8, int32 or int64. ValueError unless they are whole numbers that the draws take."""
     if values.dtype.kind not in "iuf":
         raise ValueError(f"{where}: {RAW}, got dtype {values.dtype}")
@@ -83,4 +83,4 @@ def _narrow(where: str, values: Any) -> Any:
         wrong = values[counts != values] if values.dtype.kind == "f" else counts[:0]
         if not len(wrong):
             return counts
-    raise ValueError(f"{where}: {RAW}, in 0..2^53, got {float(wrong[0]):.6g}")
+    raise ValueError(f"{where}: {raw_rule(layers)}, in 0..2^53, got {float(wrong[0]):.6g}")

@@ -332,7 +332,7 @@ def _made(
             add = [source.writing() for _ in range(number)]
         first = 0
         for rows in source.blocks(chunk_size):
-            block = Block(f"{op}: adata", rows)
+            block = Block(f"{op}: adata", rows, source.layers)
             cells = slice(first, first := first + len(block.per_cell))
             for each, drawn in zip(add, draw(block, cells, later(key, cells.start)), strict=True):
                 each(block.of(drawn))

@@ -92,7 +92,8 @@ class Cells(NamedTuple):
 
     def as_given(self, values: NDArray[Any]) -> NDArray[Any]:
         """Numbers (..., genes) in the order of the AnnData, where it has the genes of the model alone."""
-        return values[..., np.argsort(self.order)] if self.genes == len(self.order) else values
+        moved = self.genes == len(self.order) and (np.diff(self.order) < 0).any()
+        return values[..., np.argsort(self.order)] if moved else values
 
     def rows(self, which: Any, device: torch.device) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
         """Counts, made dense, labels, logs of depths and conditions of some cells, on the device."""

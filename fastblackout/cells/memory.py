@@ -30,7 +30,7 @@ class Memory:
             if not self._rows.has_canonical_format:
                 self._rows = self._rows.copy()
                 self._rows.sum_duplicates()
-        self.shape = check_shape(op, matrix.shape)
+        self.shape, self.layers = check_shape(op, matrix.shape), list(data.layers)
 
     def blocks(self, chunk_size: int | None) -> Iterator[Any]:
         """The rows of all cells in their order, chunk_size at a time: arrays, or Stored."""

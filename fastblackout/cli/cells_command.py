@@ -83,7 +83,7 @@ def add_sample(parser: Parser) -> None:
     samples.add_argument("--num", **_N, default=500, help="Draw N cells. Default: 500.")
     what = "The type of all cells. Default: types as frequent as in the training."
     samples.add_argument("--label", metavar="NAME", help=what)
-    what = "The depth of all cells: counts of all genes, or the unit of its column. Default: as of cells of the training."
+    what = "The depth of all cells: counts of all genes, or the unit of its column. Default: of training cells."
     samples.add_argument("--depth", **_X, help=what)
     samples.add_argument("--batch", metavar="NAME", help="The batch of all cells. Default: as in the training.")
     what = "A covariate of all cells, as age=60. It may be given several times. Default: as in the training."

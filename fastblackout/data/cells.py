@@ -219,12 +219,16 @@ def whole_counts(op: str, argument: str, matrix: Any, layers: Collection[str] = 
         with np.errstate(invalid="ignore"):
             wrong = ~(np.mod(values, 1) == 0)  # so are infinities and NaN
         if wrong.any():
-            there = f" (a layer may have them: {listed(layers)})" if len(layers) else ""
-            raise ValueError(f"{op}: {argument}: {RAW}{there}, got {float(values[wrong][0]):.6g}")
+            raise ValueError(f"{op}: {argument}: {raw_rule(layers)}, got {float(values[wrong][0]):.6g}")
     low, top = (int(each(initial=0)) for each in (values.min, values.max))
     if not 0 <= low <= top <= MAX_COUNT:
         raise ValueError(f"{op}: {argument}: {RAW}, in 0..2^53, got {low if low < 0 else top:.6g}")
     return matrix, top
+
+
+def raw_rule(layers: Collection[str]) -> str:
+    """The rule that counts are raw, with the names of layers that may hold them where X does not."""
+    return RAW + (f" (a layer may have them: {listed(layers)})" if len(layers) else "")
 
 
 def rows_of(counts: Any, most: int) -> Any:
