@@ -4,6 +4,12 @@ import pytest
 import torch
 
 
+@pytest.fixture
+def few_draws(monkeypatch):
+    """The held-out cells of a training are noised seldom: where nothing is asked of how good it is."""
+    monkeypatch.setattr("fastblackout.cells.training.FEWEST_DRAWS", 64)
+
+
 @pytest.fixture(scope="package")
 def tiny():
     """A model with every option, hardly trained."""
@@ -16,4 +22,6 @@ def tiny():
     told = CellModel("type", "batch", size_factor_key="depth", covariates=["age"], genes="chosen", **how)
     data = simulated(80)
     data.var["chosen"] = data.var["chosen"].astype("boolean")  # as anndata reads it from a file
-    return told.fit(data, progress=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fastblackout.cells.training.FEWEST_DRAWS", 64)
+        return told.fit(data, progress=False)

@@ -50,6 +50,7 @@ def test_an_evaluation_by_several_seeds_and_of_training_cells(tiny, tmp_path, mo
     assert again.evaluate(simulated(80), simulated(80), steps=2).facts["seen"] == 80
 
 
+@pytest.mark.usefixtures("few_draws")
 def test_an_evaluation_draws_what_it_compares(tiny, monkeypatch):
     """Of many cells some, which each seed chooses; also cells of a type and a batch that the training has not
     together."""

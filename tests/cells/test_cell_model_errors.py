@@ -185,6 +185,7 @@ def test_wrong_calls_are_named(tiny, call, error, rule, value):
     assert_named(lambda: call(tiny, simulated(12)), error, rule, value)
 
 
+@pytest.mark.usefixtures("few_draws")
 def test_a_model_without_batches_or_covariates_says_so():
     data = simulated(12)
     model = CellModel(**TINY).fit(data, progress=False)
@@ -205,6 +206,7 @@ def unknown(data, column):
     return data
 
 
+@pytest.mark.usefixtures("few_draws")
 def test_two_cells_and_two_genes_are_enough():
     data = anndata.AnnData(np.array([[3, 1], [0, 2]], np.float32))
     model = CellModel(steps=2, width=4, blocks=1).fit(data, progress=False)
@@ -232,6 +234,7 @@ def test_the_bar_says_why_it_ends(capsys, monkeypatch):
     assert model.history_[-1]["step"] < 400 and "stopped after step" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("few_draws")
 def test_genes_of_one_constant_or_of_no_count():
     data = changed(simulated(30), (slice(None), [2, 3]), 0)
     data = changed(data, (slice(None), 4), 7)

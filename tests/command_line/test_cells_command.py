@@ -100,7 +100,8 @@ def test_counts_are_imputed(place, capsys):
     fails(capsys, ["impute", "runs/cells", "rest.h5ad"], "required: --out", status=2)
 
 
-def test_cells_are_compared(place, capsys):
+def test_cells_are_compared(place, capsys, monkeypatch):
+    monkeypatch.setattr("fastblackout.cells.measures.TREES", 3)
     line = ["evaluate", "runs/cells", "rest.h5ad", "--train=cells.h5ad", "--steps=4", "--json=told.json"]
     assert main([*line, "--plots=plots"]) == 0
     printed = capsys.readouterr().out
@@ -192,8 +193,9 @@ def test_options_of_a_training_reach_the_model(place, capsys):
     assert not (place / "new").exists()
 
 
-def test_what_is_drawn_is_what_the_model_draws(place, capsys):
+def test_what_is_drawn_is_what_the_model_draws(place, capsys, monkeypatch):
     """With the same steps and seeds; and of its genes alone."""
+    monkeypatch.setattr("fastblackout.cells.measures.TREES", 3)
     cells, model = anndata.read_h5ad("rest.h5ad"), CellModel.load("runs/cells")
     assert main(["sample", "runs/cells", "--num=4", "--steps=5", "--seed=4", "--out=a.h5ad"]) == 0
     assert (anndata.read_h5ad("a.h5ad").X != model.sample(4, steps=5, seed=4).X).nnz == 0

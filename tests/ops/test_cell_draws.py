@@ -11,6 +11,7 @@ from scipy import stats
 
 import fastblackout as fb
 from fastblackout.cells import rows
+from fastblackout.reference import draw as reference
 from support import specified_composed
 from support.helpers import assert_named, chi_square_counts
 
@@ -59,8 +60,23 @@ def test_the_bits_of_the_page():
         assert not any(part.X[n][~above].any() for part in (*parts, thin, down))
 
 
+def once(thresholds):
+    """Tables of the reference, which takes most of the time to make the same ones for each layout."""
+    made = {}
+
+    def of(n, p, q):
+        key = n, p.tobytes(), q.tobytes()
+        if key not in made:
+            made[key] = thresholds(n, p, q)
+            made[key].setflags(write=False)
+        return made[key]
+
+    return of
+
+
 @pytest.mark.parametrize("draw", DRAWS)
 def test_a_cell_draws_the_same_however_it_lies(draw, backend, monkeypatch):
+    monkeypatch.setattr(reference, "thresholds", once(reference.thresholds))
     wanted = [dense(part) for part in DRAWS[draw](cells(), rng=RNG)]
     assert any(0 < part.sum() < COUNTS.sum() for part in wanted)
     dtypes = itertools.cycle(["int64", "float64", "uint16", "int32"])

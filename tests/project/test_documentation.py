@@ -16,6 +16,7 @@ take hours, download, or run this test again:
 - `torchrun` starts one process in the place of all; its own options must exist.
 - `pip install` installs nothing. The extra must be in pyproject.toml, its requirements installed as far as the tests
   require them too, and in the versions it asks for; another package must be one that fastblackout imports.
+- In Python, a loop over a `range` of 100 or more is one of 4, and a `CellModel` trains for 4 steps by default.
 - `pytest` runs one test file instead of all, and `pytest benchmarks/` one case.
 - data/ holds small files in the format of MNIST, so that --download finds nothing missing.
 """
@@ -140,9 +141,14 @@ def clone(tmp_path, monkeypatch):
     return tmp_path
 
 
+def short_range(*given):
+    """A loop of 100 or more is a training."""
+    return range(4) if len(given) == 1 and given[0] >= 100 else range(*given)
+
+
 def run(name, text, shell):
     """Runs a document's blocks, in the current folder; the namespace of its Python blocks."""
-    names = {"__name__": "__main__"}
+    names = {"__name__": "__main__", "range": short_range}
     for block in blocks(text):
         if block.language == "python":
             exec(compile("\n" * block.line + block.code, name, "exec"), names)
@@ -155,10 +161,20 @@ def run(name, text, shell):
     return names
 
 
+TEXTS = {name: (ROOT / name).read_text() for name in DOCUMENTS}
+TO_RUN = [name for name, text in TEXTS.items() if re.search(r"^[ >]*[`~]{3,}(python|bash)", text, re.MULTILINE)]
+
+
+@pytest.mark.parametrize("name", sorted(set(DOCUMENTS) - set(TO_RUN)))
+def test_other_documents_have_texts_alone(name):
+    assert {block.language for block in blocks(TEXTS[name])} <= {"text"}
+
+
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in DOCUMENTS]
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in TO_RUN]
 )
 def test_every_block_runs_as_it_stands(clone, shell, name, monkeypatch, tmp_path_factory):
+    monkeypatch.setattr("fastblackout.cells.model.MOST_STEPS", 4)
     if name == "docs/diffusers.md":  # an extra that the tests do not ask for
         pytest.importorskip("diffusers", reason="diffusers is not installed: pip install '.[diffusers]'")
     if name.startswith("docs/start-"):  # these are notebooks too, which need no clone

@@ -51,11 +51,16 @@ def factors(op: str) -> dict[str, Sequence[Any]]:
     return COMMON | OPS[op].factors
 
 
+@functools.cache
+def _cover(op: str) -> list[dict[str, Any]]:
+    return list(pairwise(**factors(op)))
+
+
 def cases(op: str, which: str = WHICH) -> Iterator[dict[str, Any]]:
     """A pairwise cover of an op's factors, or the full product of those in COMMON."""
     all_factors = factors(op)
     if which == "cover":
-        yield from pairwise(**all_factors)
+        yield from map(dict, _cover(op))
         return
     draw = random.Random(0)
     for values in itertools.product(*(all_factors[name] for name in COMMON)):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import pytest
@@ -18,6 +16,7 @@ from fastblackout.models.interface import model_and_head
 from fastblackout.schedule.stratified import indices_by_tensor
 from fastblackout.schedule.tables import early_times
 from support import ROOT
+from support.forks import Fork
 from support.helpers import assert_named, by_day
 from support.own_models import SCHEDULE, Cut, Flat, X, made, trained
 
@@ -104,7 +103,7 @@ def test_a_step_compiles_to_one_graph_for_all_steps(head):
     part = {"global_batch": 16}
     step = torch.compile(lambda x, key: fb.loss(model, x, rng=key, **part), backend=backend, fullgraph=True)
     wrapped = torch.compile(model, backend=backend)
-    for call in range(100):
+    for call in range(20):
         key = fb.Philox(3, first_sample=5, call=call)
         expected = fb.loss(model, X[:4], rng=key, **part)
         torch.testing.assert_close(step(X[:4], key.tensor("cpu")), expected, rtol=1e-5, atol=1e-6)
@@ -138,8 +137,9 @@ torch.distributed.destroy_process_group()
 @pytest.mark.parametrize("wrap", by_day(["DistributedDataParallel", "FSDP"], "DistributedDataParallel"))
 def test_two_processes_have_the_gradients_of_one(tmp_path, wrap):
     store, code = str(tmp_path / "store"), RANK.format(tests=str(ROOT / "tests"), wrap=wrap)
-    ranks = [subprocess.Popen([sys.executable, "-c", code, str(rank), store]) for rank in range(2)]
-    assert [rank.wait(timeout=300) for rank in ranks] == [0, 0]
+    ranks = [Fork(code, rank, store) for rank in range(2)]
+    said = [rank.communicate() for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [0, 0], said
     model = trained(made().fit_input(X))
     fb.loss(model, X[:8], rng=fb.Philox(9)).mean().backward()
     for parameter, got in zip(model.parameters(), torch.load(store + ".grads", weights_only=True), strict=True):
