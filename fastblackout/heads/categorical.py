@@ -6,13 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .head import Predicted
 from .law import FamilyLaw
-from .poisson_births import held
 
 
 class Categorical(FamilyLaw):
     """The law of x_0 given x_t, of which the states x_t..max_count count."""
+
+    of_its_time = True
 
     def numbers_per_count(self, max_count: int) -> tuple[int, ...]:
         return (max_count + 1,)
@@ -27,11 +27,6 @@ class Categorical(FamilyLaw):
         """One array, (*shape of the images, states), which is a view."""
         return (outputs.unflatten(1, (-1, images.shape[1])).movedim(1, -1),)
 
-    def log_mean(self, at: Predicted, between: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """The law knows no time but its own, so between the times y / (1 - p) is held. As p -> 1 a bound would else
-        be infinite."""
-        return held(super().log_mean(at), between)
-
     def log_law(self, arrays: Sequence[Tensor], room: Tensor, offset: Tensor, most: int) -> Tensor:
         (logits,) = arrays
         n = torch.arange(most + 1, dtype=torch.float64, device=room.device)
@@ -42,7 +37,7 @@ class Categorical(FamilyLaw):
 class BayesCategorical(Categorical):
     """A law of x_0 that knows nothing of the pixel's own x_t, from which the births follow by Bayes' rule."""
 
-    log_mean = FamilyLaw.log_mean  # its law is one of every time
+    of_its_time = False  # Bayes' rule makes of it the law of any time
 
     def log_law(self, arrays: Sequence[Tensor], room: Tensor, offset: Tensor, most: int) -> Tensor:
         (logits,) = arrays

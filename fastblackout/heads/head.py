@@ -80,6 +80,8 @@ class Head(ABC):
     largest_count: int = MAX_COUNT  # the most that max_count may be
     unbounded: ClassVar[int | None] = None  # what stands for max_count where there is no bound; None: it needs one
     takes_noise: ClassVar[bool] = False  # whether noise comes in beside the image: other noise gives another draw
+    # Whether its outputs speak of the births at the time asked about, whatever `number_between` says of another.
+    of_its_time: ClassVar[bool] = False
     gives_law: ClassVar[bool] = False  # whether it gives a law of each pixel; if not, then:
     gives: ClassVar[str] = "one number of births"
     grid: ClassVar[Grid] = "early"  # where the steps of a run lie, by the measurements of docs/results.md

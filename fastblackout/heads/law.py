@@ -14,7 +14,7 @@ from ..philox import Philox
 from ..probability import Prob
 from ..typing import LastStep
 from .head import Head, Noised, Predicted, Query
-from .poisson_births import StepProbs, rows_of
+from .poisson_births import StepProbs, held, rows_of
 
 CELLS = 1 << 20  # the most terms of the sums at once, 8 MiB of float64
 
@@ -59,8 +59,10 @@ class Law(Head):
         return {"births": self.log_expected(arrays, most - x.double(), offset, most).exp()}
 
     def log_mean(self, at: Predicted, between: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        offset = at.number if between is None else torch.log(between[0])
-        return self.log_expected(self.arrays(at.outputs, at.room), at.room, offset, at.max_count)
+        """Of a law of its time y / (1 - p) is held between the times. As p -> 1 a bound would else be infinite."""
+        offset = at.number if between is None else torch.log(between[0])  # which a law of its time does not use
+        log_y = self.log_expected(self.arrays(at.outputs, at.room), at.room, offset, at.max_count)
+        return held(log_y, between) if self.of_its_time else log_y
 
     def log_expected(self, arrays: Sequence[Tensor], room: Tensor, offset: Tensor, most: int) -> Tensor:
         """log E[births], -inf where there is no room. arrays, room: float64 (B, ...); offset: (B,) or ()."""

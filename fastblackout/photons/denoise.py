@@ -123,7 +123,8 @@ def denoise(
     A share of 1 leaves an image as it is.
 
     The steps are equal in the angle arccos sqrt(p), from each image's own p to 1, at the nearest times of the schedule.
-    Between two times the network is asked about the nearest one, and its law is taken at p itself.
+    Between two times the network is asked about the nearest one, and its law is taken at p itself. Heads "mean" and
+    "categorical" know the time asked about alone, and of them the births divided by 1 - p are held.
 
     Of an image in tiles every step is taken as a whole: the network's outputs for its tiles are averaged where they
     overlap, and then one draw is made of all pixels. So no draw has a seam. The counts do not depend on `batch`,

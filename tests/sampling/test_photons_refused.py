@@ -1,0 +1,90 @@
+"""What `fb.photons` refuses: each wrong argument is named before the network is called."""
+
+import numpy as np
+import pytest
+from torch import nn
+
+import fastblackout as fb
+
+
+class Never(nn.Module):
+    """A network that must not be called."""
+
+    forward = None
+
+
+def model_of(max_count=20, input_="unit", head="beta-binomial", **how):
+    return fb.BlackoutModel(Never(), fb.Schedule.cosine(50), max_count, input_, head=head, **how)
+
+
+RIGHT = np.ones((2, 1, 6, 6))
+WRONG = {
+    "fractional": ({"images": RIGHT / 2}, ValueError, "images: photons must be whole numbers, got 0.5"),
+    "negative": ({"images": -RIGHT}, ValueError, "images: photons must be in 0..20, the most of the model, got -1.0"),
+    "too many": (
+        {"images": RIGHT * 21},
+        ValueError,
+        "images: photons must be in 0..20, the most of the model, got 21.0",
+    ),
+    "NaN": ({"images": RIGHT * np.nan}, ValueError, "images: photons must be in 0..20, the most of the model, got nan"),
+    "bools": ({"images": RIGHT > 0}, TypeError, "images: must be real numbers, got dtype bool"),
+    "a list": ({"images": [[1]]}, TypeError, "images: must be an array of counts of photons, got list"),
+    "one image": ({"images": RIGHT[0, 0]}, ValueError, r"images: must have shape \(N, C, H, W\) or \(N, H, W\)"),
+    "empty": ({"images": RIGHT[:0]}, ValueError, "images: must have shape"),
+    "no dose": ({"share": 0.0}, ValueError, r"share: must lie in \(0, 1\]: .*, got 0.0"),
+    "above 1": ({"share": [0.5, 1.1]}, ValueError, r"share: must lie in \(0, 1\]: .*, got 1.1"),
+    "NaN dose": ({"share": np.nan}, ValueError, r"share: must lie in \(0, 1\]: .*, got nan"),
+    "shares": (
+        {"share": [0.5] * 3},
+        ValueError,
+        r"share: must be one number or one for each of 2 images, got shape \(3,\)",
+    ),
+    "draws": ({"draws": -1}, ValueError, "draws: must be in 0..65536, got -1"),
+    "steps": ({"steps": 0}, ValueError, "steps: must be in 1..50, got 0"),
+    "more steps than the schedule's": ({"steps": 51}, ValueError, "steps: must be in 1..50, got 51"),
+    "steps without draws": ({"draws": 0, "steps": 0}, ValueError, "steps: must be in 1..1048576, got 0"),
+    "first_sample": (
+        {"rng": fb.Philox(0, first_sample=(1 << 32) - 31), "draws": 16},
+        ValueError,
+        r"rng: first_sample \+ samples must be at most 2\^32, got 4294967265 \+ 32",
+    ),
+    "tile": ({"tile": 7}, ValueError, "tile: must be in 1..6, got 7"),
+    "overlap": ({"tile": 4, "overlap": 4}, ValueError, "overlap: must be in 0..3, got 4"),
+    "overlap alone": ({"overlap": 4}, ValueError, "overlap: must be given with tile, got 4 alone"),
+    "batch": ({"batch": 0}, ValueError, "batch: must be in 1..2147483648, got 0"),
+    "an option": ({"tiles": 4}, TypeError, "arguments: must be tile, overlap, batch or progress, got tiles"),
+    "a model": ({"model": nn.Identity()}, TypeError, "model: must be a BlackoutModel, got Identity"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_wrong_is_named_before_the_network_is_called(name):
+    given, kind, words = WRONG[name]
+    with pytest.raises(kind, match=f"^denoise: {words}"):
+        fb.photons.denoise(**{"model": model_of(), "images": RIGHT, "share": 0.5, **given})
+    if not given.keys() & {"draws", "steps", "rng"}:
+        with pytest.raises(kind, match=f"^rate: {words}"):
+            fb.photons.rate(**{"model": model_of(), "images": RIGHT, "share": 0.5, **given})
+
+
+def test_draws_beyond_memory_are_refused_before_the_network_is_called():
+    large = np.broadcast_to(np.uint8(1), (4, 1, 1 << 12, 1 << 12))  # 65,536 draws of them have 4 TB
+    with pytest.raises(ValueError, match="^denoise: draws: 65536 draws of 4 images: must fit the .* bytes of memory"):
+        fb.photons.denoise(model_of(), large, 0.5, draws=1 << 16)
+
+
+def test_joint_draws_have_no_mean():
+    model, images = model_of(head="implicit", noise_channels=1), np.zeros((2, 1, 6, 6), int)
+    with pytest.raises(ValueError, match="^denoise: draws: must be at least 1 for head 'implicit'"):
+        fb.photons.denoise(model, images, 0.5, draws=0)
+    with pytest.raises(ValueError, match="^rate: model: must have a head that gives a mean of births, got head 'impl"):
+        fb.photons.rate(model, images, 0.5)
+
+
+def test_a_model_with_numbers_of_each_pixel_takes_no_tiles():
+    model = model_of(None, "log1p", "negative-binomial").fit_input(np.ones((9, 1, 1, 2), int))
+    rule = "tile: must be left out for a model whose fit_input has numbers of each pixel, got 1"
+    with pytest.raises(ValueError, match=f"^denoise: {rule}"):
+        fb.photons.denoise(model, np.ones((1, 1, 1, 2), int), 0.5, tile=1)
+    with pytest.raises(ValueError, match=f"^rate: {rule}"):
+        fb.photons.rate(model, np.ones((1, 1, 1, 2), int), 0.5, tile=1)
