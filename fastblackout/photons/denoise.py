@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", NDArray[Any], Tensor)
 _MOST_DRAWS = 1 << 16
-_MOST_STEPS = 1 << 20  # where there are no draws, so that they are not used
+_STEPS = 20  # of a draw, unless the schedule has fewer
 _SHARE = "must lie in (0, 1]: the share of the training dose that the image was taken at"
 
 
@@ -61,7 +61,7 @@ def denoise(
     images: T,
     share: float | NDArray[Any] | Tensor,
     draws: int = 16,
-    steps: int = 20,
+    steps: int | None = None,
     rng: Philox | int = 0,
     **options: Unpack[Options],
 ) -> Denoised[T]:
@@ -88,10 +88,12 @@ def denoise(
         training images.
     draws : int, default 16
         How many draws of each image. With 0 there are none, and the mean comes from one call of the network.
-    steps : int, default 20
-        The steps of each draw, a call of the network each. At most as many as the model's schedule has.
+    steps : int, optional
+        The steps of each draw, a call of the network each. At most as many as the model's schedule has; by default 20,
+        or all of a schedule of fewer.
     rng : Philox or int, default 0
-        The key, or the seed of one. Draw d of image i is sample rng.first_sample + d N + i.
+        The key, or the seed of one. Draw d of image i is sample rng.first_sample + d N + i. Step n draws with call=n,
+        so the call of a key makes no difference: take another seed or first_sample for other images.
     **options : object
         tile: the side of the squares that the network is asked about, in pixels, for images that are larger than it
         takes; by default it is asked about whole images. overlap: how many pixels tiles have in common at least, by
@@ -148,26 +150,30 @@ def denoise(
     op = "denoise"
     draws = check_integer(op, "draws", draws, 0, _MOST_DRAWS)
     work = _Work(op, model, images, share, rng, options)
-    steps = check_integer(op, "steps", steps, 1, model.schedule.steps if draws else _MOST_STEPS)
+    steps = usual_steps(model) if steps is None else check_integer(op, "steps", steps, 1, model.schedule.steps)
     if not draws and model.head_object.takes_noise:
         raise ValueError(f"{op}: draws: must be at least 1 for head {model.head!r}, which gives draws alone, got 0")
     x: Tensor = work.x
     number = draws * len(x)
     late_key(work.key, None, op, number)  # which has the rule of first_sample
     check_memory(f"{op}: draws: {draws} draws of {len(x)} images", draws * x.numel() * x.element_size())
-    made = torch.empty((number, *x.shape[1:]), dtype=x.dtype)
-    places = stages(model.schedule, work.share, steps)
-    with work.running(number * steps, f"{number} draws") as see:
-        for rows in work.parts(number):
-            key, of = work.key.at(first_sample=work.key.first_sample + int(rows[0])), rows % len(x)
-            made[rows] = draw_from(work.setting, x[of].to(work.device), places.of(of.numpy()), key, see).cpu()
-    made = made.view(draws, *x.shape)
+    made = torch.empty((draws, *x.shape), dtype=x.dtype)
     if draws:
+        places, samples = stages(model.schedule, work.share, steps), made.flatten(0, 1)
+        with work.running(number * steps, f"{number} draws") as see:
+            for rows in work.parts(number):
+                key, of = work.key.at(first_sample=work.key.first_sample + int(rows[0])), rows % len(x)
+                samples[rows] = draw_from(work.setting, x[of].to(work.device), places.of(of.numpy()), key, see).cpu()
         mean = made.sum(0, dtype=torch.float64) / draws
     else:
         mean = x + work.rate() * rows_of(torch.from_numpy(1 - work.share), x)
         mean = mean.clamp(max=model.max_count)
     return Denoised(work.given_back(made), work.given_back(mean.float()))
+
+
+def usual_steps(model: BlackoutModel) -> int:
+    """The steps of a draw that does not say how many."""
+    return min(_STEPS, model.schedule.steps)
 
 
 def rate(
@@ -240,6 +246,10 @@ class _Work:
     def __init__(self, op: str, model: Any, images: Any, share: Any, rng: Any, options: Options) -> None:
         if not isinstance(model, BlackoutModel):
             raise TypeError(f"{op}: model: must be a BlackoutModel, got {type(model).__name__}")
+        if model.needs_fit and model.fitted is None:
+            raise ValueError(
+                f"{op}: model: must have seen data by fit_input, got one of input {model.input!r} that has not"
+            )
         if unknown := options.keys() - {"tile", "overlap", "batch", "progress"}:
             raise TypeError(f"{op}: arguments: must be tile, overlap, batch or progress, got {min(unknown)}")
         self.op, self._given, self._shown = op, images, options.get("progress", False)
@@ -247,6 +257,7 @@ class _Work:
         self.share = _shares(op, share, len(self.x))
         self.key = resolve_rng(rng, None, op)
         self.batch = check_integer(op, "batch", options.get("batch", 64), 1, 1 << 31)
+        self.tiled = options.get("tile") is not None
         self._model = Tiled(model, _axes(op, self.x, options), self.batch)
         if self._model.tiles > 1 and model.fitted is not None:
             rule = "must be left out for a model whose fit_input has numbers of each pixel"
@@ -254,16 +265,24 @@ class _Work:
         self.device = next((each.device for each in model.parameters()), torch.device("cpu"))
         self.setting = Setting(self._model, model.schedule, Bridge())
 
-    def parts(self, number: int) -> list[Tensor]:
+    def parts(self, number: int) -> tuple[Tensor, ...]:
         """The numbers 0..number - 1 in parts whose tiles are asked about together."""
-        return list(torch.arange(number).split(max(1, self.batch // self._model.tiles))) if number else []
+        return torch.arange(number).split(max(1, self.batch // self._model.tiles))
 
     @contextmanager
     def running(self, total: int, what: str) -> Iterator[Callable[[int], None]]:
-        """With the model in eval mode and a bar, which is told of samples as they are done."""
+        """With the model in eval mode and a bar, which is told of samples as they are done. What the network says
+        against its first images is an error of them."""
         bar = Progress(total, "steps", what, shown=self._shown)
-        with torch.inference_mode(), evaluating(self.setting.model), bar:
-            yield bar.update
+        try:
+            with torch.inference_mode(), evaluating(self._model), bar:
+                yield bar.update
+        except (ValueError, RuntimeError) as error:
+            if bar.done or isinstance(error, torch.OutOfMemoryError):
+                raise
+            size = "x".join(map(str, (self.x.shape[1], *self._model.tile)))
+            rule = "must have channels and a size that the network takes"
+            raise ValueError(f"{self.op}: images: {rule}, got {size}{' of a tile' * self.tiled}: {error}") from error
 
     def rate(self) -> Tensor:
         """E[x - y | y] / (1 - p), float64 like x."""

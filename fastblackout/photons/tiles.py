@@ -50,8 +50,12 @@ class Tiled:
         return getattr(self._model, name)
 
     def __call__(self, model_input: Tensor, k: Tensor, labels: Any = None, *noise: Tensor) -> Tensor:
+        if self.tiles == 1:
+            outputs: Tensor = self._model(model_input, k, labels, *noise)
+            return outputs
         images = len(model_input)
         pieces = [(image, corner) for corner in self._corners for image in range(images)]
+        weights = [axis.weights.to(model_input.device) for axis in self._axes]
         total: Tensor | None = None
         for first in range(0, len(pieces), self._batch):
             part = pieces[first : first + self._batch]
@@ -60,13 +64,12 @@ class Tiled:
                 for each in (model_input, *noise)
             ]
             outputs = self._model(inputs[0], k[[image for image, _ in part]], labels, *inputs[1:])
-            if len(pieces) == images == len(part):
-                return outputs  # one tile an image: nothing is to be put together
             if total is None:
                 shape = (images, outputs.shape[1], *model_input.shape[2:])
                 total = torch.zeros(shape, dtype=torch.float64, device=outputs.device)
             for output, (image, corner) in zip(outputs, part, strict=True):
-                self._cut(total[image], corner).add_(output.double() * self._weight(corner, output.device))
+                rows, columns = (each[number] for each, number in zip(weights, corner, strict=True))
+                self._cut(total[image], corner).add_(output.double() * (rows[:, None] * columns))
         assert total is not None
         return total.float()
 
@@ -74,7 +77,3 @@ class Tiled:
         """A view of the tile at a corner of an image (C, H, W)."""
         top, left = (axis.starts[number] for axis, number in zip(self._axes, corner, strict=True))
         return image[:, top : top + self.tile[0], left : left + self.tile[1]]
-
-    def _weight(self, corner: tuple[int, ...], device: Any) -> Tensor:
-        rows, columns = (axis.weights[number].to(device) for axis, number in zip(self._axes, corner, strict=True))
-        return rows[:, None] * columns

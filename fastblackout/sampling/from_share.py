@@ -15,7 +15,6 @@ from torch import Tensor
 from ..heads.poisson_births import rows_of
 from ..probability import Prob
 from ..schedule import tables
-from .rules.bridge import Bridge
 from .rules.expected import Expected
 from .steps import Numbers, Setting, expected_births, one_step, state_at
 
@@ -64,9 +63,8 @@ def stages(schedule: Schedule, share: NDArray[np.float64], steps: int) -> Stages
 def draw_from(
     setting: Setting, x: Tensor, places: Stages, key: Philox, see: Callable[[int], None] = lambda samples: None
 ) -> Tensor:
-    """Draws of x_0 given the counts x (B, ...), which are at the first of `places`. The n-th step draws with
-    key.at(call=n); `see` is told of the samples of each step."""
-    setting = setting._replace(rule=Bridge())
+    """Draws of x_0 given the counts x (B, ...), which are at the first of `places`, by the rule Bridge(). The n-th step
+    draws with key.at(call=n); `see` is told of the samples of each step."""
     state = state_at(setting.model, x, _on(x, places.k[0]), key)
     for n in range(len(places.k) - 1):
         state = one_step(setting, _numbers(setting, places, n, x), state._replace(key=key.at(call=n)))

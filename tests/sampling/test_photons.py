@@ -3,6 +3,8 @@
 A chi-squared test at a fixed seed fails by chance once in 10^6; each law here is compared by at most six of them.
 """
 
+import sys
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -81,6 +83,23 @@ def test_draws_have_the_posterior_law_of_each_image_at_its_own_share(exact, step
             law = posterior(PRIORS[pixel], images[i, 0, 0, pixel], SHARES[i])
             assert agree(found.draws[:, i, 0, 0, pixel], law), (i, pixel)
     assert np.array_equal(found.mean, found.draws.mean(0).astype(np.float32))
+
+
+@pytest.mark.parametrize("steps, usual", [(10, 10), (50, 20)])
+def test_steps_by_default(steps, usual, capsys):
+    model = fb.BlackoutModel(Known(np.zeros((1, 1, 1))), fb.Schedule.cosine(steps), MOST, "unit", head="mean")
+    images = np.ones((1, 1, 2, 2), int)
+    found = fb.photons.denoise(model, images, 0.3, 2, progress=True)
+    assert np.array_equal(found.draws, fb.photons.denoise(model, images, 0.3, 2, usual).draws)
+    told = capsys.readouterr().err
+    assert f"{2 * usual}/{2 * usual} steps" in told and fb.photons.denoise(model, images, 0.3, 0).draws.size == 0
+
+
+def test_without_draws_there_is_one_bar(exact, monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    fb.photons.denoise(exact, np.ones((1, 1, 1, 3), int), 0.3, 0, progress=True)
+    told = capsys.readouterr().err
+    assert "1 images" in told and "0 draws" not in told
 
 
 def test_without_draws_the_mean_is_of_the_law_itself(exact):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
 import fastblackout as fb
@@ -42,7 +43,7 @@ WRONG = {
     "draws": ({"draws": -1}, ValueError, "draws: must be in 0..65536, got -1"),
     "steps": ({"steps": 0}, ValueError, "steps: must be in 1..50, got 0"),
     "more steps than the schedule's": ({"steps": 51}, ValueError, "steps: must be in 1..50, got 51"),
-    "steps without draws": ({"draws": 0, "steps": 0}, ValueError, "steps: must be in 1..1048576, got 0"),
+    "steps without draws": ({"draws": 0, "steps": 0}, ValueError, "steps: must be in 1..50, got 0"),
     "first_sample": (
         {"rng": fb.Philox(0, first_sample=(1 << 32) - 31), "draws": 16},
         ValueError,
@@ -53,6 +54,11 @@ WRONG = {
     "overlap alone": ({"overlap": 4}, ValueError, "overlap: must be given with tile, got 4 alone"),
     "batch": ({"batch": 0}, ValueError, "batch: must be in 1..2147483648, got 0"),
     "an option": ({"tiles": 4}, TypeError, "arguments: must be tile, overlap, batch or progress, got tiles"),
+    "a model without data": (
+        {"model": model_of(input_="log1p")},
+        ValueError,
+        "model: must have seen data by fit_input, got one of input 'log1p' that has not",
+    ),
     "a model": ({"model": nn.Identity()}, TypeError, "model: must be a BlackoutModel, got Identity"),
 }
 
@@ -88,3 +94,46 @@ def test_a_model_with_numbers_of_each_pixel_takes_no_tiles():
         fb.photons.denoise(model, np.ones((1, 1, 1, 2), int), 0.5, tile=1)
     with pytest.raises(ValueError, match=f"^rate: {rule}"):
         fb.photons.rate(model, np.ones((1, 1, 1, 2), int), 0.5, tile=1)
+
+
+class Even(nn.Module):
+    """A network of three channels and an even number of rows."""
+
+    def forward(self, given, time, labels=None):
+        if given.shape[1] != 3:
+            raise RuntimeError("three channels")
+        if given.shape[2] % 2:
+            raise ValueError("an even number of rows")
+        return given
+
+
+WRONG_SIZE = {"got 1x4x4: three channels": ((1, 4, 4), {}), "got 3x5x4: an even number of rows": ((3, 5, 4), {})}
+WRONG_SIZE["got 3x3x3 of a tile: an even number of rows"] = (3, 4, 4), {"tile": 3}
+
+
+@pytest.mark.parametrize("told", WRONG_SIZE)
+def test_what_the_network_does_not_take_is_told_of_the_images(told):
+    shape, how = WRONG_SIZE[told]
+    model = fb.BlackoutModel(Even(), fb.Schedule.cosine(50), 20, "unit", head="mean")
+    rule = "images: must have channels and a size that the network takes"
+    for op, call in (("denoise", fb.photons.denoise), ("rate", fb.photons.rate)):
+        with pytest.raises(ValueError, match=f"^{op}: {rule}, {told}$"):
+            call(model, np.ones((2, *shape), int), 0.5, **how)
+
+
+def test_errors_after_the_first_step_and_of_memory_are_left_as_they_are():
+    class Later(nn.Module):
+        calls = 0
+
+        def forward(self, given, time, labels=None):
+            self.calls += 1
+            if self.calls == 3:
+                raise RuntimeError("of something else")
+            if self.calls > 3:
+                raise torch.OutOfMemoryError("too large")
+            return given
+
+    model = fb.BlackoutModel(Later(), fb.Schedule.cosine(50), 20, "unit", head="mean")
+    for kind, words in ((RuntimeError, "of something else"), (torch.OutOfMemoryError, "too large")):
+        with pytest.raises(kind, match=f"^{words}"):
+            fb.photons.denoise(model, np.ones((2, 1, 4, 4), int), 0.5, draws=1)
