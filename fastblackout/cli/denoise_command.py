@@ -20,7 +20,7 @@ _N: Any = {"type": int, "metavar": "N"}
 _SUFFIXES = (".tif", ".tiff", ".npy")
 _SHOWN = 8  # images in the picture
 _SHOWN_SIDE = 512  # pixels of each of them at most
-_DRAWS, _STEPS = 16, 20
+_DRAWS = 16
 
 
 def add_denoise(parser: Parser) -> None:
@@ -37,7 +37,7 @@ def add_denoise(parser: Parser) -> None:
     what = "Draw each image N times; 0: write only the mean that the network gives in one call. "
     what += f"Default: {_DRAWS}."
     samples.add_argument("--draws", **_N, help=what)
-    samples.add_argument("--steps", **_N, help=f"Steps of each draw. Default: {_STEPS}.")
+    samples.add_argument("--steps", **_N, help="Steps of each draw. Default: 20, or all of a shorter schedule.")
     what = "Write the mean of the rate of photons, by a model of noisy images alone, and no draws."
     samples.add_argument("--rate", action="store_true", help=what)
     samples.add_argument("--seed", **_N, default=0, help="The seed of the draws. Default: 0.")
@@ -67,7 +67,7 @@ def _denoise(options: Namespace) -> int:
     from ..atomic_files import atomic_file
     from ..data.files import check_stack, write_stack
     from ..evaluation.plots import sample_grid
-    from ..photons import denoise, rate
+    from ..photons.denoise import denoise, rate, usual_steps
     from ..training.trained_model import load_run
     from .of_run import path_of
 
@@ -84,15 +84,19 @@ def _denoise(options: Namespace) -> int:
     if suffix != ".npy":
         check_stack("denoise: out", images.shape)
     draws = 0 if options.rate else _DRAWS if options.draws is None else options.draws
-    steps = _STEPS if options.steps is None else options.steps
     files = {"mean": out, "picture": out.with_suffix(".png")}
     if draws:
-        files["draws"] = out.with_name(f"{out.stem}-draws.npy")
-    if any(file.exists() and file.samefile(options.image) for file in files.values()):
+        files["draws_file"] = out.with_name(f"{out.stem}-draws.npy")
+    if any(_same(file, Path(options.image)) for file in files.values()):
         raise ValueError(f"denoise: out: must write other files than the image itself, got {out}")
     check_free("denoise: out", list(files.values()), options.force)
+    if options.json and any(_same(Path(options.json), file) for file in (Path(options.image), *files.values())):
+        raise ValueError(
+            f"denoise: json: must be another file than the image and what is made of it, got {options.json}"
+        )
     check_json(options, options.force)
     run = load_run(path_of(options), options.device)
+    steps = usual_steps(run.model) if options.steps is None else options.steps
     how = {**_tiles(images, run, options), "batch": options.batch, "progress": not options.quiet}
     if options.rate:
         mean, made = rate(run.model, images, options.share, **how), None
@@ -105,11 +109,11 @@ def _denoise(options: Namespace) -> int:
     else:
         write_stack(out, mean)
     if made is not None:
-        with atomic_file(files["draws"]) as file:
+        with atomic_file(files["draws_file"]) as file:
             np.save(file, made if made.ndim == 5 else made[:, :, None])
     shares = np.broadcast_to(np.asarray(options.share), len(images))[:_SHOWN].reshape(-1, *[1] * (images.ndim - 1))
-    seen = [images[:_SHOWN] / shares, mean[:_SHOWN], *([] if made is None else [made[0, :_SHOWN]])]
-    seen = [_middle(each) for each in seen]
+    seen = [_middle(each[:_SHOWN]) for each in (images, mean, *([] if made is None else [made[0]]))]
+    seen[0] = seen[0] / shares
     rows = np.stack(seen, 1).reshape(-1, *([1] if images.ndim == 3 else []), *seen[0].shape[1:])
     white = max(1, round(float(np.quantile(mean[:_SHOWN], 0.999))))
     sample_grid(rows, white, files["picture"], len(seen))
@@ -139,6 +143,11 @@ def _read(file: Path) -> NDArray[Any]:
     return images
 
 
+def _same(one: Path, other: Path) -> bool:
+    """Whether both are one file, which may not be there yet."""
+    return (one.exists() and other.exists() and one.samefile(other)) or one.resolve() == other.resolve()
+
+
 def _middle(images: NDArray[Any]) -> NDArray[Any]:
     """At most the middle _SHOWN_SIDE x _SHOWN_SIDE pixels of images (..., H, W)."""
     rows, columns = (slice(first := max(0, side - _SHOWN_SIDE) // 2, first + _SHOWN_SIDE) for side in images.shape[-2:])
@@ -153,8 +162,9 @@ def _tiles(images: NDArray[Any], run: Run, options: Namespace) -> dict[str, Any]
         raise ValueError(f"denoise: image: must have {channels} channels like the training images, got {given}")
     tile, size = options.tile, list(images.shape[-2:])
     if tile is None and size != sides:
-        tile = min(sides)
-        if min(size) < tile:
-            rule = f"must be at least as large as the training images, {sides[0]}x{sides[1]}"
+        tile, fixed = min(sides), run.model.fitted is not None
+        if fixed or min(size) < tile:
+            rule = f"must be {'' if fixed else 'at least '}as large as the training images, {sides[0]}x{sides[1]}"
+            rule += ", for a model with fit_input" if fixed else ""
             raise ValueError(f"denoise: image: {rule}, got {size[0]}x{size[1]}")
     return {"tile": tile, "overlap": options.overlap}

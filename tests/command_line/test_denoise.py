@@ -1,6 +1,7 @@
 """`fastblackout denoise`: from a TIFF stack to a mean, draws and a picture; a training on a stack; what is refused."""
 
 import contextlib
+import json
 import struct
 
 import numpy as np
@@ -12,6 +13,7 @@ from fastblackout.cli import main
 from fastblackout.data.files import read_stack, write_stack
 
 TRAIN = "train array --data=long.tif --out=run --steps=2 --batch=8 --channels=8 --head=beta-binomial --threads=1"
+FEW = ["--sample-every=0", "--schedule-steps=60", "--quiet"]
 DENOISE = "denoise short.tif --model=run --device=cpu --quiet"
 
 
@@ -28,7 +30,7 @@ def home(tmp_path_factory):
     with contextlib.chdir(folder):
         write("long.tif", long)
         write("short.tif", random.binomial(long[:3], 0.2).astype(np.uint16))
-        assert main([*TRAIN.split(), "--sample-every=0", "--schedule-steps=60", "--quiet"]) == 0
+        assert main([*TRAIN.split(), *FEW]) == 0
     return folder
 
 
@@ -39,7 +41,8 @@ def place(home, monkeypatch):
 
 
 def test_a_stack_comes_back_as_the_library_denoises_it(place, capsys):
-    assert main([*DENOISE.split(), "--share=.2,.3,1", "--draws=2", "--steps=3", "--seed=7", "--out=new.tif"]) == 0
+    words = "--share=.2,.3,1 --draws=2 --steps=3 --seed=7 --out=new.tif --json=new.json"
+    assert main([*DENOISE.split(), *words.split()]) == 0
     given, run = read_stack(place / "short.tif"), fb.load_run("run", device="cpu")
     found = fb.photons.denoise(run.model, given, [0.2, 0.3, 1.0], draws=2, steps=3, rng=7)
     with Image.open("new.tif") as stack:
@@ -48,6 +51,8 @@ def test_a_stack_comes_back_as_the_library_denoises_it(place, capsys):
             stack.seek(n)
             assert np.array_equal(np.asarray(stack), found.mean[n])
     assert np.array_equal(np.load("new-draws.npy"), found.draws[:, :, None])
+    told = json.loads((place / "new.json").read_text())
+    assert (told["draws"], told["steps"], told["draws_file"]) == (2, 3, "new-draws.npy")
     with Image.open("new.png") as picture:
         assert picture.size[0] > 3 * 64 and "new.png" in capsys.readouterr().out
     assert main([*DENOISE.split(), "--share=.2", "--draws=0", "--out=new.tif"]) == 1
@@ -77,6 +82,11 @@ WRONG = {
         ["--share=.1", "--out=./short.tif", "--force"],
         "out: must write other files than the image itself, got",
     ),
+    "numbers over the image": (
+        ["--share=.1", "--json=./short.tif", "--force"],
+        "json: must be another file than the image and what is made of it, got ./short.tif",
+    ),
+    "numbers over the picture": (["--share=.1", "--out=a.tif", "--json=a.png"], "json: must be another file than the"),
     "draws of a rate": (["--share=.1", "--rate", "--draws=16"], "draws: must be left out with --rate, got 16"),
     "steps of a rate": (["--share=.1", "--rate", "--steps=20"], "steps: must be left out with --rate, got 20"),
     "steps": (["--share=.1", "--steps=0"], "steps: must be in 1..60, got 0"),
@@ -106,6 +116,15 @@ def test_images_that_do_not_fit(place, capsys, tmp_path, images, told):
     write(tmp_path / "wrong.tif", images)
     words = ["denoise", str(tmp_path / "wrong.tif"), "--model=run", "--share=.5", f"--out={tmp_path / 'out.tif'}"]
     assert main([*words, "--quiet"]) == 1
+    assert told in capsys.readouterr().err and not (tmp_path / "out.tif").exists()
+
+
+def test_images_larger_than_a_model_with_fit_input(place, capsys, tmp_path):
+    assert main([*TRAIN.replace("run", str(tmp_path / "run")).split(), "--input=log1p", *FEW]) == 0
+    write(tmp_path / "large.tif", np.ones((1, 8, 16), np.uint8))
+    words = [f"--model={tmp_path / 'run'}", "--share=.5", f"--out={tmp_path / 'out.tif'}", "--quiet"]
+    assert main(["denoise", str(tmp_path / "large.tif"), *words]) == 1
+    told = "denoise: image: must be as large as the training images, 8x8, for a model with fit_input, got 8x16"
     assert told in capsys.readouterr().err and not (tmp_path / "out.tif").exists()
 
 
