@@ -124,6 +124,10 @@ def denoise(
 
     A share of 1 leaves an image as it is.
 
+    Head "mean" gives a mean and no law, so its draws differ too little from one another. By the exact mean of
+    gamma-Poisson counts their standard deviation was 0.6 of the true one in 5 steps, 0.9 in 20 and 0.97 in 100. For
+    intervals train a head that gives a law, such as "beta-binomial".
+
     The steps are equal in the angle arccos sqrt(p), from each image's own p to 1, at the nearest times of the schedule.
     Between two times the network is asked about the nearest one, and its law is taken at p itself. Heads "mean" and
     "categorical" know the time asked about alone, and of them the births divided by 1 - p are held.
