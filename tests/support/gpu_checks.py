@@ -6,6 +6,7 @@ where a backend is "cpu" or Triton's interpreter.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -123,19 +124,16 @@ def check_flags(op: str, backend: str, device: torch.device, shape: tuple[int, .
 
 def check_ranks(op: str, backend: str, device: Any, shape: tuple[int, ...], max_count: int = 100) -> None:
     """A batch in 2, 3 and 8 parts, each with its first_sample, gives what it gives at once on the reference."""
-    first, batch = 2**31 - 5, shape[0]  # over the sign bit of the 32-bit counter
-    a, rng = (
-        arguments(op, PLAIN | {"shape": shape, "max_count": max_count}),
-        fb.Philox(2**64 - 1, first_sample=first, call=3),
-    )
-    there, expected = moved(a, device), public(op, a, rng, "reference")
+    batch = shape[0]
+    a, rng, expected = _at_once(op, shape, max_count)
+    there = moved(a, device)
     kernels = kernels_of(backend) if backend.startswith("simt") else None
     for ranks in (2, 3, 8):
         made = {name: torch.zeros_like(value, device=device) for name, value in expected.items()}
         edges = [batch * rank // ranks for rank in range(ranks + 1)]
         for low, high in zip(edges[:-1], edges[1:], strict=True):
             part = {n: v[low:high] if isinstance(v, Tensor) else v for n, v in there.items()}
-            own, own_rng = {n: v[low:high] for n, v in made.items()}, rng.at(first_sample=first + low)
+            own, own_rng = {n: v[low:high] for n, v in made.items()}, rng.at(first_sample=rng.first_sample + low)
             if kernels is not None:
                 launch(kernels, op, part, own_rng, own)
             else:
@@ -143,6 +141,14 @@ def check_ranks(op: str, backend: str, device: Any, shape: tuple[int, ...], max_
                     own[name].copy_(value)
         for name, value in expected.items():
             same(f"{ranks} parts: {name}", made[name], value)
+
+
+@functools.lru_cache(64)
+def _at_once(op: str, shape: tuple[int, ...], max_count: int) -> tuple[Any, fb.Philox, Any]:
+    """Arguments, key and what the reference makes of them, the same for all backends."""
+    rng = fb.Philox(2**64 - 1, first_sample=2**31 - 5, call=3)  # over the sign bit of the 32-bit counter
+    a = arguments(op, PLAIN | {"shape": shape, "max_count": max_count})
+    return a, rng, public(op, a, rng, "reference")
 
 
 class Times(nn.Module):
