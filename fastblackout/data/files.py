@@ -29,6 +29,8 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".
 # What these suffixes stand for. Without a list Pillow goes by the content alone, and hands PostScript to Ghostscript.
 IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 _STACK_MODES = {"L": "u1", "I;16": "u2", "I;16L": "u2", "I;16B": "u2", "I": "i4", "F": "f4"}
+# Raw modes by which Pillow swaps the bytes that libtiff has already brought into the order of this machine.
+_SWAPPED = {"I;16BS": "i2", "I;32BS": "i4", "F;32BF": "f4"}
 _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 259, 262, 339  # tags of TIFF
 _UNSIGNED, _SIGNED = 1, 2  # of _SAMPLE_FORMAT
 _BOUNDED = (1, 8, 32946)  # of _COMPRESSION, none and deflate: a byte of the file becomes at most INFLATES
@@ -143,7 +145,10 @@ def read_stack(file: Path) -> NDArray[Any]:
                 raise _Unfit(f"load: {file}: image {n} must be like the first, {kinds}")
             if (own := _stack_dtype(file, stack)) != dtype:
                 raise _Unfit(f"load: {file}: image {n} must be like the first, {dtype}, got {own}")
+            swapped = next((_SWAPPED.get(args[0]) for codec, *_, args in stack.tile if codec == "libtiff"), None)
             pixels = np.asarray(stack)
+            if swapped is not None:
+                pixels = pixels.astype(swapped).byteswap()
             images[n] = pixels.view(dtype) if dtype == np.uint32 else pixels
     if images.dtype.kind == "f":
         if not (abs(images) <= MOST_OF_FLOATS).all() or (images != np.rint(images)).any():
