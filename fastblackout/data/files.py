@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -31,7 +32,7 @@ IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 _STACK_MODES = {"L": "u1", "I;16": "u2", "I;16L": "u2", "I;16B": "u2", "I": "i4", "F": "f4"}
 # Raw modes by which Pillow swaps the bytes that libtiff has already brought into the order of this machine.
 _SWAPPED = {"I;16BS": "i2", "I;32BS": "i4", "F;32BF": "f4"}
-_BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 259, 262, 339  # tags of TIFF
+_BITS, _COMPRESSION, _PHOTOMETRIC, _DESCRIPTION, _SAMPLE_FORMAT = 258, 259, 262, 270, 339  # tags of TIFF
 _UNSIGNED, _SIGNED = 1, 2  # of _SAMPLE_FORMAT
 _BOUNDED = (1, 8, 32946)  # of _COMPRESSION, none and deflate: a byte of the file becomes at most INFLATES
 _MOST_OF_STACK = (1 << 32) - 1
@@ -133,6 +134,10 @@ def read_stack(file: Path) -> NDArray[Any]:
         if mode not in _STACK_MODES:
             raise _Unfit(f"load: {file}: must be of one channel of 8, 16 or 32 bits, got mode {mode}")
         dtype = _stack_dtype(file, stack)
+        told = re.match(r"ImageJ=.*^images=(\d+)", str(stack.tag_v2.get(_DESCRIPTION)), re.DOTALL | re.MULTILINE)
+        if told and int(told[1]) > number:  # ImageJ writes stacks of more than 4 GB so
+            rule = f"must have a page for each of its {told[1]} images: save them as separate pages or as .npy"
+            raise _Unfit(f"load: {file}: {rule}, got {number}")
         size = number * height * width * dtype.itemsize
         if _tag(stack, _COMPRESSION, 1) in _BOUNDED and size > (most := file.stat().st_size * INFLATES):
             raise ValueError(f"it must hold {size} bytes of pixels, got {most} at most")

@@ -19,3 +19,15 @@ def test_both_orders_of_bytes(tmp_path, dtype, compressed):
 def test_numbers_below_zero(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", -IMAGES.astype(">i2"), byteorder=">", compression="zlib")
     assert np.array_equal(read_stack(tmp_path / "a.tif"), -IMAGES)
+
+
+@pytest.mark.parametrize("told, images", [(b"ImageJ=1.54f\nimages=5\nslices=5\n", 5), (b"ImageJ=1.54f\n", 1), (b"", 1)])
+def test_images_of_imagej_without_a_page_are_not_dropped(tmp_path, told, images):
+    tifffile.imwrite(tmp_path / "a.tif", IMAGES[0].astype(np.uint16), description=told, metadata=None)
+    if images == 1:
+        assert len(read_stack(tmp_path / "a.tif")) == 1
+    else:
+        with pytest.raises(ValueError, match=r"a.tif: must have a page for each of its 5 images: save .* \.npy, got 1$"):
+            read_stack(tmp_path / "a.tif")
+    tifffile.imwrite(tmp_path / "all.tif", IMAGES.astype(np.uint16), imagej=True)
+    assert np.array_equal(read_stack(tmp_path / "all.tif"), IMAGES)
