@@ -129,7 +129,7 @@ def read_stack(file: Path) -> NDArray[Any]:
     Of floats each must be a whole number. ValueError names what is wrong. All images have one size and one mode, and
     what their headers promise is compared with the size of the file, or of memory, before memory is taken for it.
     """
-    with _image(file, ("TIFF",)) as stack:
+    with _image(file, stack=True) as stack:
         number, mode, (width, height) = getattr(stack, "n_frames", 1), stack.mode, stack.size
         if mode not in _STACK_MODES:
             raise _Unfit(f"load: {file}: must be of one channel of 8, 16 or 32 bits, got mode {mode}")
@@ -201,19 +201,23 @@ class _Unfit(ValueError):
 
 
 @contextmanager
-def _image(file: Path, formats: tuple[str, ...] = IMAGE_FORMATS) -> Iterator[Image.Image]:
-    """An image whose header alone is read: what asks for its pixels decodes them."""
-    from PIL import Image
+def _image(file: Path, stack: bool = False) -> Iterator[Image.Image]:
+    """An image whose header alone is read: what asks for its pixels decodes them. stack: it is a TIFF file."""
+    from PIL import Image, UnidentifiedImageError
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)  # Pillow refuses only twice as many pixels
-            with Image.open(file, formats=formats) as image:
+            # Of this many pixels Pillow warns, of twice as many it raises an error.
+            warnings.simplefilter("ignore" if stack else "error", Image.DecompressionBombWarning)
+            with Image.open(file, formats=("TIFF",) if stack else IMAGE_FORMATS) as image:
                 yield image
     except _Unfit:
         raise
     except Exception as error:  # a decoder of a damaged file may fail in any way
-        raise ValueError(f"load: {file}: not a readable image: {str(error) or type(error).__name__}") from None
+        reason = str(error) or type(error).__name__
+        if stack and isinstance(error, UnidentifiedImageError):
+            reason = "Pillow must know its pixels, of one channel of 8, 16 or 32 bits; a .npy file may hold others"
+        raise ValueError(f"load: {file}: not a readable image: {reason}") from None
 
 
 def load_array(path: str | os.PathLike[str], max_count: int | None = None, channels: Channels | None = None) -> Dataset:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from fastblackout.data.files import read_stack
 
@@ -27,7 +28,23 @@ def test_images_of_imagej_without_a_page_are_not_dropped(tmp_path, told, images)
     if images == 1:
         assert len(read_stack(tmp_path / "a.tif")) == 1
     else:
-        with pytest.raises(ValueError, match=r"a.tif: must have a page for each of its 5 images: save .* \.npy, got 1$"):
+        with pytest.raises(ValueError, match=r"a.tif: must have a page for each of its 5 images: .*, got 1$"):
             read_stack(tmp_path / "a.tif")
     tifffile.imwrite(tmp_path / "all.tif", IMAGES.astype(np.uint16), imagej=True)
     assert np.array_equal(read_stack(tmp_path / "all.tif"), IMAGES)
+
+
+def test_large_images_are_bounded_by_their_file(tmp_path, monkeypatch):
+    tifffile.imwrite(tmp_path / "a.tif", IMAGES.astype(np.uint16))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 32 * 32 - 1)  # Pillow warns
+    assert np.array_equal(read_stack(tmp_path / "a.tif"), IMAGES)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 32 * 32 // 2 - 1)
+    with pytest.raises(ValueError, match=r"a.tif: not a readable image: Image size \(1024 pixels\) exceeds limit"):
+        read_stack(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("dtype", [">u4", "<f8", "<i8"])
+def test_pixels_that_pillow_does_not_know(tmp_path, dtype):
+    tifffile.imwrite(tmp_path / "a.tif", IMAGES.astype(dtype), byteorder=dtype[0])
+    with pytest.raises(ValueError, match=r"Pillow must know its pixels, .* bits; a .npy file may hold others"):
+        read_stack(tmp_path / "a.tif")
