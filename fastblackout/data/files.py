@@ -19,7 +19,7 @@ from ..call.numbers import max_count_of
 from ..ground.values import check_memory
 from .dataset import MOST_CLASSES, Dataset, make_dataset
 from .shaping import shape_after, shaped
-from .stored import INFLATES, Npz, read_npy
+from .stored import INFLATES, Npz, read_npy, whole
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -38,7 +38,6 @@ _BOUNDED = (1, 8, 32946)  # of _COMPRESSION, none and deflate: a byte of the fil
 _MOST_OF_STACK = (1 << 32) - 1
 _STACK_HEADER = 512  # bytes beside the pixels of an image, and more than Pillow writes
 STACKS = (".tif", ".tiff")
-MOST_OF_FLOATS = 1 << 24  # float32 has every whole number up to here
 FEW_CHANNELS = 4  # an axis of at most this length may be the channels
 
 
@@ -155,12 +154,7 @@ def read_stack(file: Path) -> NDArray[Any]:
             if swapped is not None:
                 pixels = pixels.astype(swapped).byteswap()
             images[n] = pixels.view(dtype) if dtype == np.uint32 else pixels
-    if images.dtype.kind == "f":
-        if not (abs(images) <= MOST_OF_FLOATS).all() or (images != np.rint(images)).any():
-            wrong = images[~((abs(images) <= MOST_OF_FLOATS) & (images == np.rint(images)))][0]
-            raise ValueError(f"load: {file}: photons must be whole numbers of at most 2^24, got {wrong}")
-        images = images.astype(np.int32)
-    return images
+    return whole(str(file), images)
 
 
 def _tag(stack: Any, tag: int, default: int) -> int:
@@ -226,9 +220,9 @@ def load_array(path: str | os.PathLike[str], max_count: int | None = None, chann
     Parameters
     ----------
     path : str or os.PathLike
-        The file. Its arrays have the shape (N, H, W), (N, C, H, W) or (N, H, W, C), and any integer dtype. A table (N,
-        D) is read as images (N, D, 1, 1). Of a TIFF file every image is a sample of one channel, of 8 or 16 bits, or of
-        32 bits that hold whole numbers.
+        The file. Its arrays have the shape (N, H, W), (N, C, H, W) or (N, H, W, C), and any integer dtype, or floats
+        that are whole numbers of at most 2^24. A table (N, D) is read as images (N, D, 1, 1). Of a TIFF file every
+        image is a sample of one channel, of 8, 16 or 32 bits.
     max_count : int, optional
         The largest count that is possible. By default it is the largest in the data.
     channels : {"first", "last"}, optional

@@ -1,4 +1,4 @@
-"""Integer arrays from .npy, .npz and idx files that may be damaged, or lie about what they hold.
+"""Arrays of whole numbers from .npy, .npz and idx files that may be damaged, or lie about what they hold.
 
 What a header promises is checked against the size of the file before memory is taken for it, and nothing is inflated
 beyond the promise. Pickled objects are never loaded.
@@ -24,11 +24,12 @@ from ..ground.values import check_memory
 
 INFLATES = 1032  # one byte of a deflate stream becomes at most so many: 258 for every 2 bits
 _CHUNK = 1 << 20
+_MOST_OF_FLOATS = np.float32(1 << 24)  # which has every whole number up to here
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # what np.savez and np.savez_compressed write
 
 
 def read_npy(file: Path) -> NDArray[Any]:
-    """The array of a .npy file. ValueError when it is not one, or not of integers."""
+    """The array of a .npy file as integers. ValueError when it is not one, or not of whole numbers."""
     kind = ".npy file of a plain array"
     with _readable(file, kind), file.open("rb") as stream:
         return _read_npy(str(file), stream, os.fstat(stream.fileno()).st_size)
@@ -37,7 +38,7 @@ def read_npy(file: Path) -> NDArray[Any]:
 class Npz:
     """The arrays of a .npz file by their names, each read when it is asked for; use as a context manager.
 
-    Raises ValueError when the file is not one, or the array asked for is damaged or not of integers.
+    Raises ValueError when the file is not one, or the array asked for is damaged or not of whole numbers.
     """
 
     _KIND = ".npz file of plain arrays"
@@ -116,11 +117,20 @@ def _read_npy(where: str, stream: IO[bytes], most: int) -> NDArray[Any]:
     shape, by_columns, dtype = (npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0)(stream)
     if dtype.hasobject:
         raise ValueError("it holds Python objects")
-    if dtype.kind not in "iu":
+    if dtype.kind not in "iuf":
         raise _Unfit(f"load: {where}: must hold integer counts, got dtype {dtype}")
-    if by_columns:
-        return _fill(stream, shape[::-1], dtype, most - stream.tell()).T
-    return _fill(stream, shape, dtype, most - stream.tell())
+    array = _fill(stream, shape[::-1] if by_columns else shape, dtype, most - stream.tell())
+    return whole(where, array.T if by_columns else array)
+
+
+def whole(where: str, array: NDArray[Any]) -> NDArray[Any]:
+    """An array of integers as it is, one of floats that are whole numbers as int32; ValueError for other floats."""
+    if array.dtype.kind == "f":
+        right = (abs(array) <= _MOST_OF_FLOATS) & (array == np.rint(array))
+        if not right.all():
+            raise _Unfit(f"load: {where}: floats must be whole numbers of at most 2^24, got {array[~right][0]}")
+        array = array.astype(np.int32)
+    return array
 
 
 def _fill(stream: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any], most: int) -> NDArray[Any]:

@@ -105,8 +105,8 @@ def test_what_is_wrong_is_named_and_nothing_written(place, capsys, name):
 @pytest.mark.parametrize(
     "images, told",
     [
-        (np.full((1, 8, 8), 0.5, np.float32), "photons must be whole numbers of at most 2^24, got 0.5"),
-        (np.full((1, 8, 8), np.nan, np.float32), "photons must be whole numbers of at most 2^24, got nan"),
+        (np.full((1, 8, 8), 0.5, np.float32), "floats must be whole numbers of at most 2^24, got 0.5"),
+        (np.full((1, 8, 8), np.nan, np.float32), "floats must be whole numbers of at most 2^24, got nan"),
         (np.full((1, 8, 8), -3, np.int32), "images: photons must be in 0.."),
         (np.full((1, 7, 9), 3, np.int32), "image: must be at least as large as the training images, 8x8, got 7x9"),
         (np.zeros((1, 8, 8, 3), np.uint8), "must be of one channel of 8, 16 or 32 bits, got mode RGB"),

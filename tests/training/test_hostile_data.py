@@ -134,7 +134,10 @@ def npz(path, method=zipfile.ZIP_DEFLATED, **members):
             archive.writestr(name.replace("_npy", ".npy"), content)
 
 
-@pytest.mark.parametrize("array", [COUNTS, np.asfortranarray(COUNTS), COUNTS.astype(">u2"), COUNTS.astype("i1")])
+OTHERS = [COUNTS.astype(dtype) for dtype in (">u2", "i1", "f2", ">f4", "f8")]
+
+
+@pytest.mark.parametrize("array", [COUNTS, np.asfortranarray(COUNTS), *OTHERS])
 def test_layouts_of_arrays(tmp_path, array):
     (tmp_path / "a.npy").write_bytes(npy(array))
     npz(tmp_path / "a.npz", counts_npy=npy(array))
@@ -151,6 +154,9 @@ WRONG_HEADERS = {
     "a negative size": (npy(shape=(-20, 8, 4)), "at least 0, got (-20, 8, 4)"),
     "two negative sizes": (npy(shape=(-20, 8, -4)), "at least 0"),
     "objects": (npy(descr="|O"), "holds Python objects"),
+    "no whole numbers": (npy(COUNTS + 0.5), "floats must be whole numbers of at most 2^24, got 0.5"),
+    "infinity": (npy(np.array([1, np.inf])), "floats must be whole numbers of at most 2^24, got inf"),
+    "more than float32 counts": (npy(np.array([1, 2.0**24 + 1])), "of at most 2^24, got 16777217.0"),
     "a structure": (npy(descr=[("a", "<i8")]), "integer counts, got dtype [('a', '<i8')]"),
     "nested brackets": (npy()[:10] + b"(" * 118, "not a readable"),
     "too many dimensions": (npy(shape=(1,) * 99 + (640,)), "not a readable"),
@@ -172,8 +178,8 @@ def test_members_that_are_no_arrays(tmp_path):
     refused(["must hold train_images, images, counts or one array, got images"], "array", file)
     npz(file, images_npy=npy(), **{"about.txt": "counts"})
     assert load("array", file).shape == (1, 8, 4)
-    npz(file, images_npy=npy(), labels_npy=npy(np.array([1.0] * 20)))
-    refused(["a.npz: labels: must hold integer counts, got dtype float64"], "array", file)
+    npz(file, images_npy=npy(), labels_npy=npy(np.array([1.0, 1.5] * 10)))
+    refused(["a.npz: labels: floats must be whole numbers of at most 2^24, got 1.5"], "array", file)
     npz(file, images_npy=npy(), labels_npy=npy(np.full(20, 10**9)))
     refused(["labels: must be in 0..65535, got 1000000000"], "array", file)
     npz(file, images_npy=npy((COUNTS + 2**60).astype(np.uint64)))
