@@ -22,8 +22,6 @@ from .shaping import shape_after, shaped
 from .stored import INFLATES, Npz, read_npy, whole
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from ..typing import Channels
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm"})
@@ -195,7 +193,7 @@ class _Unfit(ValueError):
 
 
 @contextmanager
-def _image(file: Path, stack: bool = False) -> Iterator[Image.Image]:
+def _image(file: Path, stack: bool = False) -> Iterator[Any]:
     """An image whose header alone is read: what asks for its pixels decodes them. stack: it is a TIFF file."""
     from PIL import Image, UnidentifiedImageError
 
