@@ -120,8 +120,8 @@ class CountBridge(NetworkModel):
         check_name(op, "input", input, INPUTS)
         self.network, self.head_object, self.input = network, head_named(head), input
         self.low = check_integer(op, "low", low, -MOST_STATE, MOST_STATE - 1)
-        most = min(MOST_STATE, low + self.head_object.largest_count)
-        self.high = check_integer(op, "high", high, low + 1, most)
+        most = min(MOST_STATE, self.low + self.head_object.largest_count)
+        self.high = check_integer(op, "high", high, self.low + 1, most)
         self.max_count = self.high - self.low  # of the counts x_0 - low, which the head is of
         self.noise_channels = self._noise_channels(noise_channels)
         self.slack = slack_of(op, slack)

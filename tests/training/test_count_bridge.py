@@ -202,7 +202,7 @@ def test_conditions_and_the_input_reach_the_network():
 
 def test_a_saved_bridge_comes_back(tmp_path):
     network = fb.models.ResidualMLP((2, 1, 1), noise_channels=2, channels=4)
-    bridge = fb.CountBridge(network, 20, "implicit", low=-3, noise_channels=2, slack=1.5, input="log1p")
+    bridge = fb.CountBridge(network, 20, "implicit", low=np.int32(-3), noise_channels=2, slack=1.5, input="log1p")
     with torch.no_grad():
         network.last.weight.normal_(generator=torch.Generator().manual_seed(1))
     bridge.save_pretrained(tmp_path / "bridge")
