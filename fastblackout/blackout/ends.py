@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from ..backends import select
 from ..call.keys import resolve_rng
-from ..ground.values import is_number
+from ..ground.values import is_number, settled
 from ..ops import bessel, thin
 from ..schedule.indices import as_fraction
 
@@ -91,10 +93,14 @@ def count_bridge(
     """
     op = "count_bridge"
     x_0, x_1 = ends_of(op, x_0, x_1)
-    as_fraction(op, "w", w, torch, x_0)
-    if not isinstance(w, (int, float)) and w.shape not in ((), x_0.shape[:1]):
-        raise ValueError(f"{op}: w: must be a number or have shape ({len(x_0)},), got {tuple(w.shape)}")
+    if isinstance(w, (int, float)):
+        as_fraction(op, "w", w, np, None)
+    else:
+        w = as_fraction(op, "w", _valued(op, "w", w), torch, x_0)
+        if w.shape not in ((), x_0.shape[:1]):
+            raise ValueError(f"{op}: w: must be a number or have shape ({len(x_0)},), got {tuple(w.shape)}")
     slack = slack_of(op, slack)
+    select.select(op, backend, x_0.device.type, drawn_by="thin")  # whether it could run there
     key = resolve_rng(rng, generator, op)
     jumps = x_1 - x_0
     sign = (jumps >> 31).bitwise_or_(1)  # 1 for 0, too; torch.where would take far longer
@@ -120,7 +126,9 @@ def ends_of(op: str, x_0: Any, x_1: Any) -> tuple[Tensor, Tensor]:
 
 def states_of(op: str, name: str, x: Any, low: int = -MOST_STATE, high: int = MOST_STATE) -> Tensor:
     """Whole numbers (B, ...) in low..high as int32."""
-    if not isinstance(x, Tensor) or x.ndim < 1 or x.dtype == torch.bool or x.is_complex() or x.is_quantized:
+    x = _valued(op, name, x)
+    odd = not isinstance(x, Tensor) or x.ndim < 1 or x.dtype == torch.bool or x.is_complex()
+    if odd or (x.is_floating_point() and x.dtype.itemsize < 2):
         got = f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
         raise TypeError(f"{op}: {name}: must be a tensor (B, ...) of whole numbers, got {got}")
     if x.dtype in (torch.uint16, torch.uint32, torch.uint64):  # of which torch finds no least number
@@ -129,10 +137,19 @@ def states_of(op: str, name: str, x: Any, low: int = -MOST_STATE, high: int = MO
     if x.device.type == "cpu" and x.numel():
         if x.is_floating_point() and (wrong := x != x.round()).any():
             raise ValueError(f"{op}: {name}: must hold whole numbers, got {float(x[wrong][0])!r}")
-        for value in (x.min().item(), x.max().item()):
+        for value in (each.item() for each in torch.aminmax(x)):
             if not low <= value <= high:
                 raise ValueError(f"{op}: {name}: must be in {low}..{high}, got {value:.17g}")
     return x.int()
+
+
+def _valued(op: str, name: str, x: Any) -> Any:
+    """An argument which, where it is a tensor, has its values in memory."""
+    if not isinstance(x, Tensor) or torch.compiler.is_compiling():
+        return x
+    if x.is_meta:
+        raise ValueError(f"{op}: {name}: must have values, got a tensor on meta")
+    return settled(op, name, x)
 
 
 def slack_of(op: str, slack: Any) -> float:

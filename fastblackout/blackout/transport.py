@@ -179,15 +179,17 @@ class CountBridge(NetworkModel):
         -----
         Equal keys give equal losses however the batch is split. Take another `call` for each step:
         `bridge.loss(x_0, x_1, rng=fb.Philox(seed, call=step))`.
+
+        Values of tensors on a GPU are not looked at.
         """
         op = f"{self.op}.loss"
         x_0, x_1 = ends_of(op, x_0, x_1)
         states_of(op, "x_0", x_0, self.low, self.high)
-        labels, conditions = self._known(op, x_0, labels, conditions)
+        labels, conditions = self._known(op, "x_0", x_0, labels, conditions)
         check_integer(op, "draws", draws, 2, MOST_DRAWS)
         key = resolve_rng(rng, generator, op)
         if k is None:
-            k = torch.as_tensor(indices(TIMES, len(x_0), key, None, global_batch, x_0))
+            k = torch.as_tensor(indices(op, TIMES, len(x_0), key, None, global_batch, x_0))
         elif not isinstance(k, Tensor) or k.shape != x_0.shape[:1]:
             got = str(tuple(k.shape)) if isinstance(k, Tensor) else type(k).__name__
             raise TypeError(f"{op}: k: must be a tensor of integers ({len(x_0)},), got {got}")
@@ -244,21 +246,24 @@ class CountBridge(NetworkModel):
         -----
         Parts of a batch with first_sample = 0, 100, ... give what one batch would, wherever the network's outputs do
         not depend on the batch.
+
+        Values of tensors on a GPU are not looked at.
         """
         op = f"{self.op}.sample"
         check_integer(op, "steps", steps, 1, TIMES)
         x = states_of(op, "x_1", x_1)
         x = x.to(next((each.device for each in self.parameters()), x.device))
-        labels, conditions = self._known(op, x, labels, conditions)
+        labels, conditions = self._known(op, "x_1", x, labels, conditions)
         key, told = resolve_rng(rng, generator, op), self._told(conditions)
         times = [round(TIMES * n / steps) for n in range(steps, -1, -1)]
+        none = self._none(x)
         with evaluating(self):
             for n, (k_t, k_s) in enumerate(zip(times[:-1], times[1:], strict=True)):
                 now = key.at(call=n)
                 query = Query(told, self._input(x), torch.full((len(x),), k_t, device=x.device), labels, None)
-                drawn = self.head_object.births(query, self._none(x), 0.0, now)
+                drawn = self.head_object.births(query, none, 0.0, now)
                 how = {"rng": now, "max_count": self.max_count, "outputs": "x_s"}
-                x_0 = Bridge().step(self._none(x), (1.0, 0.0), None, **how, **drawn).x_s.int() + self.low
+                x_0 = Bridge().step(none, (1.0, 0.0), None, **how, **drawn).x_s.int() + self.low
                 x = count_bridge(x_0, x, k_s / k_t, slack=self.slack * k_t / TIMES, rng=now) if k_s else x_0
         return x
 
@@ -316,11 +321,11 @@ class CountBridge(NetworkModel):
         return cls(cls._network_of(op, config, network), **rest)
 
     def _known(
-        self, op: str, x: Tensor, labels: Tensor | None, conditions: Tensor | None
+        self, op: str, name: str, x: Tensor, labels: Tensor | None, conditions: Tensor | None
     ) -> tuple[Tensor | None, Tensor | None]:
         """What is known of the samples beside their states x, which must have channels."""
         if x.ndim < 2 or not x.numel():
-            raise ValueError(f"{op}: x_1: must have shape (B, C, ...) without a zero, got {tuple(x.shape)}")
+            raise ValueError(f"{op}: {name}: must have shape (B, C, ...) without a zero, got {tuple(x.shape)}")
         return labels_on(op, labels, len(x), self, x.device), conditions_on(op, conditions, len(x), x.device)
 
     def _told(self, conditions: Tensor | None) -> Any:

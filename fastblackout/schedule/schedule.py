@@ -664,7 +664,7 @@ class Schedule:
         early = None
         if times == "early":
             early = tables.early_times(self.p, check_integer(op, "max_count", max_count, 1, grids.MOST_COUNT))
-        return stratified.indices(self.steps, batch, rng, generator, global_batch, like, early)
+        return stratified.indices(op, self.steps, batch, rng, generator, global_batch, like, early)
 
     @overload
     def draw_continuous(

@@ -50,6 +50,7 @@ def _strata(
 
 
 def indices(
+    op: str,
     steps: int,
     batch: int,
     rng: Philox | int | None,
@@ -59,7 +60,6 @@ def indices(
     early: NDArray[np.int64] | None = None,
 ) -> torch.Tensor | NDArray[np.int64]:
     """k = 1 + floor(steps frac(U + g / G)), int64 (batch,), of every other row put among `early`; see Schedule.draw."""
-    op = "Schedule.draw"
     m, rest, total, turn = _strata(op, Stream.SCHEDULE_INDEX, batch, rng, generator, global_batch, like)
     # This is floor((m steps + steps f / 2^64) / G); flooring the second term first changes nothing. All of it fits
     # int64, because steps < 2^31 and m < 2^32.

@@ -37,14 +37,26 @@ def test_differences_of_small_dtypes_do_not_wrap(dtype):
     assert fb.count_bridge(x_0, x_1, 1.0, rng=RNG).tolist() == [[250, 0]]
 
 
+@pytest.mark.filterwarnings("ignore:.*(beta state|prototype stage)")
 def test_errors_of_the_draw_are_named():
     x = torch.zeros(2, 3, dtype=torch.int32)
+    floats, dense = x.float(), "must be a dense tensor"
+    nested = torch.nested.nested_tensor([floats[0], floats[1, :2]])
     for call, error, rule, value in (
         (lambda: fb.count_bridge(x, x[:, :2], 0.5), ValueError, "x_1: must have the shape of x_0, (2, 3)", "(2, 2)"),
         (lambda: fb.count_bridge(x + 0.5, x, 0.5), ValueError, "x_0: must hold whole numbers", "0.5"),
         (lambda: fb.count_bridge(x, x.double() + torch.nan, 0.5), ValueError, "x_1: must hold whole numbers", "nan"),
         (lambda: fb.count_bridge(x, x.long() + 2**30, 0.5), ValueError, "x_1: must be in -536870912..536870912", "10"),
         (lambda: fb.count_bridge([1], x, 0.5), TypeError, "x_0: must be a tensor (B, ...) of whole numbers", "list"),
+        (lambda: fb.count_bridge(floats.to_sparse(), x, 0.5), TypeError, f"x_0: {dense}", "sparse_coo"),
+        (lambda: fb.count_bridge(x, floats.to_sparse_csr(), 0.5), TypeError, f"x_1: {dense}", "sparse_csr"),
+        (lambda: fb.count_bridge(nested, nested, 0.5), TypeError, f"x_0: {dense}", "a nested tensor"),
+        (lambda: fb.count_bridge(x.to("meta"), x, 0.5), ValueError, "x_0: must have values", "meta"),
+        (lambda: fb.count_bridge(floats.to(torch.float8_e5m2), x, 0.5), TypeError, "x_0: must be a tensor", "float8"),
+        (lambda: torch.vmap(lambda y: fb.count_bridge(y, y, 0.5))(x), TypeError, "x_0: must have its values", "Tensor"),
+        (lambda: fb.count_bridge(x, x, 0.5, backend="zzz"), ValueError, "backend: must be one of", "'zzz'"),
+        (lambda: fb.count_bridge(x, x, 0.5, slack=2, backend="cuda"), ValueError, "backend: 'cuda' does not", "'cuda'"),
+        (lambda: fb.count_bridge(x, x, torch.zeros(2, device="meta").double()), ValueError, "w: must have", "meta"),
         (lambda: fb.count_bridge(x, x, 1.5), ValueError, "w: must be in [0, 1]", "1.5"),
         (lambda: fb.count_bridge(x, x, torch.zeros(3).double()), ValueError, "w: must be a number or have", "(3,)"),
         (lambda: fb.count_bridge(x, x, 0.5, slack=-1), ValueError, "slack: must be in 0..2^28", "-1"),
