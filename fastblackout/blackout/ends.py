@@ -96,9 +96,9 @@ def count_bridge(
     if isinstance(w, (int, float)):
         as_fraction(op, "w", w, np, None)
     else:
-        w = as_fraction(op, "w", _valued(op, "w", w), torch, x_0)
-        if w.shape not in ((), x_0.shape[:1]):
-            raise ValueError(f"{op}: w: must be a number or have shape ({len(x_0)},), got {tuple(w.shape)}")
+        w = given = as_fraction(op, "w", _valued(op, "w", w), torch, x_0)
+        if given.shape not in ((), x_0.shape[:1]):
+            raise ValueError(f"{op}: w: must be a number or have shape ({len(x_0)},), got {tuple(given.shape)}")
     slack = slack_of(op, slack)
     select.select(op, backend, x_0.device.type, drawn_by="thin")  # whether it could run there
     key = resolve_rng(rng, generator, op)
