@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -74,6 +75,8 @@ def atomic_paths(paths: Iterable[str | os.PathLike[str]]) -> Iterator[list[Path]
         made = []
         for target in targets:
             with naming(target):
+                if _is_special(target):
+                    raise FileExistsError(errno.EEXIST, "A device or a pipe cannot be replaced")
                 folder = tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
             folders.callback(shutil.rmtree, folder, ignore_errors=True)
             made.append(Path(folder) / target.name)

@@ -143,9 +143,9 @@ def _chosen(op: str, data: Any, names: list[str], genes: Any) -> tuple[str, ...]
     if genes is None:
         return tuple(names)
     if isinstance(genes, str):
-        flags = [name for name in data.var.columns if data.var[name].dtype.kind == "b" and data.var[name].notna().all()]
-        if genes not in flags:
-            there = ", ".join(repr(str(name)) for name in flags)
+        dtypes = data.var.dtypes
+        if genes not in dtypes or dtypes[genes].kind != "b" or data.var[genes].isna().any():
+            there = ", ".join(repr(str(name)) for name, dtype in dtypes.items() if dtype.kind == "b")
             raise ValueError(f"{op}: genes: must be names or a column of booleans of var ({there}), got {genes!r}")
         chosen = [name for name, kept in zip(names, data.var[genes], strict=True) if kept]
     else:

@@ -146,11 +146,6 @@ class CellModel:
         self.covariates = tuple(covariates)
         if wrong := [each for each in self.covariates if not isinstance(each, str)]:
             raise TypeError(f"{op}: covariates: must be a sequence of names, got {wrong[0]!r} in it")
-        columns = [each for each in (labels_key, batch_key, *self.covariates) if each is not None]
-        columns.append(size_factor_key or "depth")
-        if len(set(columns)) < len(columns):  # of obs of new cells, which would overwrite one another
-            rule = "types, batches, covariates and depths ('depth' without size_factor_key) must be columns that differ"
-            raise ValueError(f"{op}: columns of obs: {rule}, got {max(columns, key=columns.count)!r} twice")
         steps = None if steps is None else check_integer(op, "steps", steps, 1, 1 << 31)
         self.batch_size = check_integer(op, "batch_size", batch_size, 1, 1 << 20)
         self.width = check_integer(op, "width", width, 1, 1 << 20)
@@ -210,6 +205,11 @@ class CellModel:
             If the loss is no longer finite.
         """
         op = "CellModel.fit"
+        named = [each for each in (self.labels_key, self.batch_key, *self.covariates) if each is not None]
+        named.append(self.size_factor_key or "depth")
+        if len(set(named)) < len(named):  # of obs of new cells, which would overwrite one another
+            rule = "types, batches, covariates and depths ('depth' without size_factor_key) must be columns that differ"
+            raise ValueError(f"{op}: columns of obs: {rule}, got {max(named, key=named.count)!r} twice")
         device = pick_device(self.device)
         keys = (self.labels_key, self.batch_key, self.layer, self.size_factor_key, self.covariates)
         cells, columns = read(op, adata, Columns(*keys), self.genes)

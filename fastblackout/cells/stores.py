@@ -37,6 +37,7 @@ class Store:
             group = self._files.enter_context(opened(f"{op}: adata", path))
             obs, var = (elements().read_elem(group[name]) for name in ("obs", "var"))
             self.described = new_of(module.AnnData(obs=obs, var=var), None)
+            self.described.strings_to_categoricals()  # some strings can be written as categories alone
             self.shape, self.layers = check_shape(op, (len(obs), len(var))), list(group.get("layers", {}))
             self._take(self._find(group, layer))
         except Exception as error:  # a damaged file may fail in any way

@@ -67,9 +67,14 @@ class NewGroup:
             try:
                 with signals_wait():
                     yield self._root
-            finally:
-                if self._file is not None:
-                    self._file.check()
+            except Exception:  # HDF5's, of what the disk did not take
+                self._check()
+                raise
+            self._check()
+
+    def _check(self) -> None:
+        if self._file is not None and self._file.error is not None:
+            raise self._file.error
 
 
 @contextmanager
@@ -79,20 +84,24 @@ def made(where: str, path: Path, target: Path) -> Iterator[NewGroup]:
         zarr = import_zarr(where)
         # All releases of zarr read its second format.
         how = {"zarr_format": 2} if hasattr(zarr.Group, "create_array") else {}
-        yield NewGroup(zarr.open_group(str(path), mode="w", **how), target)
+        with naming(target):
+            group = zarr.open_group(str(path), mode="w", **how)
+        yield NewGroup(group, target)
         return
     import h5py
 
-    with path.open("x+b", buffering=0) as file:
-        kept = _Kept(file)
-        with signals_wait():
-            root = h5py.File(kept, "w")
-        new = NewGroup(root, target, kept)
+    with naming(target):
+        file = path.open("x+b", buffering=0)
+    with file:
+        kept, root = _Kept(file), None
         try:
-            yield new
+            with signals_wait():
+                root = h5py.File(kept, "w")
+            yield NewGroup(root, target, kept)
         finally:
-            with new.writing():
-                root.close()
+            if root is not None:
+                with NewGroup(root, target, kept).writing():
+                    root.close()
 
 
 class _Kept:
@@ -104,17 +113,12 @@ class _Kept:
 
     def __init__(self, file: FileIO) -> None:
         self._file = file
-        self._error: OSError | None = None
+        self.error: OSError | None = None
         self.seek, self.tell, self.read, self.readinto = file.seek, file.tell, file.read, file.readinto
-
-    def check(self) -> None:
-        """Raises the error."""
-        if self._error is not None:
-            raise self._error
 
     def write(self, content: memoryview) -> int:
         left = content
-        while left and self._error is None:
+        while left and self.error is None:
             with self._keeping():
                 left = left[self._file.write(left) :]
         return len(content)
@@ -132,4 +136,4 @@ class _Kept:
         try:
             yield
         except OSError as error:
-            self._error = self._error or error
+            self.error = self.error or error

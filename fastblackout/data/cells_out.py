@@ -86,6 +86,9 @@ def to_anndata(samples: Any, like: Dataset | _Run, labels: Any = None, first: in
 
 def write_h5ad(data: AnnData, out: Path) -> None:
     """Writes an AnnData whole or not at all."""
+    data.strings_to_categoricals()  # as AnnData.write_h5ad does: not all strings can be written
+    if data.raw is not None:
+        data.strings_to_categoricals(data.raw.var)
     with atomic_path(os.path.realpath(out)) as path, made("write_h5ad: out", path, out) as new, new.writing() as root:
         elements().write_elem(root, "/", data, dataset_kwargs={"compression": "gzip"})
 

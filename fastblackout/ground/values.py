@@ -109,7 +109,7 @@ def real_array(op: str, argument: str, value: Any, forms: str = _FORMS) -> NDArr
         return (value.float() if narrow else value).numpy()
     if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):  # a Prob is no list of two numbers
         return _from_list(op, argument, value)
-    if hasattr(value, "to_numpy"):  # a column of pandas
+    if type(value).__name__ == "Series":  # of pandas or polars
         value = value.to_numpy()
     if is_number(value) and not isinstance(value, np.generic):
         return np.array(as_float(op, argument, value))

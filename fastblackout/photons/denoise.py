@@ -256,13 +256,12 @@ class _Work:
             )
         if unknown := options.keys() - {"tile", "overlap", "batch", "progress"}:
             raise TypeError(f"{op}: arguments: must be tile, overlap, batch or progress, got {min(unknown)}")
-        self.op, self._given, self._shown = op, images, options.get("progress", False)
+        self._given, self._shown = images, options.get("progress", False)
         self.x = _counts(op, images, model.max_count)
         self.share = _shares(op, share, len(self.x))
         self.key = resolve_rng(rng, None, op)
         self.batch = check_integer(op, "batch", options.get("batch", 64), 1, 1 << 31)
-        self.tiled = options.get("tile") is not None
-        self._model = Tiled(model, _axes(op, self.x, options), self.batch)
+        self._model = Tiled(model, _axes(op, self.x, options), self.batch, op)
         if self._model.tiles > 1 and model.fitted is not None:
             rule = "must be left out for a model whose fit_input has numbers of each pixel"
             raise ValueError(f"{op}: tile: {rule}, got {options.get('tile')}")
@@ -275,18 +274,10 @@ class _Work:
 
     @contextmanager
     def running(self, total: int, what: str) -> Iterator[Callable[[int], None]]:
-        """With the model in eval mode and a bar, which is told of samples as they are done. What the network says
-        against its first images is an error of them."""
+        """With the model in eval mode and a bar, which is told of samples as they are done."""
         bar = Progress(total, "steps", what, shown=self._shown)
-        try:
-            with torch.inference_mode(), evaluating(self._model), bar:
-                yield bar.update
-        except (ValueError, RuntimeError) as error:
-            if bar.done or isinstance(error, torch.OutOfMemoryError):
-                raise
-            size = "x".join(map(str, (self.x.shape[1], *self._model.tile)))
-            rule = "must have channels and a size that the network takes"
-            raise ValueError(f"{self.op}: images: {rule}, got {size}{' of a tile' * self.tiled}: {error}") from error
+        with torch.inference_mode(), evaluating(self._model), bar:
+            yield bar.update
 
     def rate(self) -> Tensor:
         """E[x - y | y] / (1 - p), float64 like x."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -37,11 +38,12 @@ class Tiled:
     """A model that is asked by tiles. Its outputs for an image are the mean of the outputs for the tiles, weighted
     pixel by pixel, so that they pass from a tile to the next without a seam. All else is the model's own.
 
-    At most `batch` tiles are in one call of the network. The outputs do not depend on how many.
+    At most `batch` tiles are in one call of the network. The outputs do not depend on how many. What the network says
+    against its first call is an error of the images of `op`.
     """
 
-    def __init__(self, model: Any, axes: tuple[Axis, ...], batch: int) -> None:
-        self._model, self._axes, self._batch = model, axes, batch
+    def __init__(self, model: Any, axes: tuple[Axis, ...], batch: int, op: str = "denoise") -> None:
+        self._model, self._axes, self._batch, self._op, self._asked = model, axes, batch, op, False
         self.tile = tuple(axis.weights.shape[1] for axis in axes)
         self._corners = list(product(*(range(len(axis.starts)) for axis in axes)))
         self.tiles = len(self._corners)
@@ -51,8 +53,7 @@ class Tiled:
 
     def __call__(self, model_input: Tensor, k: Tensor, labels: Any = None, *noise: Tensor) -> Tensor:
         if self.tiles == 1:
-            outputs: Tensor = self._model(model_input, k, labels, *noise)
-            return outputs
+            return self._outputs(model_input, k, labels, *noise)
         images = len(model_input)
         pieces = [(image, corner) for corner in self._corners for image in range(images)]
         weights = [axis.weights.to(model_input.device) for axis in self._axes]
@@ -63,7 +64,7 @@ class Tiled:
                 torch.stack([self._cut(each[image], corner) for image, corner in part])
                 for each in (model_input, *noise)
             ]
-            outputs = self._model(inputs[0], k[[image for image, _ in part]], labels, *inputs[1:])
+            outputs = self._outputs(inputs[0], k[[image for image, _ in part]], labels, *inputs[1:])
             if total is None:
                 shape = (images, outputs.shape[1], *model_input.shape[2:])
                 total = torch.zeros(shape, dtype=torch.float64, device=outputs.device)
@@ -72,6 +73,19 @@ class Tiled:
                 self._cut(total[image], corner).add_(output.double() * (rows[:, None] * columns))
         assert total is not None
         return total.float()
+
+    def _outputs(self, images: Tensor, *how: Any) -> Tensor:
+        try:
+            outputs: Tensor = self._model(images, *how)
+        except (ValueError, RuntimeError) as error:
+            other = isinstance(error, torch.OutOfMemoryError) or re.search("CUDA error|allocate memory", str(error))
+            if self._asked or other:
+                raise
+            got = "x".join(map(str, images.shape[1:])) + (" of a tile" if self.tiles > 1 else "")
+            rule = "must have channels and a size that the network takes"
+            raise ValueError(f"{self._op}: images: {rule}, got {got}: {error}") from error
+        self._asked = True
+        return outputs
 
     def _cut(self, image: Tensor, corner: tuple[int, ...]) -> Tensor:
         """A view of the tile at a corner of an image (C, H, W)."""

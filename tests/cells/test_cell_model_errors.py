@@ -97,8 +97,8 @@ def test_wrong_options_are_named(option, value, error):
 )  # fmt: skip
 def test_columns_must_differ(options, twice):
     """Or one would take the place of another in obs of new cells."""
-    assert_named(lambda: CellModel(**options), ValueError, "CellModel: columns of obs: ", f"got '{twice}' twice")
-    CellModel("type", covariates=["depth"], size_factor_key="total")
+    call = lambda: CellModel(**options).fit(simulated(12))  # noqa: E731
+    assert_named(call, ValueError, "CellModel.fit: columns of obs: ", f"got '{twice}' twice")
 
 
 def test_a_model_must_be_fitted():

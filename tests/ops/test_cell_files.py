@@ -1,6 +1,7 @@
 """fb.cells from file to file: the counts of the same cells in memory, what comes along, memory, and errors."""
 
 import errno
+import os
 import shutil
 import tracemalloc
 
@@ -10,6 +11,8 @@ import scipy.sparse as sp
 
 import fastblackout as fb
 from fastblackout.cells import stores
+from fastblackout.data.cell_files import elements
+from fastblackout.data.cells_out import write_h5ad
 from support.forks import Fork
 from support.helpers import assert_named
 from support.simulated_cells import write_zarr
@@ -197,6 +200,31 @@ def test_no_counts(tmp_path, suffix):
     call = lambda p=path: fb.cells.thin(p, 0.5, out=tmp_path / "new.h5ad")  # noqa: E731
     assert_named(call, ValueError, "thin: adata: must have counts in X", "without X (its layers: 'raw')")
     assert fb.cells.thin(path, 0.5, layer="raw", out=tmp_path / "new.h5ad").exists()
+
+
+def test_columns_of_strings(files, tmp_path):
+    """Also with none for some cells, which anndata writes as categories alone."""
+    data = read(files["csr", ".h5ad"])
+    data.obs["note"], data.var["note"] = np.resize(["a", "b"], CELLS).astype(object), np.resize(["c", "d"], GENES)
+    data.obs.loc[data.obs_names[2], "note"] = None
+    data.raw = data.copy()
+    write_h5ad(data.copy(), tmp_path / "whole.h5ad")
+    written = read(tmp_path / "whole.h5ad")
+    assert written.obs["note"].equals(data.obs["note"].astype("category"))
+    assert (written.raw.X != data.X).nnz == 0 and list(written.var["note"]) == list(data.var["note"])
+    strings = data.obs["note"].astype("string")  # as files of anndata 0.11 may have them
+    with h5py.File(tmp_path / "whole.h5ad", "r+") as file, anndata.settings.override(allow_write_nullable_strings=True):
+        del file["obs/note"]
+        elements().write_elem(file["obs"], "note", strings.array)
+    thinned = read(fb.cells.thin(tmp_path / "whole.h5ad", 0.5, layer="raw", out=tmp_path / "thin.h5ad", rng=1))
+    assert thinned.obs["note"].isna().sum() == 1 and (thinned.obs["note"] == "b").sum() == CELLS // 2
+
+
+def test_a_pipe_is_not_replaced(files, tmp_path):
+    os.mkfifo(tmp_path / "pipe.h5ad")
+    with pytest.raises(FileExistsError, match="A device or a pipe cannot be replaced"):
+        write_h5ad(read(files["csr", ".h5ad"]), tmp_path / "pipe.h5ad")
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe.h5ad"] and (tmp_path / "pipe.h5ad").is_fifo()
 
 
 FULL = """

@@ -134,6 +134,9 @@ def test_errors_after_the_first_step_and_of_memory_are_left_as_they_are():
             return given
 
     model = fb.BlackoutModel(Later(), fb.Schedule.cosine(50), 20, "unit", head="mean")
+    with fb.use_backend("cuda"), pytest.raises(ValueError, match="^thin: backend: "):  # of an op
+        fb.photons.denoise(model, np.ones((2, 1, 4, 4), int), 0.5, draws=1)
+    model.network.calls = 0
     for kind, words in ((RuntimeError, "of something else"), (torch.OutOfMemoryError, "too large")):
         with pytest.raises(kind, match=f"^{words}"):
             fb.photons.denoise(model, np.ones((2, 1, 4, 4), int), 0.5, draws=1)
