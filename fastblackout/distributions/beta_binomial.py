@@ -63,7 +63,10 @@ class BetaBinomial(ByParameters):
         total_count: Tensor | float = 1,
         validate_args: bool | None = None,
     ) -> None:
-        given = floats(concentration1), floats(concentration0), torch.as_tensor(total_count)
+        told = concentration1, concentration0, total_count
+        device = next((each.device for each in told if isinstance(each, Tensor)), None)
+        a, b, n = (each if isinstance(each, Tensor) else torch.as_tensor(each, device=device) for each in told)
+        given = floats(a), floats(b), n
         self.concentration1, self.concentration0, self.total_count = torch.broadcast_tensors(*given)
         super().__init__(self.concentration1.shape, validate_args=validate_args)
         self.total_count = whole(self.total_count, self.concentration1)  # once it was checked

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..ops import poisson
-from .keyed import Keyed
+from .keyed import Keyed, floats
 
 
 class Poisson(Keyed, torch.distributions.Poisson):
@@ -45,7 +45,7 @@ class Poisson(Keyed, torch.distributions.Poisson):
     """
 
     def _draw(self, shape: torch.Size, **key: Any) -> Tensor:
-        return poisson(self.rate.expand(shape), **key)
+        return poisson(floats(self.rate).expand(shape), **key)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-probability of a value.
@@ -70,5 +70,5 @@ class Poisson(Keyed, torch.distributions.Poisson):
         x, rate = value.double(), self.rate.double()
         there = (x >= 0) & (x == x.floor())
         k = torch.where(there, x, 0.0)
-        body = torch.xlogy(k, rate) - rate - torch.lgamma(k + 1)
-        return torch.where(there, body, -torch.inf).to(self.rate.dtype)
+        body = k * torch.log(torch.where(k > 0, rate, 1.0)) - rate - torch.lgamma(k + 1)
+        return torch.where(there, body, -torch.inf).to(floats(self.rate).dtype)

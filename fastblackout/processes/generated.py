@@ -92,7 +92,7 @@ class Generated(ABC):
             A number, at least 0, for a constant beta, B(t) = beta t. Or the integral B itself: a function of one float
             that returns a float, with B(0) = 0, and never falls.
         speed : callable, optional
-            Beside an integral, its derivative beta(t). `reverse_rate` alone needs it.
+            Beside an integral, its derivative beta(t). `beta`, reverse rates and losses by rates need it.
 
         Returns
         -------

@@ -292,7 +292,7 @@ class Laws(Generated):
         needed = weights > 0
         if (wait or visible(weights)) and bool((needed & (chance == 0)).any()):
             raise ValueError(f"{op}: {name}: must be 0 where P(t)[x_0, x_t] is 0, got weight on such an x_0")
-        return at.xp.where(needed, weights / at.xp.where(chance > 0, chance, 1.0), 0.0)
+        return at.xp.where(chance > 0, weights / at.xp.where(chance > 0, chance, 1.0), 0.0)
 
     @any_library
     def reverse_law(self, x_t: ArrayT | NumpyLike, posterior: ArrayT | NumpyLike, s: Real, t: Real) -> ArrayT:

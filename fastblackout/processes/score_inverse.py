@@ -62,7 +62,8 @@ def probs_from_score(process: Process, x_t: ArrayT | NumpyLike, score: ArrayT | 
         rows = now.ravel() == j
         defined = np.isfinite(flat[rows]).all(0)
         ratios = (matrix[sources] / matrix[sources, j, None])[:, defined]
-        if np.linalg.matrix_rank(ratios, rtol=1e-12) < sources.sum():
+        singular = np.linalg.svd(ratios, compute_uv=False)
+        if (singular > 1e-12 * singular.max(initial=0.0)).sum() < sources.sum():
             raise ValueError(
                 f"{op}: score: must determine the law of x_0, got {int(defined.sum())} ratios at x_t = {j}, "
                 f"t = {t}, for {int(sources.sum())} states"

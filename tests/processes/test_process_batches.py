@@ -134,3 +134,28 @@ def test_powers_that_do_not_fit_are_made_in_parts(monkeypatch):
     assert 1 < parts._evaluator.uniformization.series.block < 20
     assert np.abs(found - whole).max() <= 1e-15
     assert (np.stack([parts.transition_matrix(time) for time in t]) == found).all()
+
+
+def test_equal_times_of_many_states_are_made_once(monkeypatch):
+    """A part of the batch is as large as the matrices of it may be: not one sample."""
+    process, made = wide_chain(64), []
+    small = type(process)._small
+    monkeypatch.setattr(type(process), "_small", lambda self, times: made.append(times.size) or small(self, times))
+    states, times = np.arange(64)[:, None], np.linspace(0.1, 2.0, 64)
+    chance = process.log_prob(states, states, times)
+    assert made == [64] and chance[7] == process.log_prob(states[7], states[7], times[7])
+
+
+@pytest.mark.parametrize("name", ["score", "reverse_law"])
+def test_slopes_where_a_probability_is_0(name):
+    """In a direction that enters the simplex, by differences."""
+    process, x_t, inwards = fb.Uniform(3), torch.tensor([0]), torch.tensor([-1.0, 0.0, 1.0], dtype=torch.float64)
+
+    def first(step):
+        posterior = torch.tensor([0.5, 0.5, 0.0], dtype=torch.float64) + step * inwards
+        made = process.score(x_t, posterior[None], 0.7) if name == "score" else None
+        return (process.reverse_law(x_t, posterior[None], 0.3, 0.7) if made is None else made)[0, 1]
+
+    step = torch.tensor(0.0, dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(first(step), step)
+    assert float(slope) == pytest.approx(float(first(1e-6) - first(0.0)) / 1e-6, rel=1e-4)

@@ -173,6 +173,27 @@ def test_wrong_arguments(make, text):
         make()
 
 
+def test_gradients_at_the_ends():
+    """Where a probability is 0 or 1, or a rate 0, and the value has a chance."""
+    for make, value, wanted in (
+        (lambda p: Binomial(5, probs=p), 0, (0.0, -5.0)), (lambda p: Binomial(5, probs=p), 5, (1.0, 5.0)),
+        (lambda p: NegativeBinomial(5.0, probs=p), 0, (0.0, -5.0)), (Poisson, 0, (0.0, -1.0)),
+        (lambda p: Multinomial(3, torch.stack((p, 1 - p))), [0, 3], (0.0, -3.0)),
+    ):  # fmt: skip
+        at = torch.tensor(wanted[0], requires_grad=True)
+        chance = make(at).log_prob(torch.tensor(value))
+        chance.backward()
+        assert chance.item() == 0 and at.grad.item() == pytest.approx(wanted[1])
+
+
+def test_numbers_beside_tensors():
+    assert Poisson(torch.tensor(3)).log_prob(torch.tensor(2)) == pytest.approx(stats.poisson(3).logpmf(2))
+    assert Poisson(torch.tensor(3)).sample(rng=fb.Philox(1)).dtype == torch.int64
+    there = torch.ones(2, device="meta")
+    made = BetaBinomial(there, 2.0, 10, validate_args=False)
+    assert {each.device.type for each in (made.concentration0, made.total_count, made.mean)} == {"meta"}
+
+
 @pytest.mark.parametrize("kind", [BetaBinomial, Binomial, Hypergeometric, Multinomial, NegativeBinomial, Poisson])
 def test_the_example(kind):
     (found,) = doctest.DocTestFinder(recurse=False).find(kind, kind.__name__, globs={"fb": fb, "torch": torch})

@@ -75,19 +75,22 @@ class Lookup:
 def in_parts(
     op: str,
     lookup: Callable[[NDArray[np.float64], Any, Any], Any],
-    states: int,
+    held: int,
     body: Callable[..., Any],
     arrays: Sequence[Any],
     durations: Sequence[NDArray[np.float64]],
 ) -> Any:
-    """body(*arrays, *lookups): a Lookup for each of the durations, () or (B,); some samples a time."""
+    """body(*arrays, *lookups): a Lookup for each of the durations, () or (B,); some samples a time.
+
+    held: how many numbers a lookup holds of a sample.
+    """
     shape = arrays[0].shape
     xp, device = like_of(arrays[0])
     for times in durations:
         one_a_sample(op, times, shape)
     if all(times.ndim == 0 for times in durations):
         return body(*arrays, *(lookup(times, xp, device) for times in durations))
-    step = max(1, ENTRIES // (states * states * len(durations)))
+    step = max(1, ENTRIES // (held * len(durations)))
     parts = []
     for first in range(0, max(shape[0], 1), step):
         part = slice(first, first + step)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from ..conversion import jumps_into
-from ..inputs import any_library, law_of, like_of, move, number_of, shaped, states_of, together
+from ..inputs import any_library, law_of, like_of, move, number_of, rate_of, shaped, states_of, together
 from .divergence import rate_divergence
 
 if TYPE_CHECKING:
@@ -242,6 +242,7 @@ def exact_rate_bound(
     in each of 48 panels. It takes S^3 multiplications a node, so it is for toys.
     """
     op = "exact_rate_bound"
+    end = rate_of(op, "end", end)
     law = law_of(op, "prior", prior, process.states)
     nodes, weights = np.polynomial.legendre.leggauss(16)
     edges = np.linspace(np.log(end * 1e-13), np.log(end), 49)
