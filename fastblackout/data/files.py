@@ -40,7 +40,7 @@ FEW_CHANNELS = 4  # an axis of at most this length may be the channels
 
 
 def load_folder(path: str | os.PathLike[str], crop: int | None = None, resize: int | None = None) -> Dataset:
-    """Every image below a folder, in order of its path. Counts are 0..255.
+    """Every image below a folder, in order of its path, but in hidden folders. Counts are 0..255.
 
     Parameters
     ----------
@@ -69,7 +69,9 @@ def load_folder(path: str | os.PathLike[str], crop: int | None = None, resize: i
     folder = Path(path)
     if not folder.is_dir():
         raise ValueError(f"load: data: must be a folder of images, got {folder}")
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
+    # Hidden ones are caches, and what a program left that was killed.
+    paths = (path for path in folder.rglob("*") if not any(part[0] == "." for part in path.relative_to(folder).parts))
+    files = sorted(path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
     if not files:
         raise ValueError(f"load: data: no image in {folder} (looked for {', '.join(sorted(IMAGE_SUFFIXES))})")
     images = read_images(files, crop, resize)

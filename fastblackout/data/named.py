@@ -49,11 +49,11 @@ def load_cifar10(root: Root, download: bool = False) -> Dataset:
     what builds arrays of integers and nothing else.
     """
     folder, packed = Path(root) / "cifar-10-batches-py", Path(root) / "cifar10.npz"
-    if download and not folder.is_dir() and not packed.is_file():
+    batches = [folder / name for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")]
+    if download and not packed.is_file() and not all(batch.is_file() for batch in batches):
         _download("CIFAR10", root)
     if folder.is_dir():
-        train = [_read_cifar_batch(folder / f"data_batch_{i}") for i in range(1, 6)]
-        test_images, test_labels = _read_cifar_batch(folder / "test_batch")
+        *train, (test_images, test_labels) = [_read_cifar_batch(batch) for batch in batches]
         images = np.concatenate([part[0] for part in train])
         labels = np.concatenate([part[1] for part in train])
     elif packed.is_file():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastblackout.data import BatchOrder, flip_rows, load
+from fastblackout.data import BatchOrder, flip_rows, load, named
 from fastblackout.data.sets import SETS, DataSet
 from support.mnist import mnist_files
 
@@ -103,6 +103,18 @@ def test_cifar10_pickles(tmp_path):
     assert np.array_equal(data.held_out.reshape(4, -1), batches["test_batch"])
 
 
+def test_a_cifar10_that_lacks_a_batch_is_fetched(tmp_path, monkeypatch):
+    folder, batches = cifar_batches(tmp_path)
+    last, fetched = (folder / "test_batch").read_bytes(), []
+    monkeypatch.setattr(
+        named, "_download", lambda *what: fetched.append(what) or (folder / "test_batch").write_bytes(last)
+    )
+    assert load("cifar10", tmp_path, download=True) and not fetched
+    (folder / "test_batch").unlink()
+    assert np.array_equal(load("cifar10", tmp_path, download=True).held_out.reshape(4, -1), batches["test_batch"])
+    assert fetched == [("CIFAR10", tmp_path)]
+
+
 class _Evil:
     def __reduce__(self):
         import os
@@ -149,6 +161,8 @@ def image(path, size=(5, 4), mode="L", seed=0):
 def test_folder(tmp_path):
     grey = [image(tmp_path / "grey" / f"{i:02d}.png", seed=i) for i in range(20)]
     (tmp_path / "grey" / "notes.txt").write_text("no image")
+    for hidden in ("._00.png", ".unfinished-1/00.png", ".ipynb_checkpoints/00.png"):
+        image(tmp_path / "grey" / hidden, seed=99)
     data = load("folder", tmp_path / "grey")
     assert (data.train.shape, data.held_out.shape, data.max_count) == ((18, 1, 4, 5), (2, 1, 4, 5), 255)
     assert {part.tobytes() for part in (*data.train, *data.held_out)} == {part.tobytes() for part in grey}
