@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..atomic_files import atomic_path
-from ..ground.values import is_tensor
+from ..ground.values import array_of
 from .cell_files import elements, made
 from .cells import import_anndata
 from .dataset import Dataset
@@ -69,7 +69,7 @@ def to_anndata(samples: Any, like: Dataset | _Run, labels: Any = None, first: in
     from scipy.sparse import csr_matrix, issparse
 
     columns, known = like.shape[0], like.cells if isinstance(like, Dataset) else like.dataset
-    rows = samples if issparse(samples) else _on_host(samples)
+    rows = samples if issparse(samples) else array_of(samples)
     if rows.ndim == 4 and rows.shape[2:] == (1, 1):
         rows = rows[:, :, 0, 0]
     if rows.ndim != 2 or rows.shape[1] != columns or rows.dtype.kind not in "iu":
@@ -80,7 +80,7 @@ def to_anndata(samples: Any, like: Dataset | _Run, labels: Any = None, first: in
     counts = counts.astype(np.int32 if most <= np.iinfo(np.int32).max else np.int64)
     obs = pandas.DataFrame(index=[f"sample-{n}" for n in range(first, first + rows.shape[0])])
     if labels is not None:
-        obs[known.get("labels_key") or "label"] = _classes(op, _on_host(labels), len(obs), known)
+        obs[known.get("labels_key") or "label"] = _classes(op, array_of(labels), len(obs), known)
     return module.AnnData(counts, obs=obs, var=pandas.DataFrame(index=known.get("var_names") or _numbered(columns)))
 
 
@@ -91,10 +91,6 @@ def write_h5ad(data: AnnData, out: Path) -> None:
         data.strings_to_categoricals(data.raw.var)
     with atomic_path(os.path.realpath(out)) as path, made("write_h5ad: out", path, out) as new, new.writing() as root:
         elements().write_elem(root, "/", data, dataset_kwargs={"compression": "gzip"})
-
-
-def _on_host(value: Any) -> NDArray[Any]:
-    return value.detach().cpu().numpy() if is_tensor(value) else np.asarray(value)
 
 
 def _numbered(count: int) -> list[str]:

@@ -16,6 +16,7 @@ from ..data import Dataset
 from ..data.cells import dataset_of, read_cells
 from ..ground.extras import is_there, lacking
 from ..ground.terminal import wrap
+from ..ground.values import array_of
 from .gaussian import Gaussian
 from .sets import Samples, sets_of, spread_out
 from .tables import compare_tables, rows_table
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import os
 
     from anndata import AnnData
+    from torch import Tensor
 
 NEAREST_TRAIN, NEAREST_QUERY = 10_000, 1_000  # the most images used for nearest neighbours
 JUDGE_TRAIN = 5_000  # the most training images of the SVM, whose cost grows with the square
@@ -33,11 +35,12 @@ ENOUGH = 1000  # samples below which the bias of a Frechet distance hides what i
 Array = NDArray[Any]
 
 
-def frechet_distance(x: Array, y: Array) -> float:
+def frechet_distance(x: Array | Tensor, y: Array | Tensor) -> float:
     """Squared Frechet distance of the Gaussians fitted to two sets of samples (N, ...) and (M, ...), pixels in counts.
 
     Raises ValueError with fewer than two samples or for unequal sizes. Source: Dowson and Landau 1982.
     """
+    x, y = array_of(x), array_of(y)
     if len(x) < 2 or len(y) < 2 or x[0].size != y[0].size:
         raise ValueError(f"frechet_distance: x, y: need 2 or more samples of one size, got {x.shape} and {y.shape}")
     return Gaussian(x).distance(Gaussian(y))
@@ -107,9 +110,9 @@ def compare(
 
     Parameters
     ----------
-    samples : numpy.ndarray, AnnData, str or os.PathLike, or a sequence of them
-        Samples (N, C, H, W), or several sets of so many. Of cells an AnnData, or the path of an .h5ad file or a
-        .zarr store, whose X has counts. Its genes are found by their names, so their order does not matter.
+    samples : numpy.ndarray, Tensor, AnnData, str or os.PathLike, or a sequence of them
+        Samples (N, C, H, W) in counts, or several sets of so many. Of cells an AnnData, or the path of an .h5ad file or
+        a .zarr store, whose X has counts. Its genes are found by their names, so their order does not matter.
     dataset : Dataset, AnnData, str or os.PathLike
         The data. An AnnData, or the path of one, is read as by `fb.data.from_anndata`, which also takes a layer.
 

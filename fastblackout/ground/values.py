@@ -94,6 +94,11 @@ def is_tensor(value: Any) -> bool:
     return torch is not None and isinstance(value, torch.Tensor)
 
 
+def array_of(value: Any) -> NDArray[Any]:
+    """A tensor on any device, or what NumPy takes, as an array."""
+    return value.detach().cpu().numpy() if is_tensor(value) else np.asarray(value)
+
+
 def real_array(op: str, argument: str, value: Any, forms: str = _FORMS) -> NDArray[Any]:
     """Real numbers as a NumPy array: a number, a list or tuple of numbers, or an array or CPU tensor of any real dtype.
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from scipy import linalg
 
 from fastblackout.data import load
@@ -120,6 +121,25 @@ def test_several_sets(digits):
     for bad in ([], [sets[0], sets[1][:-1]]):
         with pytest.raises(ValueError, match="compare: samples"):
             compare(bad, digits)
+
+
+def test_tensors_are_samples_too(digits):
+    tensor = torch.from_numpy(digits.train[:40].copy())
+    assert compare(tensor, digits) == compare([tensor.float()], digits) == compare(digits.train[:40], digits)
+    assert frechet_distance(tensor, digits.train[:40]) == 0
+
+
+def test_what_is_no_set_of_samples_is_named(digits):
+    some = digits.train[:4]
+    for wrong, error, rule in (
+        (some / 16, ValueError, "must be counts, whole numbers of at least 0, got 0"),
+        (some.astype(int) - 1, ValueError, "must be counts, whole numbers of at least 0, got -1"),
+        (np.full(some.shape, np.nan), ValueError, "must be counts, whole numbers of at least 0, got nan"),
+        (some.tolist(), TypeError, "must be arrays of counts, AnnData or paths, got list"),
+        (list(digits.train[:300]), ValueError, r"need 2 or more of shape .* \(1, 8, 8\) and 296 more$"),
+    ):
+        with pytest.raises(error, match=f"^compare: samples: {rule}"):
+            compare(wrong, digits)
 
 
 def test_the_table_says_how_to_read_it(digits):
