@@ -64,6 +64,8 @@ class _Real:
         self.compared = min(self.size, self.few, fidelity.MOST_NEIGHBOURS)
         seen = features.with_probabilities(spread_out(held_out, self.few))
         self.numbers = {f"{name}_held_out": value for name, value in self.judge(*seen).items()}
+        if self.size == len(self.train):
+            return  # all of them have no distance to themselves, which says nothing of as many others
         random = np.random.default_rng(0)
         floors = [self._distance(self.train[random.permutation(len(self.train))[: self.size]]) for _ in range(SUBSETS)]
         self.numbers |= {"frechet_train": float(np.mean(floors)), "frechet_train_spread": float(np.std(floors, ddof=1))}
@@ -87,7 +89,7 @@ class _Real:
 def features_lines(result: dict[str, Any]) -> list[str]:
     """The numbers of `compare_features`, for a reader, in lines of at most 80 columns."""
     samples, few, compared = result["samples"], result["as_many"], result["compared"]
-    spread = {**result.get("spread", {}), "frechet_train": result["frechet_train_spread"]}
+    spread = {**result.get("spread", {}), "frechet_train": result.get("frechet_train_spread")}
 
     def row(label: str, name: str, form: str = ".2f", unit: float = 1.0) -> str:
         more = f" +- {unit * spread[name]:{form}}" if name in spread else ""
@@ -105,7 +107,8 @@ def features_lines(result: dict[str, Any]) -> list[str]:
     if "frechet_as_many_samples" in result:
         lines.append(row(f"{few} of them, as many as held-out images", "frechet_as_many_samples"))
     lines.append(row(f"{few} held-out images", "frechet_held_out"))
-    lines.append(row(f"{result['train_as_many']} training images, the floor ({SUBSETS} draws)", "frechet_train"))
+    if "frechet_train" in result:
+        lines.append(row(f"{result['train_as_many']} training images, the floor ({SUBSETS} draws)", "frechet_train"))
     weights = ["", "The SHA-256 of the network's weights is", f"  {result['sha256']}"]
     if "kernel_samples" not in result:
         more = f"{pip_line('torch-fidelity')} adds a kernel distance, a score of the classes, precision and recall."
