@@ -250,10 +250,7 @@ def reverse_of(
     x = black if start is None else counts_like(start, black, net.max_count, "start")
     if mask is not None:
         known = counts_like(known, black, net.max_count, "known")
-        try:
-            mask = mask.to(device).expand(shape)
-        except RuntimeError:
-            raise ValueError(f"sample: mask: must broadcast to {shape}, got {tuple(mask.shape)}") from None
+        mask = _expanded("mask", mask.to(device), shape)
     setting = Setting(net, schedule, rule, labels, any(guided), known, mask)
     return Reverse(setting, x, times, guided, rule, last_rule_of(last, rule), key)
 
@@ -303,16 +300,27 @@ def sample_in_batches(
         halves = [sample_in_batches(model, schedule, (25, 3, 32, 32), 10, key) for key in keys]
     """
     batch, shape = check_integer("sample", "batch", batch, 1, 1 << 62), shape_of(shape)
-    rng = resolve_rng(rng, options.pop("generator", None), "sample")
+    told: dict[str, Any] = dict(options)
+    rng = resolve_rng(rng, told.pop("generator", None), "sample")
     labels = labels_on("sample", labels, shape[0], model_and_head("sample", model)[0])
-    conditions = options.pop("conditions", None)
+    conditions = told.pop("conditions", None)
     conditions_on("sample", conditions, shape[0], "cpu" if conditions is None else conditions.device)
+    by_row = {"labels": labels, "conditions": conditions}
+    for name in ("known", "mask", "start"):
+        if isinstance(told.get(name), torch.Tensor):  # `sample` has the errors of anything else
+            by_row[name] = _expanded(name, told.pop(name), shape)
     for first in range(0, shape[0], batch):
-        count = min(batch, shape[0] - first)
-        part, of_part = (None if each is None else each[first : first + count] for each in (labels, conditions))
+        rows = slice(first, min(first + batch, shape[0]))
+        here: Any = {name: None if each is None else each[rows] for name, each in by_row.items()}
         key = rng.at(first_sample=rng.first_sample + first)
-        here: Options = {**options, "conditions": of_part}
-        yield sample(model, schedule, (count, *shape[1:]), steps, rng=key, labels=part, **here)
+        yield sample(model, schedule, (rows.stop - first, *shape[1:]), steps, rng=key, **told, **here)
+
+
+def _expanded(argument: str, value: Tensor, shape: tuple[int, ...]) -> Tensor:
+    try:
+        return value.expand(shape)
+    except RuntimeError:
+        raise ValueError(f"sample: {argument}: must broadcast to {shape}, got {tuple(value.shape)}") from None
 
 
 @contextmanager

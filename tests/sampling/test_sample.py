@@ -43,6 +43,18 @@ def photographs(max_count=255, seed=0):
     return torch.randint(0, max_count + 1, SHAPE, generator=generator)
 
 
+def test_parts_have_their_own_rows_of_what_is_known():
+    model, known, rows = PixelModel(), photographs(), (SHAPE[0], 1, 1, 1)
+    how = {"known": known, "mask": torch.rand(rows) < 0.5, "start": photographs(seed=1)}
+    whole = sample(model, SCHEDULE, SHAPE, steps=5, rng=3, **how)
+    parts = sample_in_batches(model, SCHEDULE, SHAPE, 7, 3, steps=5, **how)
+    assert torch.equal(torch.cat(list(parts)), whole)
+    for name in ("known", "start"):
+        wrong = sample_in_batches(model, SCHEDULE, SHAPE, 7, 3, steps=5, **how | {name: known[:7]})
+        with pytest.raises(ValueError, match=f"^sample: {name}: must broadcast to .*, got .7, "):
+            next(wrong)
+
+
 @pytest.mark.parametrize("max_count", [16, 255, 1000])
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda o: "-".join(str(v) for v in o.values()))
 def test_same_seed_same_bytes_whatever_the_batch(options, max_count):
