@@ -70,11 +70,12 @@ def denoise(
     ::
 
         y | x ~ Binomial(x, p)                                 the image y that is seen, of the image x that is drawn
-        x ~ p(x | y):    x_t = y where p_t = p,    x <- x + Binomial(N, (p_s - p_t) / (1 - p_t))    until p_s = 1
+        x ~ p(x | y):    x_t = y where p_t = p,    x <- x + Binomial(b, (p_s - p_t) / (1 - p_t))    until p_s = 1
 
-    Each photon of an image x at the dose of the training would have been seen at the dose p with chance p. This is
-    what Blackout Diffusion does to its data (docs/theory.md). So its reverse process, begun at y where the survival
-    probability is p, draws the image x given y.
+    At time t a share p_t is there, p_s is the next and larger share, and b are the photons of which the model says that
+    they still lack. Each photon of an image x at the dose of the training would have been seen at the dose p with
+    chance p. This is what Blackout Diffusion does to its data (docs/theory.md). So its reverse process, begun at y
+    where the survival probability is p, draws the image x given y.
 
     Parameters
     ----------
@@ -130,7 +131,7 @@ def denoise(
 
     The steps are equal in the angle arccos sqrt(p), from each image's own p to 1, at the nearest times of the schedule.
     Between two times the network is asked about the nearest one, and its law is taken at p itself. Heads "mean" and
-    "categorical" know the time asked about alone, and of them the births divided by 1 - p are held.
+    "categorical" speak of the time asked about alone: their births divided by 1 - p are taken to be the same at p.
 
     Of an image in tiles every step is taken as a whole: the network's outputs for its tiles are averaged where they
     overlap, and then one draw is made of all pixels. So no draw has a seam. The counts do not depend on `batch`,
@@ -192,8 +193,9 @@ def rate(
 
         y_t ~ Poisson(p r),    y - y_t ~ Poisson((1 - p) r):    E[r | y_t] = E[y - y_t | y_t] / (1 - p)
 
-    Where photons are Poisson numbers of rate r, those that thinning keeps and those that it takes are independent given
-    r. So what the model expects of the births, which it learnt from noisy images, tells the rate. At p = 1 it is the
+    y is a training image, and y_t what a thinning to the share p keeps of it. Where photons are Poisson numbers of rate
+    r, those that are kept and those that are taken, y - y_t, are independent given r. So what the model expects of the
+    latter, which it learnt from noisy images, tells the rate. At p = 1 it is the
     limit, which is the mean of the rate given the image as it is.
 
     Parameters
@@ -221,8 +223,8 @@ def rate(
 
     Notes
     -----
-    It is one call of the network. It is a mean: the rate itself cannot be drawn by a model of noisy images, nor an
-    image of a higher dose. Near p = 1 a training sees few births, so that the limit is learnt from little.
+    Each batch takes one call of the network. It is a mean: the rate itself cannot be drawn by a model of noisy images,
+    nor an image of a higher dose. Near p = 1 a training sees few births, so that the limit is learnt from little.
 
     References
     ----------
