@@ -393,7 +393,7 @@ class CellModel:
             The cells, with the columns of the training.
         depth : float, optional
             The depth to which all rates are scaled, such as 1e4: in counts of all genes, or in the unit of the
-            `size_factor_key`. By default the rates are those of the cell's depth.
+            `size_factor_key`. By default each cell keeps its own depth.
         batch : str, optional
             The batch in which all rates are to be, as `transform_batch` of scvi-tools. By default each cell's own.
 

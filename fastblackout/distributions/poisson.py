@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..ops import poisson
+from ..ops.log_probs_torch import times_log
 from .keyed import Keyed, floats
 
 
@@ -70,5 +71,5 @@ class Poisson(Keyed, torch.distributions.Poisson):
         x, rate = value.double(), self.rate.double()
         there = (x >= 0) & (x == x.floor())
         k = torch.where(there, x, 0.0)
-        body = k * torch.log(torch.where(k > 0, rate, 1.0)) - rate - torch.lgamma(k + 1)
+        body = times_log(k, rate) - rate - torch.lgamma(k + 1)
         return torch.where(there, body, -torch.inf).to(floats(self.rate).dtype)

@@ -64,11 +64,12 @@ class _Real:
         self.compared = min(self.size, self.few, fidelity.MOST_NEIGHBOURS)
         seen = features.with_probabilities(spread_out(held_out, self.few))
         self.numbers = {f"{name}_held_out": value for name, value in self.judge(*seen).items()}
-        if self.size == len(self.train):
-            return  # all of them have no distance to themselves, which says nothing of as many others
-        random = np.random.default_rng(0)
-        floors = [self._distance(self.train[random.permutation(len(self.train))[: self.size]]) for _ in range(SUBSETS)]
-        self.numbers |= {"frechet_train": float(np.mean(floors)), "frechet_train_spread": float(np.std(floors, ddof=1))}
+        if self.size < len(self.train):  # all of them have no distance to themselves
+            random = np.random.default_rng(0)
+            parts = [self.train[random.permutation(len(self.train))[: self.size]] for _ in range(SUBSETS)]
+            floors = [self._distance(part) for part in parts]
+            self.numbers["frechet_train"] = float(np.mean(floors))
+            self.numbers["frechet_train_spread"] = float(np.std(floors, ddof=1))
 
     def judge(self, values: Array, probabilities: Array) -> dict[str, float]:
         """The numbers of one set of images, by their features and the probabilities of their classes."""

@@ -59,7 +59,8 @@ class Law(Head):
         return {"births": self.log_expected(arrays, most - x.double(), offset, most).exp()}
 
     def log_mean(self, at: Predicted, between: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """Of a law of its time y / (1 - p) is held between the times. As p -> 1 a bound would else be infinite."""
+        """The log of the births expected. Where `of_its_time`, births / (1 - p) are taken to be the same between times:
+        a bound would else be infinite as p -> 1."""
         offset = at.number if between is None else torch.log(between[0])  # which a law of its time does not use
         log_y = self.log_expected(self.arrays(at.outputs, at.room), at.room, offset, at.max_count)
         return held(log_y, between) if self.of_its_time else log_y

@@ -12,7 +12,7 @@ from ..reference.portfloat import STIRLING
 def binomial(x: Tensor, n: Tensor, p: Tensor, q: Tensor | None = None) -> Tensor:
     q = 1.0 - p if q is None else q
     inside, k = _whole(x, n)
-    body = _log_chosen(n, k) + _times_log(k, p) + _times_log(n - k, q)
+    body = _log_chosen(n, k) + times_log(k, p) + times_log(n - k, q)
     return torch.where(inside, body, -torch.inf)
 
 
@@ -41,7 +41,7 @@ def negative_binomial(x: Tensor, r: Tensor, mean: Tensor) -> Tensor:
     inside = (x >= 0) & (x < torch.inf) & (x == x.floor())
     k = torch.where(inside, x, 0.0)
     body = torch.lgamma(k + r) - torch.lgamma(k + 1) - torch.lgamma(r)
-    body = body - r * torch.log1p(mean / r) + _times_log(k, mean / (r + mean))
+    body = body - r * torch.log1p(mean / r) + times_log(k, mean / (r + mean))
     return torch.where(inside, body, -torch.inf)
 
 
@@ -49,7 +49,7 @@ def multinomial(x: Tensor, probs: Tensor) -> Tensor:
     inside = (x >= 0) & (x <= 2.0**53) & (x == x.floor())
     k = torch.where(inside, x, 0.0)
     n = k.sum(-1)
-    body = torch.lgamma(n + 1) - torch.lgamma(k + 1).sum(-1) + _times_log(k, probs).sum(-1) - n * probs.sum(-1).log()
+    body = torch.lgamma(n + 1) - torch.lgamma(k + 1).sum(-1) + times_log(k, probs).sum(-1) - n * probs.sum(-1).log()
     return torch.where(inside.all(-1), body, -torch.inf)
 
 
@@ -61,8 +61,8 @@ def hypergeometric(x: Tensor, good: Tensor, bad: Tensor, draws: Tensor) -> Tenso
     return torch.where(inside, body, -torch.inf)
 
 
-def _times_log(k: Tensor, p: Tensor) -> Tensor:
-    """k log p, of which gradient and value are 0 where k = 0, also for p = 0: torch.xlogy has no gradient there."""
+def times_log(k: Tensor, p: Tensor) -> Tensor:
+    """k log p. Where k = 0 the value and its gradient are 0, also at p = 0, where torch.xlogy has a gradient of NaN."""
     return k * torch.log(torch.where(k > 0, p, 1.0))
 
 

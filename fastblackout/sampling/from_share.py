@@ -86,7 +86,7 @@ def births_expected(setting: Setting, x: Tensor, share: NDArray[np.float64], key
 def _numbers(setting: Setting, places: Stages, n: int, like: Tensor) -> Numbers:
     """The numbers of step n, (B,) each.
 
-    Of a head that speaks of the time asked about alone, births / (1 - p) are held: a step takes more or fewer.
+    Where the head's outputs hold at the time asked about alone, births / (1 - p) are taken to be the same at p.
     """
     model, schedule = setting.model, setting.schedule
     asked = np.maximum(places.k[n], 1)
