@@ -6,7 +6,7 @@ import torch
 
 @pytest.fixture
 def few_draws(monkeypatch):
-    """The held-out cells of a training are noised seldom: where nothing is asked of how good it is."""
+    """Short looks at the held-out cells of a training, for tests that do not ask how good it is."""
     monkeypatch.setattr("fastblackout.cells.training.FEWEST_DRAWS", 64)
 
 

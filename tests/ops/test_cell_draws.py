@@ -61,7 +61,7 @@ def test_the_bits_of_the_page():
 
 
 def once(thresholds):
-    """Tables of the reference, which takes most of the time to make the same ones for each layout."""
+    """The function, which makes each table once: the reference would make the same tables for each layout."""
     made = {}
 
     def of(n, p, q):
@@ -123,7 +123,7 @@ def test_zeros_that_are_stored_and_counts_in_parts():
 
 
 def test_cells_without_counts_cost_nothing():
-    """Cells are filled up to the longest of some: not of all, where one has many counts and most have none."""
+    """Not even where a cell with many counts stands between them."""
     counts = sp.csr_matrix(np.ones((1, 3000), np.float32))
     counts = sp.vstack([sp.csr_matrix((4000, 3000), dtype=np.float32), counts] * 2, format="csr")
     tracemalloc.start()
