@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..data.dataset import parts_of
 from ..ground.terminal import wrap
 from .gaussian import Gaussian
-from .sets import sets_of, spread_out
+from .sets import spread_out
 
 if TYPE_CHECKING:
     from ..data import Dataset
@@ -58,14 +58,13 @@ def _root(values: Array) -> float:
     return float(np.sqrt(np.mean(values**2))) if values.size else float("nan")
 
 
-def compare_tables(samples: Array | Sequence[Array], dataset: Dataset) -> dict[str, Any]:
-    """Rows (N, D, 1, 1), or several sets of so many, against a data set that is a table; keys: see `rows_table`.
+def compare_tables(sets: Sequence[Array], dataset: Dataset) -> dict[str, Any]:
+    """Sets of rows, as `sets_of` gives them, against a data set that is a table; keys: see `rows_table`.
 
     Every difference is to the training rows: of the samples, of as many samples as there are held-out rows, and of the
     held-out rows. A number about samples is the mean over the sets; result["spread"] holds the standard deviation of
-    the sets' numbers where there are two sets or more. Raises ValueError when the shapes differ.
+    the sets' numbers where there are two sets or more.
     """
-    sets = sets_of(samples, dataset)
     train, few = _Moments(dataset.train), min(len(sets[0]), len(dataset.held_out))
     found = [_Moments(one) for one in sets]
     differences = [one.difference(train) for one in found]

@@ -8,7 +8,8 @@ import torch
 
 from fastblackout.cli import main
 from fastblackout.data import Dataset, load
-from fastblackout.evaluation.tables import compare_tables, rows_table
+from fastblackout.evaluation.samples import compare
+from fastblackout.evaluation.tables import rows_table
 from fastblackout.models import NetworkConfig, ResidualMLP
 from fastblackout.training.config import TrainConfig
 from fastblackout.training.trained_model import make_model
@@ -99,7 +100,7 @@ def test_figures_about_rows():
     train, held_out, drawn = (rows(n, seed=s).astype(np.int64) for n, s in ((400, 1), (60, 2), (100, 3)))
     train[:, 2] = 7
     table = Dataset("array", train[:, :, None, None], held_out[:, :, None, None], max_count=1000)
-    result = compare_tables([drawn[:, :, None, None]] * 2, table)
+    result = compare([drawn[:, :, None, None]] * 2, table)
     left = [0, 1, 3, 4]
     pairs = np.triu_indices(4, 1)
     for name, some in (
@@ -124,9 +125,9 @@ def test_figures_about_rows():
     assert max(map(len, text.splitlines())) <= 80
     assert f"correlations of pairs of columns {result['difference_samples']['correlations']:18.3f}" in text
     with pytest.raises(ValueError, match="compare: samples: need 2 or more of shape"):
-        compare_tables(drawn, table)
+        compare(drawn, table)
     wide = Dataset("array", np.tile(table.train, (1, 9, 1, 1)), np.tile(table.held_out[:1], (1, 9, 1, 1)), 1000)
-    text = rows_table(compare_tables(np.tile(drawn[:, :, None, None], (1, 9, 1, 1)), wide))
+    text = rows_table(compare(np.tile(drawn[:, :, None, None], (1, 9, 1, 1)), wide))
     assert "the first 12 columns" in text and "nan" in text  # of a single held-out row
 
 
