@@ -148,7 +148,11 @@ def data_of(run: Run, options: Namespace) -> Dataset:
     how = read_by(run.dataset, run.model.max_count)
     if (layer := getattr(options, "layer", None)) is not None:  # which only `evaluate` has as an option
         how["layer"] = layer
-    return load(name, root, **how)
+    data = load(name, root, **how)
+    if data.shape != run.shape:
+        rule = f"must have samples of shape {run.shape}, as the run has"
+        raise ValueError(f"{options.command}: data: {rule}, got {data.shape}")
+    return data
 
 
 def share_of(options: Namespace, first: int = 0) -> Namespace:

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..call.numbers import max_count_of
+from ..ground.values import array_of, is_tensor, shown
 from .order import permutation
 
 SPLIT_SEED = 20230515  # one fixed split for everybody; a run's seed does not move it
@@ -105,15 +107,15 @@ def make_dataset(
     ----------
     name : str
         What the data are called, in errors and in checkpoints.
-    images : array of int (N, C, H, W)
+    images : array or tensor of int (N, C, H, W)
         The counts to train on, in 0..max_count.
-    labels : array of int (N,), optional
+    labels : array or tensor of int (N,), optional
         The class of each sample, from 0 on.
     max_count : int
         The largest count that there may be.
-    held_out : array of int (M, C, H, W), optional
+    held_out : array or tensor of int (M, C, H, W), optional
         Counts that are held out of the training. Without them a keyed shuffle holds out a part of `images`.
-    held_out_labels : array of int (M,), optional
+    held_out_labels : array or tensor of int (M,), optional
         The classes of `held_out`.
     held_out_count : int, optional
         How many of `images` are held out. Without it, a tenth.
@@ -127,8 +129,11 @@ def make_dataset(
 
     Raises
     ------
+    TypeError
+        If counts are neither an array nor a tensor, or if `max_count` is no integer.
     ValueError
-        If counts or labels are out of range, if shapes differ, or if there are too few images to hold some out.
+        If counts or labels are out of range, if shapes differ, if one of the two parts alone has labels, or if there
+        are too few images to hold some out.
 
     Examples
     --------
@@ -137,24 +142,29 @@ def make_dataset(
     >>> len(data.train), len(data.held_out), data.shape
     (90, 10, (1, 8, 8))
     """
-    for part in (images, held_out):
-        if part is not None:
-            _check_images(name, part, max_count)
+    max_count = max_count_of(name, max_count, "int64")
+    images = _checked_images(name, images, max_count)
+    if held_out is not None:
+        held_out = _checked_images(name, held_out, max_count)
+    if held_out_labels is not None and held_out is None:
+        raise ValueError(f"{name}: held-out labels: must be left out without held-out images")
+    if held_out is not None and (labels is None) != (held_out_labels is None):
+        lacking = "training" if labels is None else "held-out"
+        rule = "must be of training and held-out images or of neither"
+        raise ValueError(f"{name}: labels: {rule}, got no {lacking} ones")
     if held_out is None:
         kept, left = kept_and_held_out(f"{name}: images", len(images), held_out_count)
         held_out, images = images[left], images[kept]
         if labels is not None:
-            _check_labels(name, labels, len(kept) + len(left))
+            labels = _checked_labels(name, labels, len(kept) + len(left))
             held_out_labels, labels = labels[left], labels[kept]
             if labels_may_lack and len(np.unique(labels)) <= max(labels.max(), held_out_labels.max()):
                 labels = held_out_labels = None
     if images.shape[1:] != held_out.shape[1:]:
         raise ValueError(f"{name}: held-out images: must have shape {images.shape[1:]}, got {held_out.shape[1:]}")
-    if labels is None or held_out_labels is None:
-        labels = held_out_labels = None
-    else:
-        labels = _check_labels(name, labels, len(images))
-        held_out_labels = _check_labels(name, held_out_labels, len(held_out))
+    if labels is not None:
+        labels = _checked_labels(name, labels, len(images))
+        held_out_labels = _checked_labels(name, held_out_labels, len(held_out))
         if held_out_labels.max() > labels.max():
             raise ValueError(f"{name}: held-out labels: must be at most {labels.max()}, got {held_out_labels.max()}")
     dtype = count_dtype(max_count)
@@ -182,7 +192,10 @@ def count_dtype(max_count: int) -> type[np.integer[Any]]:
     )
 
 
-def _check_images(name: str, images: NDArray[Any], max_count: int) -> None:
+def _checked_images(name: str, images: Any, max_count: int) -> NDArray[Any]:
+    if not isinstance(images, np.ndarray) and not is_tensor(images):
+        raise TypeError(f"{name}: images: must be an array or a tensor of counts, got {shown(images)}")
+    images = array_of(images)
     if images.ndim != 4 or 0 in images.shape:
         raise ValueError(f"{name}: images: must have shape (N, C, H, W) without a zero, got {images.shape}")
     if images.dtype.kind not in "iu":
@@ -190,13 +203,14 @@ def _check_images(name: str, images: NDArray[Any], max_count: int) -> None:
     low, high = int(images.min()), int(images.max())
     if low < 0 or high > max_count:
         raise ValueError(f"{name}: images: counts must lie in 0..{max_count}, got {low if low < 0 else high}")
+    return images
 
 
-def _check_labels(name: str, labels: NDArray[Any], count: int) -> NDArray[np.int64]:
-    labels = np.asarray(labels)
+def _checked_labels(name: str, labels: Any, count: int) -> NDArray[np.int64]:
+    labels = array_of(labels)
     if labels.shape != (count,) or labels.dtype.kind not in "iu":
         raise ValueError(f"{name}: labels: must be {count} integers, got {labels.dtype} of shape {labels.shape}")
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= MOST_CLASSES:
         raise ValueError(f"{name}: labels: must be in 0..{MOST_CLASSES - 1}, got {low if low < 0 else high}")
-    return labels.astype(np.int64)
+    return labels.astype(np.int64)  # type: ignore[no-any-return]

@@ -18,7 +18,7 @@ from ..atomic_files import atomic_path
 from ..call.numbers import max_count_of
 from ..ground.values import check_memory
 from .dataset import MOST_CLASSES, Dataset, make_dataset
-from .shaping import shape_after, shaped
+from .shaping import check_shaping, shape_after, shaped
 from .stored import INFLATES, Npz, read_npy, whole
 
 if TYPE_CHECKING:
@@ -58,14 +58,18 @@ def load_folder(path: str | os.PathLike[str], crop: int | None = None, resize: i
 
     Raises
     ------
+    TypeError
+        If `crop` or `resize` is no integer.
     ValueError
-        If there is no image, or a file cannot be read or does not fit. The error names the first such file.
+        If there is no image, if `crop` or `resize` is out of range, or if a file cannot be read or does not fit. The
+        error names the first such file.
 
     Notes
     -----
     Where no image lies in the folder itself, its sub-folders are classes, 0 for the first by name. There are no labels
     where one of them has no image left to train on.
     """
+    check_shaping(crop, resize, binarize=None)
     folder = Path(path)
     if not folder.is_dir():
         raise ValueError(f"load: data: must be a folder of images, got {folder}")
@@ -237,7 +241,8 @@ def load_array(path: str | os.PathLike[str], max_count: int | None = None, chann
     Raises
     ------
     ValueError
-        If the file cannot be read, holds other arrays, or both or neither of the two axes may be the channels.
+        If the file cannot be read, if it holds other arrays or labels of one of two parts alone, or if both or neither
+        of the two axes may be the channels.
 
     Notes
     -----

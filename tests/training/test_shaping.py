@@ -138,8 +138,15 @@ def test_checkpoints_remember_them(place, capsys):
         "crop": 9, "resize": 8, "binarize": 100, "classes": 2, "shape": [3, 8, 8],
     }  # fmt: skip
     assert main(EVALUATE) == 0
+    (place / "grey").mkdir()
+    for n in range(20):
+        Image.new("L", (9, 9), n).save(place / "grey" / f"{n}.png")
     assert main([*train, "--resume", "--steps=3", "--quiet"]) == 0
     capsys.readouterr()
+    assert main([*EVALUATE, "--data=grey"]) == 1  # before anything is drawn
+    assert "evaluate: data: must have samples of shape (3, 8, 8), as the run has, got (1, 8, 8)" in " ".join(
+        capsys.readouterr().err.split()
+    )
     for wrong, kept in (("--crop=8", 9), ("--binarize=101", 100)):
         assert main([*train, "--resume", wrong, "--steps=4", "--quiet"]) == 1
         assert f"a resumed run keeps {kept}, got" in capsys.readouterr().err
