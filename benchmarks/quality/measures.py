@@ -59,7 +59,7 @@ class Measures:
         self.laws, self.near = {}, {}
         for name, judge in judges.items():
             features = _of_training_images(judge, data, work)
-            self.laws[name], self.near[name] = Gaussian(features), spread_out(features, min(num, len(features)))
+            self.laws[name], self.near[name] = Gaussian(features), spread_out(features, num)
         order = np.random.default_rng(1).permutation(len(data.train))[:NEAREST_TRAIN]
         self.nearest = data.train[np.sort(order)]
 

@@ -40,7 +40,9 @@ FEW_CHANNELS = 4  # an axis of at most this length may be the channels
 
 
 def load_folder(path: str | os.PathLike[str], crop: int | None = None, resize: int | None = None) -> Dataset:
-    """Every image below a folder, in order of its path, but in hidden folders. Counts are 0..255.
+    """Every image below a folder, in order of its path. Counts are 0..255.
+
+    Links are followed; hidden files and folders are left out.
 
     Parameters
     ----------
@@ -73,13 +75,27 @@ def load_folder(path: str | os.PathLike[str], crop: int | None = None, resize: i
     folder = Path(path)
     if not folder.is_dir():
         raise ValueError(f"load: data: must be a folder of images, got {folder}")
-    # Hidden ones are caches, and what a program left that was killed.
-    paths = (path for path in folder.rglob("*") if not any(part[0] == "." for part in path.relative_to(folder).parts))
-    files = sorted(path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
-    if not files:
+    if not (files := sorted(_images_below(folder))):
         raise ValueError(f"load: data: no image in {folder} (looked for {', '.join(sorted(IMAGE_SUFFIXES))})")
     images = read_images(files, crop, resize)
     return make_dataset("folder", images, _classes(folder, files), max_count=255, labels_may_lack=True)
+
+
+def _images_below(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """The images in a folder and in its sub-folders, of which none is one of those `above` it by a link."""
+    if (real := folder.resolve()) in above:
+        return
+    try:
+        paths = list(folder.iterdir())
+    except OSError as error:
+        raise ValueError(f"load: {folder}: cannot be read: {error.strerror}") from None
+    for path in paths:
+        if path.name[0] == ".":  # a cache, or what a program left that was killed
+            continue
+        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
+            yield path
+        elif path.is_dir():
+            yield from _images_below(path, (*above, real))
 
 
 def _classes(folder: Path, files: Sequence[Path]) -> NDArray[np.int64] | None:

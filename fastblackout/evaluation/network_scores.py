@@ -38,7 +38,7 @@ def compare_features(
     sets = sets_of(samples, dataset)
     if reference is not None and reference < 2:
         raise ValueError(f"compare: reference: must be at least 2, got {reference}")
-    train = spread_out(dataset.train, min(reference or len(dataset.train), len(dataset.train)))
+    train = spread_out(dataset.train, reference or len(dataset.train))
     real = _Real(features, train, dataset.held_out, len(sets[0]))
     found = [real.judge(*features.with_probabilities(one)) for one in sets]
     result: dict[str, Any] = {

@@ -74,7 +74,7 @@ class Judge:
 
         self.max_count = max_count
         self.svm = SVC(C=10.0, gamma="scale", decision_function_shape="ovo")
-        self.svm.fit(self._flat(images[:JUDGE_TRAIN]), labels[:JUDGE_TRAIN])
+        self.svm.fit(self._flat(spread_out(images, JUDGE_TRAIN)), spread_out(labels, JUDGE_TRAIN))
 
     def _flat(self, images: Array) -> Array:
         return images.reshape(len(images), -1) / self.max_count
@@ -96,7 +96,7 @@ class Judge:
 def takes_judge(op: str, dataset: Dataset) -> bool:
     """Whether samples of these data get verdicts of a `Judge`. Raises ValueError where it lacks scikit-learn."""
     labels = dataset.train_labels
-    if labels is None or dataset.held_out_labels is None or len(np.unique(labels[:JUDGE_TRAIN])) < 2:
+    if labels is None or dataset.held_out_labels is None or len(np.unique(spread_out(labels, JUDGE_TRAIN))) < 2:
         return False
     if not is_there("scikit-learn"):
         raise lacking(f"{op}: labels", "scikit-learn")
@@ -161,7 +161,7 @@ class _Real:
             "frechet_split": frechet_distance(train[half_1], train[half_2]),
             "frechet_held_out": self._distance(held_out),
             "frechet_held_out_as_many": self._distance(spread_out(held_out, self.few)),
-            "nearest_held_out": nearest_distance(held_out[:NEAREST_QUERY], self.train),
+            "nearest_held_out": nearest_distance(spread_out(held_out, NEAREST_QUERY), self.train),
             "on_pixels_train": on_pixels(train, dataset.max_count),
             "on_pixels_held_out": on_pixels(held_out, dataset.max_count),
         }
@@ -170,16 +170,16 @@ class _Real:
         labels, held_out_labels = dataset.train_labels, dataset.held_out_labels
         if labels is not None and held_out_labels is not None and takes_judge("compare", dataset):
             self.judged, self.classes = Judge(train, labels, dataset.max_count), dataset.classes or 0
-            named, sure = self.judged(held_out[:NEAREST_QUERY])
+            named, sure = self.judged(spread_out(held_out, NEAREST_QUERY))
             self.numbers["sure_held_out"] = float(sure.mean())
-            self.numbers["judge_accuracy"] = float((named == held_out_labels[:NEAREST_QUERY]).mean())
+            self.numbers["judge_accuracy"] = float((named == spread_out(held_out_labels, NEAREST_QUERY)).mean())
 
     def judge(self, samples: Array) -> dict[str, Any]:
         """The numbers of one set of samples."""
         result: dict[str, Any] = {
             "frechet_samples": self._distance(samples),
             "frechet_samples_as_many": self._distance(spread_out(samples, self.few)),
-            "nearest_samples": nearest_distance(samples[:NEAREST_QUERY], self.train),
+            "nearest_samples": nearest_distance(spread_out(samples, NEAREST_QUERY), self.train),
             "on_pixels_samples": on_pixels(samples, self.max_count),
         }
         if self.judged is not None:

@@ -1,5 +1,7 @@
 """The numbers of `evaluate` against formulas written another way, and against data whose verdict is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -121,6 +123,21 @@ def test_several_sets(digits):
     for bad in ([], [sets[0], sets[1][:-1]]):
         with pytest.raises(ValueError, match="compare: samples"):
             compare(bad, digits)
+
+
+def test_the_order_of_the_data_does_not_matter(digits, monkeypatch):
+    """Data in the order of their classes, of which a part is used, as large sets are."""
+    monkeypatch.setattr("fastblackout.evaluation.samples.JUDGE_TRAIN", 300)
+    monkeypatch.setattr("fastblackout.evaluation.samples.NEAREST_QUERY", 100)
+    rows, held_out = np.argsort(digits.train_labels), np.argsort(digits.held_out_labels)
+    in_order = replace(
+        digits, train=digits.train[rows], train_labels=digits.train_labels[rows],
+        held_out=digits.held_out[held_out], held_out_labels=digits.held_out_labels[held_out],
+    )  # fmt: skip
+    result = compare(digits.held_out[held_out], in_order)
+    assert result["judge_accuracy"] > 0.9  # .3 of those it knew, if it had seen the first 300
+    assert result["sure_samples"] == pytest.approx(result["sure_held_out"], abs=0.1)
+    assert result["nearest_samples"] == result["nearest_held_out"] == pytest.approx(16.7, abs=0.5)  # as of all
 
 
 def test_tensors_are_samples_too(digits):

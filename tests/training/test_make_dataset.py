@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from fastblackout.data import load_folder, make_dataset
 
@@ -37,6 +38,20 @@ def test_tensors_and_lists_of_labels():
 def test_wrong_arguments(kind, words, arguments, options):
     with pytest.raises(kind, match=f"^few: {words}"):
         make_dataset("few", *arguments, **options)
+
+
+def test_linked_folders(tmp_path):
+    """As in ImageFolder of torchvision. A link back to a folder above is not followed round and round."""
+    for name in ("cats", "elsewhere/dogs"):
+        (tmp_path / name).mkdir(parents=True)
+        for n in range(6):
+            Image.new("L", (4, 4), n + 10 * len(name)).save(tmp_path / name / f"{n}.png")
+    (tmp_path / "images").mkdir()
+    for name, target in (("cats", "cats"), ("dogs", "elsewhere/dogs"), ("back", "images"), ("gone.png", "nothing")):
+        (tmp_path / "images" / name).symlink_to(tmp_path / target)
+    data = load_folder(tmp_path / "images")
+    assert len(data.train) + len(data.held_out) == 12 and data.classes == 2
+    assert sorted({int(x.flat[0]) // 10 for x in data.train}) == [4, 14]
 
 
 @pytest.mark.parametrize(
