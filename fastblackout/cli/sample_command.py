@@ -66,7 +66,7 @@ def sample_command(options: Namespace) -> int:
     print(f"{num} samples in {seconds:.1f} s, {num / seconds:.3g} a second, {seen / num:.0f} network calls each")
     say(files.out, *pictures.values())
     if files.out.is_dir() and (others := sum(file.suffix == ".png" for file in files.out.iterdir()) - num):
-        say(f"{files.out} also holds pictures of other draws: {others}")
+        say(f"{files.out} also holds other pictures: {others}")
     if pictures:
         print("film: counts divided by the share of particles alive, else most of it is black")
         if not options.gif and (old := _pictures_named(files.out, options)["gif"]).exists():

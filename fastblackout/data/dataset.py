@@ -144,15 +144,9 @@ def make_dataset(
     """
     max_count = max_count_of(name, max_count, "int64")
     images = _checked_images(name, images, max_count)
-    if held_out is not None:
-        held_out = _checked_images(name, held_out, max_count)
-    if held_out_labels is not None and held_out is None:
-        raise ValueError(f"{name}: held-out labels: must be left out without held-out images")
-    if held_out is not None and (labels is None) != (held_out_labels is None):
-        lacking = "training" if labels is None else "held-out"
-        rule = "must be of training and held-out images or of neither"
-        raise ValueError(f"{name}: labels: {rule}, got no {lacking} ones")
     if held_out is None:
+        if held_out_labels is not None:
+            raise ValueError(f"{name}: held-out labels: must be left out without held-out images")
         kept, left = kept_and_held_out(f"{name}: images", len(images), held_out_count)
         held_out, images = images[left], images[kept]
         if labels is not None:
@@ -160,13 +154,19 @@ def make_dataset(
             held_out_labels, labels = labels[left], labels[kept]
             if labels_may_lack and len(np.unique(labels)) <= max(labels.max(), held_out_labels.max()):
                 labels = held_out_labels = None
-    if images.shape[1:] != held_out.shape[1:]:
-        raise ValueError(f"{name}: held-out images: must have shape {images.shape[1:]}, got {held_out.shape[1:]}")
-    if labels is not None:
-        labels = _checked_labels(name, labels, len(images))
-        held_out_labels = _checked_labels(name, held_out_labels, len(held_out))
-        if held_out_labels.max() > labels.max():
-            raise ValueError(f"{name}: held-out labels: must be at most {labels.max()}, got {held_out_labels.max()}")
+    else:
+        held_out = _checked_images(name, held_out, max_count)
+        if images.shape[1:] != held_out.shape[1:]:
+            raise ValueError(f"{name}: held-out images: must have shape {images.shape[1:]}, got {held_out.shape[1:]}")
+        if (labels is None) != (held_out_labels is None):
+            lacking = "training" if labels is None else "held-out"
+            rule = "must be of training and held-out images or of neither"
+            raise ValueError(f"{name}: labels: {rule}, got no {lacking} ones")
+        if labels is not None:
+            labels = _checked_labels(name, labels, len(images))
+            held_out_labels = _checked_labels(name, held_out_labels, len(held_out))
+    if labels is not None and held_out_labels is not None and held_out_labels.max() > labels.max():
+        raise ValueError(f"{name}: held-out labels: must be at most {labels.max()}, got {held_out_labels.max()}")
     dtype = count_dtype(max_count)
     images, held_out = (np.ascontiguousarray(part, dtype=dtype) for part in (images, held_out))
     return Dataset(name, images, held_out, max_count, labels, held_out_labels)
@@ -207,10 +207,10 @@ def _checked_images(name: str, images: Any, max_count: int) -> NDArray[Any]:
 
 
 def _checked_labels(name: str, labels: Any, count: int) -> NDArray[np.int64]:
-    labels = array_of(labels)
-    if labels.shape != (count,) or labels.dtype.kind not in "iu":
-        raise ValueError(f"{name}: labels: must be {count} integers, got {labels.dtype} of shape {labels.shape}")
-    low, high = int(labels.min()), int(labels.max())
+    found: NDArray[Any] = array_of(labels)
+    if found.shape != (count,) or found.dtype.kind not in "iu":
+        raise ValueError(f"{name}: labels: must be {count} integers, got {found.dtype} of shape {found.shape}")
+    low, high = int(found.min()), int(found.max())
     if low < 0 or high >= MOST_CLASSES:
         raise ValueError(f"{name}: labels: must be in 0..{MOST_CLASSES - 1}, got {low if low < 0 else high}")
-    return labels.astype(np.int64)  # type: ignore[no-any-return]
+    return found.astype(np.int64)

@@ -82,7 +82,7 @@ def load_folder(path: str | os.PathLike[str], crop: int | None = None, resize: i
 
 
 def _images_below(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
-    """The images in a folder and in its sub-folders, of which none is one of those `above` it by a link."""
+    """The images in a folder and in its sub-folders. A sub-folder that links to a folder in `above` is left out."""
     if (real := folder.resolve()) in above:
         return
     try:

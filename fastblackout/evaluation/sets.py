@@ -54,4 +54,4 @@ def _counts(samples: Any, dataset: Dataset) -> Array:
 def spread_out(images: Array, count: int) -> Array:
     """So many of the images, or of their labels, spread evenly over all of them; all where there are fewer."""
     count = min(count, len(images))
-    return images[np.arange(count) * len(images) // max(count, 1)]
+    return images[np.arange(count) * len(images) // count]

@@ -110,9 +110,9 @@ def test_two_processes_fill_one_folder_of_pictures(place, capsys):
     assert "pictures/000006.png exists; overwrite it with --force" in refused(capsys, place, *again)
     assert main(["sample", *again, "--force", *SAMPLE]) == 0
     assert len(os.listdir("pictures")) == 8
-    assert "pictures also holds pictures of other draws: 6\n" in capsys.readouterr().out
+    assert "pictures also holds other pictures: 6\n" in capsys.readouterr().out
     assert main(["sample", "runs/mean", "--format=png", "--out=grey", "--num=1", *SAMPLE]) == 0
-    assert "other draws" not in capsys.readouterr().out
+    assert "other pictures" not in capsys.readouterr().out
     with Image.open("grey/000000.png") as picture:
         assert picture.mode == "L" and np.array(picture).max() > 11
 

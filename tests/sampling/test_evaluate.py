@@ -126,7 +126,7 @@ def test_several_sets(digits):
 
 
 def test_the_order_of_the_data_does_not_matter(digits, monkeypatch):
-    """Data in the order of their classes, of which a part is used, as large sets are."""
+    """The data lie in the order of their classes. `evaluate` uses only a part of them, as it does with large sets."""
     monkeypatch.setattr("fastblackout.evaluation.samples.JUDGE_TRAIN", 300)
     monkeypatch.setattr("fastblackout.evaluation.samples.NEAREST_QUERY", 100)
     rows, held_out = np.argsort(digits.train_labels), np.argsort(digits.held_out_labels)
