@@ -24,6 +24,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
+import setuptools
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
@@ -236,6 +237,9 @@ class NinjaBuild(build_ext):
         return [*super().get_outputs(), str(Path(self.get_ext_fullpath("fastblackout._cpu")).parent / "_build.json")]
 
 
+if int(setuptools.__version__.split(".")[0]) < 77:  # an older one misreads the licence in pyproject.toml
+    needs = "pip install 'setuptools>=77', or leave out --no-build-isolation"
+    fail(f"the build needs setuptools 77 or newer, this is {setuptools.__version__}: {needs}")
 CXX = find_compiler()
 WISH = os.environ.get("FASTBLACKOUT_CUDA", "auto")
 if WISH not in ("auto", "0", "1", "pypi"):

@@ -97,6 +97,13 @@ def test_missing_headers_of_python_are_said_in_one_line():
     assert done.returncode == 1 and done.stderr.count("\n") == 1 and "needs Python.h" in done.stderr
 
 
+def test_an_older_setuptools_is_told_the_one_that_is_needed():
+    code = f"import setuptools; setuptools.__version__ = '76.1.0'\n{DECIDE}"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert "needs setuptools 77 or newer, this is 76.1.0: pip install 'setuptools>=77'" in done.stderr
+
+
 def test_the_modules_under_test_are_those_of_this_tree(decide):
     """_build.json says so; it fails where C++ was changed and not compiled again."""
     sources = json.loads(decide({}).stdout)["sources"]
