@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..call.numbers import max_count_of
-from ..ground.values import array_of, is_tensor, shown
+from ..ground.values import array_of, check_memory, is_tensor, shown
 from .order import permutation
 
 SPLIT_SEED = 20230515  # one fixed split for everybody; a run's seed does not move it
@@ -148,6 +148,7 @@ def make_dataset(
         if held_out_labels is not None:
             raise ValueError(f"{name}: held-out labels: must be left out without held-out images")
         kept, left = kept_and_held_out(f"{name}: images", len(images), held_out_count)
+        check_memory(f"{name}: images: a copy of them", images.nbytes)
         held_out, images = images[left], images[kept]
         if labels is not None:
             labels = _checked_labels(name, labels, len(kept) + len(left))

@@ -19,7 +19,7 @@ from ..call.numbers import max_count_of
 from ..ground.values import check_memory
 from .dataset import MOST_CLASSES, Dataset, make_dataset
 from .shaping import check_shaping, shape_after, shaped
-from .stored import INFLATES, Npz, read_npy, whole
+from .stored import INFLATES, Npz, Unfit, read_npy, whole
 
 if TYPE_CHECKING:
     from ..typing import Channels
@@ -33,6 +33,7 @@ _SWAPPED = {"I;16BS": "i2", "I;32BS": "i4", "F;32BF": "f4"}
 _BITS, _COMPRESSION, _PHOTOMETRIC, _DESCRIPTION, _SAMPLE_FORMAT = 258, 259, 262, 270, 339  # tags of TIFF
 _UNSIGNED, _SIGNED = 1, 2  # of _SAMPLE_FORMAT
 _BOUNDED = (1, 8, 32946)  # of _COMPRESSION, none and deflate: a byte of the file becomes at most INFLATES
+_COPIES_OF_PAGE = 5  # that Pillow and NumPy have of an image while it is decoded, beside the stack
 _MOST_OF_STACK = (1 << 32) - 1
 _STACK_HEADER = 512  # bytes beside the pixels of an image, and more than Pillow writes
 STACKS = (".tif", ".tiff")
@@ -151,30 +152,31 @@ def read_stack(file: Path) -> NDArray[Any]:
     with _image(file, stack=True) as stack:
         number, mode, (width, height) = getattr(stack, "n_frames", 1), stack.mode, stack.size
         if mode not in _STACK_MODES:
-            raise _Unfit(f"load: {file}: must be of one channel of 8, 16 or 32 bits, got mode {mode}")
+            raise Unfit(f"load: {file}: must be of one channel of 8, 16 or 32 bits, got mode {mode}")
         dtype = _stack_dtype(file, stack)
         told = re.match(r"ImageJ=.*^images=(\d+)", str(stack.tag_v2.get(_DESCRIPTION)), re.DOTALL | re.MULTILINE)
         if told and int(told[1]) > number:  # ImageJ writes stacks of more than 4 GB so
             rule = f"must have a page for each of its {told[1]} images: save them as separate pages or as .npy"
-            raise _Unfit(f"load: {file}: {rule}, got {number}")
-        size = number * height * width * dtype.itemsize
+            raise Unfit(f"load: {file}: {rule}, got {number}")
+        page = height * width * dtype.itemsize
+        size = number * page
         if _tag(stack, _COMPRESSION, 1) in _BOUNDED and size > (most := file.stat().st_size * INFLATES):
             raise ValueError(f"it must hold {size} bytes of pixels, got {most} at most")
-        check_memory("its pixels", size)
-        images = np.empty((number, height, width), dtype)
+        check_memory("its pixels", size + _COPIES_OF_PAGE * page)
+        images = np.empty((number, height, width), np.int32 if dtype.kind == "f" else dtype)
         for n in range(number):
             stack.seek(n)
             if (stack.mode, stack.size) != (mode, (width, height)):
                 kinds = f"{mode} {width}x{height}, got {stack.mode} {stack.size[0]}x{stack.size[1]}"
-                raise _Unfit(f"load: {file}: image {n} must be like the first, {kinds}")
+                raise Unfit(f"load: {file}: image {n} must be like the first, {kinds}")
             if (own := _stack_dtype(file, stack)) != dtype:
-                raise _Unfit(f"load: {file}: image {n} must be like the first, {dtype}, got {own}")
+                raise Unfit(f"load: {file}: image {n} must be like the first, {dtype}, got {own}")
             swapped = next((_SWAPPED.get(args[0]) for codec, *_, args in stack.tile if codec == "libtiff"), None)
             pixels = np.asarray(stack)
             if swapped is not None:
                 pixels = pixels.astype(swapped).byteswap()
-            images[n] = pixels.view(dtype) if dtype == np.uint32 else pixels
-    return whole(str(file), images)
+            images[n] = pixels.view(dtype) if dtype == np.uint32 else whole(str(file), pixels)
+    return images
 
 
 def _tag(stack: Any, tag: int, default: int) -> int:
@@ -186,10 +188,10 @@ def _tag(stack: Any, tag: int, default: int) -> int:
 def _stack_dtype(file: Path, stack: Any) -> np.dtype[Any]:
     """The dtype of an image's pixels. Pillow gives unsigned numbers of 32 bits as int32, signed ones of 8 as uint8."""
     if _tag(stack, _PHOTOMETRIC, 1) == 0:
-        raise _Unfit(f"load: {file}: black must be zero, got a file in which white is zero (photometric 0)")
+        raise Unfit(f"load: {file}: black must be zero, got a file in which white is zero (photometric 0)")
     kind, bits = _tag(stack, _SAMPLE_FORMAT, 1), _tag(stack, _BITS, 1)
     if (kind, bits) == (_SIGNED, 8):
-        raise _Unfit(f"load: {file}: numbers of 8 bits must be unsigned, got signed ones")
+        raise Unfit(f"load: {file}: numbers of 8 bits must be unsigned, got signed ones")
     return np.dtype("u4" if (kind, bits) == (_UNSIGNED, 32) else _STACK_MODES[stack.mode])
 
 
@@ -210,10 +212,6 @@ def write_stack(file: Path, images: NDArray[np.float32]) -> None:
         first.save(made, format="TIFF", save_all=True, append_images=others)
 
 
-class _Unfit(ValueError):
-    """The file is whole, but not what is needed; its message is shown as it is."""
-
-
 @contextmanager
 def _image(file: Path, stack: bool = False) -> Iterator[Any]:
     """An image whose header alone is read: what asks for its pixels decodes them. stack: it is a TIFF file."""
@@ -225,7 +223,7 @@ def _image(file: Path, stack: bool = False) -> Iterator[Any]:
             warnings.simplefilter("ignore" if stack else "error", Image.DecompressionBombWarning)
             with Image.open(file, formats=("TIFF",) if stack else IMAGE_FORMATS) as image:
                 yield image
-    except _Unfit:
+    except Unfit:
         raise
     except Exception as error:  # a decoder of a damaged file may fail in any way
         reason = str(error) or type(error).__name__

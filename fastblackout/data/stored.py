@@ -28,11 +28,11 @@ _MOST_OF_FLOATS = np.float32(1 << 24)  # which has every whole number up to here
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # what np.savez and np.savez_compressed write
 
 
-def read_npy(file: Path) -> NDArray[Any]:
-    """The array of a .npy file as integers. ValueError when it is not one, or not of whole numbers."""
+def read_npy(file: Path, booleans: bool = False) -> NDArray[Any]:
+    """The array of a .npy file as integers, or booleans where they are asked for. ValueError for any other file."""
     kind = ".npy file of a plain array"
     with _readable(file, kind), file.open("rb") as stream:
-        return _read_npy(str(file), stream, os.fstat(stream.fileno()).st_size)
+        return _read_npy(str(file), stream, os.fstat(stream.fileno()).st_size, booleans)
 
 
 class Npz:
@@ -94,7 +94,7 @@ def read_idx(file: Path) -> NDArray[np.uint8]:
         return _fill(stream, struct.unpack(f">{head[3]}I", sizes), np.dtype(np.uint8), most)
 
 
-class _Unfit(ValueError):
+class Unfit(ValueError):
     """The file is whole, but not what is needed; its message is shown as it is."""
 
 
@@ -102,14 +102,14 @@ class _Unfit(ValueError):
 def _readable(file: Path, kind: str) -> Iterator[None]:
     try:
         yield
-    except _Unfit:
+    except Unfit:
         raise
     except Exception as error:  # reading a damaged file may fail in any way
         reason = (str(error) or type(error).__name__).splitlines()[0][:300]  # the message may quote the file at length
         raise ValueError(f"load: {file}: not a readable {kind}: {reason}") from None
 
 
-def _read_npy(where: str, stream: IO[bytes], most: int) -> NDArray[Any]:
+def _read_npy(where: str, stream: IO[bytes], most: int, booleans: bool = False) -> NDArray[Any]:
     """most: bytes that the stream can hold."""
     version = npy.read_magic(stream)
     if version not in ((1, 0), (2, 0)):
@@ -117,20 +117,27 @@ def _read_npy(where: str, stream: IO[bytes], most: int) -> NDArray[Any]:
     shape, by_columns, dtype = (npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0)(stream)
     if dtype.hasobject:
         raise ValueError("it holds Python objects")
-    if dtype.kind not in "iuf":
-        raise _Unfit(f"load: {where}: must hold integer counts, got dtype {dtype}")
+    if dtype.kind not in ("b" if booleans else "iuf"):
+        raise Unfit(f"load: {where}: must hold {'booleans' if booleans else 'integer counts'}, got dtype {dtype}")
     array = _fill(stream, shape[::-1] if by_columns else shape, dtype, most - stream.tell())
     return whole(where, array.T if by_columns else array)
 
 
 def whole(where: str, array: NDArray[Any]) -> NDArray[Any]:
     """An array of integers as it is, one of floats that are whole numbers as int32; ValueError for other floats."""
-    if array.dtype.kind == "f":
-        right = (abs(array) <= _MOST_OF_FLOATS) & (array == np.rint(array))
+    if array.dtype.kind != "f":
+        return array
+    check_memory(f"load: {where}", array.size * 4)
+    made = np.empty(array.shape, np.int32)
+    rows, into = np.atleast_1d(array, made)  # views
+    step = max(1, _CHUNK * len(rows) // max(rows.size, 1))
+    for first in range(0, len(rows), step):  # in parts, whose copies are small
+        part = rows[first : first + step]
+        right = (abs(part) <= _MOST_OF_FLOATS) & (part == np.rint(part))
         if not right.all():
-            raise _Unfit(f"load: {where}: floats must be whole numbers of at most 2^24, got {array[~right][0]}")
-        array = array.astype(np.int32)
-    return array
+            raise Unfit(f"load: {where}: floats must be whole numbers of at most 2^24, got {part[~right][0]}")
+        into[first : first + step] = part
+    return made
 
 
 def _fill(stream: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any], most: int) -> NDArray[Any]:

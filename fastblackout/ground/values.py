@@ -267,13 +267,17 @@ def _stands_for_others(torch: Any, value: Any) -> bool:
 
 
 def check_memory(what: str, size: int) -> None:
-    """ValueError where `what` needs more bytes than this machine has, before they are asked for.
+    """ValueError where `what` needs more bytes than this machine has free, before they are asked for.
 
     A system may promise memory that is not there, and end the process that uses it.
     """
     try:
-        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # a system that does not tell
-        return
+        with open("/proc/meminfo", encoding="ascii") as file:
+            there = next(int(line.split()[1]) << 10 for line in file if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):  # not Linux
+        try:
+            there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        except (AttributeError, ValueError, OSError):  # a system that does not tell
+            return
     if size > there:
-        raise ValueError(f"{what}: must fit the {there} bytes of memory of this machine, got {size}")
+        raise ValueError(f"{what}: must fit the {there} bytes of memory that this machine has free, got {size}")

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", NDArray[Any], Tensor)
 _MOST_DRAWS = 1 << 16
+_OF_MEAN = 12  # bytes of a pixel of the mean, in float64 and then in float32
 _STEPS = 20  # of a draw, unless the schedule has fewer
 _SHARE = "must lie in (0, 1]: the share of the training dose that the image was taken at"
 
@@ -161,7 +162,7 @@ def denoise(
     x: Tensor = work.x
     number = draws * len(x)
     late_key(work.key, None, op, number)  # which has the rule of first_sample
-    check_memory(f"{op}: draws: {draws} draws of {len(x)} images", draws * x.numel() * x.element_size())
+    check_memory(f"{op}: draws: {draws} draws of {len(x)} images", x.numel() * (draws * x.element_size() + _OF_MEAN))
     made = torch.empty((draws, *x.shape), dtype=x.dtype)
     if draws:
         places, samples = stages(model.schedule, work.share, steps), made.flatten(0, 1)
@@ -169,10 +170,15 @@ def denoise(
             for rows in work.parts(number):
                 key, of = work.key.at(first_sample=work.key.first_sample + int(rows[0])), rows % len(x)
                 samples[rows] = draw_from(work.setting, x[of].to(work.device), places.of(of.numpy()), key, see).cpu()
-        mean = made.sum(0, dtype=torch.float64) / draws
+        mean = torch.zeros(x.shape, dtype=torch.float64)
+        for draw in made:  # torch's sum over all of them would copy them as float64 first
+            mean += draw
+        mean /= draws
     else:
-        mean = x + work.rate() * rows_of(torch.from_numpy(1 - work.share), x)
-        mean = mean.clamp(max=model.max_count)
+        mean = work.rate()
+        mean *= rows_of(torch.from_numpy(1 - work.share), x)
+        mean += x
+        mean.clamp_(max=model.max_count)
     return Denoised(work.given_back(made), work.given_back(mean.float()))
 
 
@@ -258,7 +264,7 @@ class _Work:
             )
         if unknown := options.keys() - {"tile", "overlap", "batch", "progress"}:
             raise TypeError(f"{op}: arguments: must be tile, overlap, batch or progress, got {min(unknown)}")
-        self._given, self._shown = images, options.get("progress", False)
+        self._op, self._given, self._shown = op, images, options.get("progress", False)
         self.x = _counts(op, images, model.max_count)
         self.share = _shares(op, share, len(self.x))
         self.key = resolve_rng(rng, None, op)
@@ -283,6 +289,7 @@ class _Work:
 
     def rate(self) -> Tensor:
         """E[x - y | y] / (1 - p), float64 like x."""
+        check_memory(f"{self._op}: images: the mean of {len(self.x)} images", self.x.numel() * _OF_MEAN)
         made = torch.empty(self.x.shape, dtype=torch.float64)
         with self.running(len(self.x), f"{len(self.x)} images") as see:
             for rows in self.parts(len(self.x)):
@@ -309,8 +316,10 @@ def _counts(op: str, images: Any, max_count: int) -> Tensor:
     if not (low >= 0 and high <= max_count):  # NaN among them
         wrong = low if not low >= 0 else high
         raise ValueError(f"{op}: images: photons must be in 0..{max_count}, the most of the model, got {wrong}")
-    counts = found.astype(count_dtype(max_count))
-    if (wrong := found[counts != found]).size:
+    dtype = count_dtype(max_count)
+    check_memory(f"{op}: images", found.size * np.dtype(dtype).itemsize)
+    counts = found.astype(dtype)
+    if found.dtype.kind == "f" and (wrong := found[counts != found]).size:
         raise ValueError(f"{op}: images: photons must be whole numbers, got {wrong[0]}")
     return torch.from_numpy(counts if found.ndim == 4 else counts[:, None])
 

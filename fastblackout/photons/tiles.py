@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import re
 from itertools import product
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+from ..ground.values import check_memory
+
+_OF_OUTPUT = 12  # bytes: it is summed in float64 and given as float32
 
 
 class Axis(NamedTuple):
@@ -67,6 +72,7 @@ class Tiled:
             outputs = self._outputs(inputs[0], k[[image for image, _ in part]], labels, *inputs[1:])
             if total is None:
                 shape = (images, outputs.shape[1], *model_input.shape[2:])
+                check_memory(f"{self._op}: images: what the network says of {images}", math.prod(shape) * _OF_OUTPUT)
                 total = torch.zeros(shape, dtype=torch.float64, device=outputs.device)
             for output, (image, corner) in zip(outputs, part, strict=True):
                 rows, columns = (each[number] for each, number in zip(weights, corner, strict=True))

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 import fastblackout as fb
+from support.memory import machine_with
 
 
 class Never(nn.Module):
@@ -77,6 +78,16 @@ def test_draws_beyond_memory_are_refused_before_the_network_is_called():
     large = np.broadcast_to(np.uint8(1), (4, 1, 1 << 12, 1 << 12))  # 65,536 draws of them have 4 TB
     with pytest.raises(ValueError, match="^denoise: draws: 65536 draws of 4 images: must fit the .* bytes of memory"):
         fb.photons.denoise(model_of(), large, 0.5, draws=1 << 16)
+
+
+def test_the_mean_counts_beside_the_draws(monkeypatch):
+    machine_with(monkeypatch, 70 << 10)
+    images = np.ones((1, 1, 64, 64), np.uint8)  # 16 draws have 64 KiB, their mean 48
+    with pytest.raises(ValueError, match="^denoise: draws: 16 draws of 1 images: must fit the 71680 bytes of memory"):
+        fb.photons.denoise(model_of(), images, 0.5, draws=16)
+    machine_with(monkeypatch, 40 << 10)
+    with pytest.raises(ValueError, match="^rate: images: the mean of 1 images: must fit the 40960 bytes of memory"):
+        fb.photons.rate(model_of(), images, 0.5)
 
 
 def test_joint_draws_have_no_mean():

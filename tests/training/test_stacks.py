@@ -1,11 +1,14 @@
 """TIFF stacks that other programs write, by tifffile, which comes with scikit-image."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image
 
 from fastblackout.data.files import read_stack
+from support.memory import machine_with
 
 IMAGES = np.arange(2 * 32 * 32).reshape(2, 32, 32)
 
@@ -48,3 +51,27 @@ def test_pixels_that_pillow_does_not_know(tmp_path, dtype):
     tifffile.imwrite(tmp_path / "a.tif", IMAGES.astype(dtype), byteorder=dtype[0])
     with pytest.raises(ValueError, match=r"Pillow must know its pixels, .* bits; a .npy file may hold others"):
         read_stack(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("compression", ["raw", "packbits", "tiff_lzw", "tiff_adobe_deflate", "zstd"])
+def test_pixels_and_their_copies_must_fit_the_free_memory(tmp_path, monkeypatch, compression):
+    pages = [Image.fromarray(np.zeros((64, 64), np.uint16))] * 3
+    pages[0].save(tmp_path / "a.tif", compression=compression, save_all=True, append_images=pages[1:])
+    machine_with(monkeypatch, 3 * 64 * 64 * 2)  # the pixels alone
+    with pytest.raises(ValueError, match=r"a.tif: .*: its pixels: must fit the 24576 bytes of memory"):
+        read_stack(tmp_path / "a.tif")
+    machine_with(monkeypatch, 1 << 20)
+    assert read_stack(tmp_path / "a.tif").shape == (3, 64, 64)
+
+
+def test_floats_become_integers_image_by_image(tmp_path):
+    images = np.zeros((32, 128, 256), np.float32)
+    tifffile.imwrite(tmp_path / "a.tif", images)
+    read_stack(tmp_path / "a.tif")  # which imports
+    tracemalloc.start()
+    try:
+        found = read_stack(tmp_path / "a.tif")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found.dtype == np.int32 and peak < 1.5 * images.nbytes
