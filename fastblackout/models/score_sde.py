@@ -99,9 +99,9 @@ def architecture_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
             modules.setdefault(int(number), {})[rest] = tuple(value.shape)
         elif name != "sigmas":
             raise ValueError(f"must hold an NCSN++ (all_modules.N...), got {name}")
-    missing = sorted(set(range(max(modules, default=0) + 1)) - modules.keys())
-    if missing:
-        raise ValueError(f"must hold every module of an NCSN++, got no {_PREFIX}{missing[0]}")
+    missing = next(n for n in range(len(modules) + 1) if n not in modules)
+    if missing <= max(modules, default=0):
+        raise ValueError(f"must hold every module of an NCSN++, got no {_PREFIX}{missing}")
     kinds = [_kind(modules[n]) for n in range(len(modules))]
     if kinds[0] == "fourier":
         raise ValueError("must be an NCSN++ with the paper's positional embedding of the time, got a Fourier embedding")

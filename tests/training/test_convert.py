@@ -2,6 +2,7 @@
 
 import json
 import os
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,16 @@ def test_the_architecture_of_the_paper_is_told():
         network = cifar10()
     told = architecture_of(network.state_dict())
     assert told == {name: network.config.kwargs[name] for name in told} and told["blocks"] == 4
+
+
+def test_a_large_number_in_a_name_takes_no_memory():
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="must hold every module of an NCSN.., got no all_modules.0$"):
+            architecture_of({"all_modules.1000000.weight": torch.zeros(1)})
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def _renamed(content, old, new):
