@@ -40,6 +40,7 @@ _METRICS = {
 _OF_TYPES = {"fold_changes_correlation", "fold_changes_slope", "accuracy", "proportions"}
 _OF_TRAIN = {"nearest_train", "nearer_than_real"}
 _MOST_COLOURS = 10
+PLOTS = ("genes", "depth", "components")
 
 Array = NDArray[Any]
 
@@ -173,8 +174,8 @@ class CellReport:
         check_matplotlib("plot")
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        kinds = {"genes": self._genes(), "depth": self._depth(), "components": self._components()}
-        return [save_figure(figure, folder / f"{name}.png") for name, figure in kinds.items()]
+        figures = (self._genes(), self._depth(), self._components())
+        return [save_figure(figure, folder / f"{name}.png") for name, figure in zip(PLOTS, figures, strict=True)]
 
     def _genes(self) -> Any:
         figure = new_figure(7, 2.9)

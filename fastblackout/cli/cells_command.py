@@ -5,7 +5,6 @@ The options are few, as the model is one. `train h5ad --data FILE.h5ad` trains a
 
 from __future__ import annotations
 
-import json
 import os
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Sequence
@@ -40,11 +39,10 @@ def is_of_cells(arguments: Sequence[str]) -> bool:
 
 def is_cell_model(folder: Path) -> bool:
     """Whether a folder holds a model that `CellModel.save` wrote."""
-    from ..ground.json_files import CELLS_FORMAT  # it imports NumPy, which the help of a command does without
+    from ..ground.json_files import CELLS_FORMAT, read_json  # they import NumPy, which the help does without
 
     try:
-        with open(folder / "config.json", "rb") as file:
-            return json.loads(file.read(1 << 24)).get("format") == CELLS_FORMAT
+        return bool(read_json(folder / "config.json").get("format") == CELLS_FORMAT)
     except (OSError, ValueError, AttributeError, RecursionError):
         return False
 
@@ -241,20 +239,24 @@ def _impute(options: Namespace) -> int:
 
 def _flags_in(name: str) -> Any:
     """The booleans of a .npy file."""
-    import numpy as np
+    from ..data.stored import read_npy
 
     if not Path(name).is_file():
         raise ValueError(f"impute: observed: must be a layer of the file or a .npy file, got {name!r}")
     try:
-        return np.load(name, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"impute: observed: {name}: not a readable .npy file: {reason}") from None
+        return read_npy(Path(name), booleans=True)
+    except ValueError as error:
+        raise ValueError(f"impute: observed: {str(error).removeprefix('load: ')}") from None
 
 
 def _evaluate(options: Namespace) -> int:
     if options.plots is not None:
-        check_writable("evaluate: plots", Path(options.plots))
+        from ..cells.report import PLOTS
+
+        folder = Path(options.plots)
+        check_writable("evaluate: plots", folder)
+        if folder.exists():
+            check_free("evaluate: plots", [folder / f"{name}.png" for name in PLOTS], options.force)
     check_json(options, options.force)
     report = _model(options).evaluate(options.file, options.train, options.steps, options.seed, options.seeds)
     say(*str(report).splitlines())

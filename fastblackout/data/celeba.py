@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ..atomic_files import read_plain
 from .dataset import Dataset, make_dataset
 from .files import read_images
 
 TRAIN, VALIDATION, TEST = range(3)
 # 140: score_sde's central_crop, datasets.py. 148: Real NVP, Dinh et al. 2017, arXiv 1605.08803. Others do not compare.
 CROPS = (140, 148)
+_MOST_OF_LIST = 1 << 26  # bytes; CelebA's own has 2.8 million
 _PARTITION = "list_eval_partition.txt"
 
 
@@ -33,11 +35,13 @@ def _parts(folder: Path) -> dict[int, list[Path]]:
     """The images of each part, in the order of the list. ValueError where one of them is not there."""
     file, images = folder / _PARTITION, folder / "img_align_celeba"
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = read_plain(file, _MOST_OF_LIST).decode().splitlines()
     except OSError:
         raise ValueError(f"load: data: no {_PARTITION} in {folder}, the folder that torchvision makes") from None
-    except ValueError:
+    except UnicodeDecodeError:
         raise ValueError(f"load: {file}: must be a text of names and parts, got other bytes") from None
+    except ValueError as error:
+        raise ValueError(f"load: {file}: {error}") from None
     try:
         there = {entry.name for entry in os.scandir(images) if entry.is_file()}
     except OSError:

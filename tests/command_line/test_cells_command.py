@@ -1,6 +1,7 @@
 """A model of single cells on the command line: train FILE.h5ad, sample, impute, evaluate."""
 
 import contextlib
+import io
 import json
 import re
 
@@ -11,6 +12,7 @@ import torch
 from fastblackout.cells import CellModel
 from fastblackout.cli.cells_command import is_of_cells
 from fastblackout.cli.command_line import main
+from support.machine import a_pipe
 from support.simulated_cells import anndata, simulated, write_zarr
 
 pytest.importorskip("sklearn")
@@ -51,6 +53,18 @@ def fails(capsys, line, *words, status=1):
         assert main(line) == status
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and all(word in error for word in words), error
+
+
+def npy(array):
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+def test_a_pipe_is_no_description_of_a_model(tmp_path, capsys):
+    with a_pipe(tmp_path / "config.json", '{"format": "fastblackout-cells"}'):
+        assert not is_of_cells(["sample", str(tmp_path)])
+        fails(capsys, ["sample", str(tmp_path)], "checkpoint: ", "holds no checkpoint")
 
 
 def test_cells_are_drawn(place, capsys):
@@ -96,6 +110,12 @@ def test_counts_are_imputed(place, capsys):
     fails(capsys, [*line, "--force", "--denoise", "--observed=seen"], "got both")
     fails(capsys, [*line, "--force", "--denoise", "--draws=2"], "draws: must be left out with --denoise, got 2")
     fails(capsys, [*line, "--force", "--observed=saw"], "must be a layer of the file or a .npy file, got 'saw'")
+    for content, words in (
+        (b"PK\x03\x04", "not a readable .npy file"),
+        (npy(seen.astype(int)), "must hold booleans, got"),
+    ):
+        (place / "wrong.npy").write_bytes(content)
+        fails(capsys, [*line, "--force", "--observed=wrong.npy"], f"impute: observed: wrong.npy: {words}")
     fails(capsys, ["impute", "cells.h5ad", "rest.h5ad", "--out=x.h5ad", "--denoise"], "folder: must hold a model")
     fails(capsys, ["impute", "runs/cells", "rest.h5ad"], "required: --out", status=2)
 
@@ -112,6 +132,9 @@ def test_cells_are_compared(place, capsys, monkeypatch):
     assert main([*line[:2], "rest.zarr/", *line[3:5], "--json=store.json"]) == 0
     assert json.loads((place / "store.json").read_text()) == {**told, "plots": []}
     assert {path.name for path in (place / "plots").iterdir()} == {"genes.png", "depth.png", "components.png"}
+    picture = (place / "plots/depth.png").read_bytes()
+    fails(capsys, [*line[:3], "--plots=plots", "--seed=1"], "plots: plots/genes.png exists; overwrite it with --force")
+    assert (place / "plots/depth.png").read_bytes() == picture
     assert main([*line, "--force", "--seeds=2", "--seed=5"]) == 0
     printed = capsys.readouterr().out
     assert max(map(len, printed.splitlines())) <= 80 and "means of the seeds 5 to 6" in " ".join(printed.split())

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 import fastblackout as fb
-from support.memory import machine_with
+from support.machine import machine_with
 
 
 class Never(nn.Module):

@@ -6,6 +6,7 @@ from PIL import Image
 
 from fastblackout.data import load
 from fastblackout.data.shaping import shaped
+from support.machine import a_pipe
 from support.mnist import mnist_files
 
 PARTS = [0, 0, 1, 2, 0, 2]
@@ -75,6 +76,9 @@ def test_what_celeba_refuses(celeba):
     ):
         partition.write_bytes(content)
         refused(words)
+    partition.unlink()
+    with a_pipe(partition, "000001.jpg 0"):
+        refused("list_eval_partition.txt: must be a plain file")
     partition.unlink()
     refused(f"data: no list_eval_partition.txt in {celeba}")
 

@@ -8,7 +8,7 @@ import tifffile
 from PIL import Image
 
 from fastblackout.data.files import read_stack
-from support.memory import machine_with
+from support.machine import machine_with
 
 IMAGES = np.arange(2 * 32 * 32).reshape(2, 32, 32)
 
