@@ -7,10 +7,11 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..atomic_files import atomic_write, read_plain
+from ..atomic_files import atomic_write, read_plain, sync_directory
 from ..ground.extras import lacking, pip_line
 from ..ground.json_files import BRIDGE_FORMAT, CELLS_FORMAT, MODEL_FORMAT, read_json
 from ..models.config import NetworkConfig
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+_NEXT = f".{WEIGHTS}.next"  # the weights until config.json has their digest
 HUB = "huggingface_hub"
 _READERS = {
     MODEL_FORMAT: "fb.BlackoutModel.from_pretrained reads this one",
@@ -32,17 +34,20 @@ DAMAGE = (KeyError, TypeError, ValueError, AttributeError, OverflowError, Runtim
 
 
 def write(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor], kind: str = MODEL_FORMAT) -> Path:
-    """The description has the digest of the weights: beside others, which a kill may leave, it is refused."""
+    """A model that the folder holds stays readable until config.json is renamed, and from then on the new one is."""
     import safetensors.torch
 
     folder.mkdir(parents=True, exist_ok=True)
     # Clones, as tensors that share their memory are refused.
     copies = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
     content = safetensors.torch.save(copies)
-    files = {WEIGHTS: hashlib.sha256(content).hexdigest()}
-    head = {"format": kind, "format_version": FORMAT_VERSION, "files": files, "model": config}
-    atomic_write(folder / WEIGHTS, content)
+    head = {"format": kind, "format_version": FORMAT_VERSION, "files": _digests(content), "model": config}
+    with suppress(OSError, ValueError, RecursionError):  # no earlier model
+        os.replace(_weights(folder, read_json(folder / CONFIG)), folder / WEIGHTS)
+    atomic_write(folder / _NEXT, content)
     atomic_write(folder / CONFIG, (json.dumps(head, indent=1) + "\n").encode())
+    os.replace(folder / _NEXT, folder / WEIGHTS)
+    sync_directory(folder)
     return folder
 
 
@@ -60,7 +65,7 @@ def read(
         place = _from_hub(str(folder))
     try:
         head = read_json(place / CONFIG)
-        content = read_plain(place / WEIGHTS)
+        content = read_plain(_weights(place, head))
         tensors = safetensors.torch.load(content)
     except (OSError, ValueError, RecursionError, safetensors.SafetensorError) as error:
         raise unfit(folder, error, op) from None
@@ -70,9 +75,20 @@ def read(
         raise unfit(folder, f"{CONFIG} has no format {kind!r} ({other})", op)
     if head.get("format_version") != FORMAT_VERSION:
         raise unfit(folder, f"format version must be {FORMAT_VERSION}, got {head.get('format_version')!r}", op)
-    if head.get("files") != {WEIGHTS: hashlib.sha256(content).hexdigest()}:
+    if head.get("files") != _digests(content):
         raise unfit(folder, f"{WEIGHTS} is not the file whose SHA-256 {CONFIG} gives", op)
     return head["model"], tensors
+
+
+def _weights(place: Path, head: Any) -> Path:
+    """Where the weights are: a save that was killed may have left them under their first name."""
+    first = place / _NEXT
+    left = first.is_file() and isinstance(head, dict) and head.get("files") == _digests(read_plain(first))
+    return first if left else place / WEIGHTS
+
+
+def _digests(content: bytes) -> dict[str, str]:
+    return {WEIGHTS: hashlib.sha256(content).hexdigest()}
 
 
 def check_size(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import sys
 from types import SimpleNamespace
 
@@ -166,6 +168,39 @@ def test_a_folder_holds_all_of_a_model(tmp_path):
     own = fb.BlackoutModel(fb.models.small((1, 8, 8), channels=8), SCHEDULE, 16)
     again = fb.BlackoutModel.from_pretrained(own.save_pretrained(tmp_path / "own"))
     assert all(torch.equal(*pair) for pair in zip(own.parameters(), again.parameters(), strict=True))
+
+
+class Killed(BaseException):
+    """Nothing that the writer does after it happens."""
+
+
+def killed(*paths):
+    raise Killed
+
+
+def test_a_model_that_is_replaced_stays_readable_wherever_the_save_is_killed(tmp_path, monkeypatch):
+    models = [fb.BlackoutModel(fb.models.small((1, 8, 8), channels=8), SCHEDULE, top) for top in (16, 17)]
+    ends, real = [], os.replace
+    for first in range(6):
+        folder = models[0].save_pretrained(tmp_path / f"m{first}")
+        for last in range(6):  # a save that is killed may follow one that was
+            for number, model in ((first, models[1]), (last, models[0])):
+                ways = iter([real] * number)  # the renames that are done
+
+                def rename(*paths, ways=ways):
+                    next(ways, killed)(*paths)
+
+                monkeypatch.setattr(os, "replace", rename)
+                with contextlib.suppress(Killed):
+                    model.save_pretrained(folder)
+                monkeypatch.setattr(os, "replace", real)
+                again = fb.BlackoutModel.from_pretrained(folder)
+                ends.append(again.max_count)
+                wanted = models[again.max_count - 16].weights()
+                assert all(torch.equal(value, wanted[name]) for name, value in again.weights().items())
+        models[1].save_pretrained(folder)
+        assert {path.name for path in folder.iterdir()} == {"config.json", "model.safetensors"}
+    assert set(ends) == {16, 17}
 
 
 def broken(folder, how):
