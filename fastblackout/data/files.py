@@ -162,7 +162,7 @@ def read_stack(file: Path) -> NDArray[Any]:
         size = number * page
         if _tag(stack, _COMPRESSION, 1) in _BOUNDED and size > (most := file.stat().st_size * INFLATES):
             raise ValueError(f"it must hold {size} bytes of pixels, got {most} at most")
-        check_memory("its pixels", size + _COPIES_OF_PAGE * page)
+        check_memory("its pixels and their copy", 2 * size + _COPIES_OF_PAGE * page)  # as counts, by whoever asks
         images = np.empty((number, height, width), np.int32 if dtype.kind == "f" else dtype)
         for n in range(number):
             stack.seek(n)

@@ -58,7 +58,7 @@ def test_pixels_and_their_copies_must_fit_the_free_memory(tmp_path, monkeypatch,
     pages = [Image.fromarray(np.zeros((64, 64), np.uint16))] * 3
     pages[0].save(tmp_path / "a.tif", compression=compression, save_all=True, append_images=pages[1:])
     machine_with(monkeypatch, 3 * 64 * 64 * 2)  # the pixels alone
-    with pytest.raises(ValueError, match=r"a.tif: .*: its pixels: must fit the 24576 bytes of memory"):
+    with pytest.raises(ValueError, match=r"a.tif: .*: its pixels and their copy: must fit the 24576 bytes of memory"):
         read_stack(tmp_path / "a.tif")
     machine_with(monkeypatch, 1 << 20)
     assert read_stack(tmp_path / "a.tif").shape == (3, 64, 64)
