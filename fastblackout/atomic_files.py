@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import errno
+import fcntl
+import glob
 import os
 import shutil
 import stat
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from .ground.terminal import visible
 from .ground.values import check_memory
 
 
@@ -43,17 +47,13 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
                 yield special
             return
         target = Path(os.path.realpath(path))
-        handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
+        with temporary(target.parent, target.name) as made:
+            with made.open("wb") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes files that only their owner reads
-            os.replace(temporary, target)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+            made.chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner reads
+            os.replace(made, target)
 
 
 @contextmanager
@@ -77,9 +77,8 @@ def atomic_paths(paths: Iterable[str | os.PathLike[str]]) -> Iterator[list[Path]
             with naming(target):
                 if _is_special(target):
                     raise FileExistsError(errno.EEXIST, "A device or a pipe cannot be replaced")
-                folder = tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
-            folders.callback(shutil.rmtree, folder, ignore_errors=True)
-            made.append(Path(folder) / target.name)
+                folder = folders.enter_context(temporary(target.parent, target.name, is_folder=True))
+            made.append(folder / target.name)
         yield made
         for one, target in zip(made, targets, strict=True):
             with naming(target):
@@ -90,6 +89,43 @@ def atomic_paths(paths: Iterable[str | os.PathLike[str]]) -> Iterator[list[Path]
             with naming(target):
                 os.replace(one, target)
                 sync_directory(target.parent)
+
+
+@contextmanager
+def temporary(folder: Path, name: str, is_folder: bool = False) -> Iterator[Path]:
+    """A new file or folder .NAME.*.tmp in `folder`, which is removed at the end unless it was renamed.
+
+    It is locked meanwhile. What a process that was killed has left has no lock, and is removed here.
+    """
+    remove_unfinished(folder, [glob.escape(name)])
+    how: dict[str, Any] = {"prefix": f".{name}.", "suffix": ".tmp", "dir": folder}
+    handle = -1
+    while handle < 0:
+        if is_folder:
+            made = Path(tempfile.mkdtemp(**how))
+        else:
+            new, path = tempfile.mkstemp(**how)
+            os.close(new)
+            made = Path(path)
+        with suppress(FileNotFoundError):  # another process has taken it for one that was left
+            handle = os.open(made, os.O_RDONLY)
+            with suppress(OSError):  # of a file system that knows no locks
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            if not made.exists():
+                os.close(handle)
+                handle = -1
+    try:
+        yield made
+    finally:
+        _remove(made)
+        os.close(handle)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -112,11 +148,17 @@ def own(path: Path) -> Path:
 
 
 def remove_unfinished(folder: Path, names: Iterable[str]) -> None:
-    """Deletes what processes left that were killed while they wrote files of these names (patterns) to a folder. For
-    who alone writes them."""
-    for name in names:
-        for left in folder.glob(f".{name}.*.tmp"):
-            left.unlink(missing_ok=True)
+    """Deletes, with a warning, what processes left that were killed while they wrote files of these names (patterns) to
+    a folder. What a process is still writing is locked."""
+    for left in (path for name in names for path in folder.glob(f".{name}.*.tmp")):
+        with suppress(OSError):  # it is locked, or gone by now
+            handle = os.open(left, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _remove(left)
+            finally:
+                os.close(handle)
+            warnings.warn(f"removed {visible(left)}, which a process left that was killed", stacklevel=2)
 
 
 def open_descriptor(path: str | os.PathLike[str]) -> int | None:

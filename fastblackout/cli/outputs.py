@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,7 +29,7 @@ def check_free(
 def check_writable(what: str, path: Path) -> None:
     """ValueError unless something can be made in the folder `path`, else beside `path`, or beside the first of its
     folders that is not there yet. Devices and pipes are left alone."""
-    from ..atomic_files import open_descriptor  # it imports NumPy, which the help of a command does without
+    from ..atomic_files import open_descriptor, temporary  # it imports NumPy, which the help of a command does without
 
     if open_descriptor(path) is not None:
         return
@@ -41,8 +40,7 @@ def check_writable(what: str, path: Path) -> None:
         while not path.parent.exists():
             path = path.parent
         folder = path if path.is_dir() else path.parent
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=folder)  # as atomic_file
-        os.close(handle)
-        os.unlink(temporary)
+        with temporary(folder, path.name):  # as atomic_file
+            pass
     except OSError as error:
         raise ValueError(f"{what}: cannot write {path}: {error.strerror}") from None

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from abc import ABC, abstractmethod
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..atomic_files import atomic_file, naming, sync_directory, write_npz
+from ..atomic_files import atomic_file, naming, sync_directory, temporary, write_npz
 from ..data.cells_out import to_anndata, write_h5ad
 from .plots import as_bytes
 
@@ -109,11 +108,12 @@ class PngFolder(SampleFiles):
     def __enter__(self) -> PngFolder:
         self.made = not self.out.exists()
         self.out.mkdir(exist_ok=True)
-        self.hidden = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=self.out))
+        self.held = ExitStack()
+        self.hidden = self.held.enter_context(temporary(self.out, "unfinished", is_folder=True))
         return self
 
     def __exit__(self, *exception: object) -> None:
-        shutil.rmtree(self.hidden, ignore_errors=True)
+        self.held.close()
         if self.made and not any(self.out.iterdir()):
             os.rmdir(self.out)
 

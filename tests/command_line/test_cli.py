@@ -260,7 +260,7 @@ def test_a_full_disk(place):
     harmed = {path for path in before if after.get(path) != before[path]}
     assert harmed <= {place / "runs/array/log.jsonl"}
     assert not [path for path in after.keys() - before.keys() if path.name != "log.jsonl"]
-    assert not list(place.rglob(".unfinished-*"))
+    assert not list(place.rglob(".*unfinished*"))
 
 
 def test_help_is_quick_and_complete():

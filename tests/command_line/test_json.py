@@ -139,7 +139,7 @@ def test_a_folder_that_takes_nothing_is_noticed_before_any_work(place, tmp_path,
             raise PermissionError(errno.EACCES, "Permission denied")
         return make(dir=dir, **more)
 
-    monkeypatch.setattr("fastblackout.cli.outputs.tempfile.mkstemp", locked)
+    monkeypatch.setattr("fastblackout.atomic_files.tempfile.mkstemp", locked)
     for name in ("cli.of_run.sample_in_batches", "training.run.train_in_held_folder", "training.convert._read"):
         monkeypatch.setattr(f"fastblackout.{name}", at_work)
     for line, what in (

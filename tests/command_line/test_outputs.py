@@ -11,7 +11,7 @@ import threading
 import numpy as np
 import pytest
 
-from fastblackout.atomic_files import atomic_write, own, write_npz
+from fastblackout.atomic_files import atomic_path, atomic_write, own, write_npz
 from fastblackout.cli import main
 from support.full_disk import no_file_beyond
 from support.subprocesses import elsewhere
@@ -154,3 +154,31 @@ def test_what_is_open_is_written_to_where_it_stands(tmp_path):
         with log.open(how) as stdout:
             subprocess.run([sys.executable, "-c", code], stdout=stdout, check=True, cwd=tmp_path, env=elsewhere())
         assert log.read_text() == f"{kept}one\ntwo\nthree\nfour\n"
+
+
+HELD = """
+import sys, time
+from fastblackout.atomic_files import atomic_file, atomic_path
+with atomic_file("film [1].png") as file, atomic_path("cells.h5ad") as made:
+    file.write(b"begun")
+    made.write_bytes(b"begun")
+    print("begun", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_what_a_killed_process_has_left_is_removed_and_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with subprocess.Popen([sys.executable, "-c", HELD], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout.readline() == "begun\n"
+            begun = {path.name for path in tmp_path.iterdir()}
+            atomic_write("film [1].png", b"whole")  # what another process is about to write is left alone
+            assert {path.name for path in tmp_path.iterdir()} == {*begun, "film [1].png"} and len(begun) == 2
+        finally:
+            process.kill()
+    with pytest.warns(UserWarning, match=r"removed .*\.film \[1\]\.png\.\w+\.tmp, which a process left"):
+        atomic_write("film [1].png", b"whole")
+    with pytest.warns(UserWarning, match=r"removed .*\.cells\.h5ad\.\w+\.tmp"), atomic_path("cells.h5ad") as made:
+        made.write_bytes(b"whole")
+    assert {path.name for path in tmp_path.iterdir()} == {"film [1].png", "cells.h5ad"}

@@ -156,7 +156,8 @@ def test_files_that_a_killed_training_had_begun(run, data):
     for name in (*begun, other):
         (run / name).write_bytes(b"half")
     longer = TrainConfig(**{**CONFIG.to_dict(), "steps": 3})
-    train(data, run, longer, resume=True, progress=False)
+    with pytest.warns(UserWarning, match=r"removed .*\.tmp, which a process left"):
+        train(data, run, longer, resume=True, progress=False)
     assert [path.name for path in run.glob(".*.tmp")] == [other]
 
 
