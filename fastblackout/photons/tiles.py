@@ -72,7 +72,9 @@ class Tiled:
             outputs = self._outputs(inputs[0], k[[image for image, _ in part]], labels, *inputs[1:])
             if total is None:
                 shape = (images, outputs.shape[1], *model_input.shape[2:])
-                check_memory(f"{self._op}: images: what the network says of {images}", math.prod(shape) * _OF_OUTPUT)
+                if outputs.device.type == "cpu":
+                    what = f"{self._op}: images: what the network says of {images}"
+                    check_memory(what, math.prod(shape) * _OF_OUTPUT)
                 total = torch.zeros(shape, dtype=torch.float64, device=outputs.device)
             for output, (image, corner) in zip(outputs, part, strict=True):
                 rows, columns = (each[number] for each, number in zip(weights, corner, strict=True))
