@@ -59,7 +59,7 @@ struct Tensor : bindings::Array {
 // Objects that fastblackout/call/short.py hands over by name, and says what they are.
 #define FB_TAUGHT(OBJECT)                                                               \
   OBJECT(tensor) OBJECT(generator) OBJECT(philox) OBJECT(prob)                          \
-  OBJECT(empty_like) OBJECT(empty) OBJECT(float32) OBJECT(float64) OBJECT(int32)        \
+  OBJECT(is_neg) OBJECT(empty_like) OBJECT(empty) OBJECT(float32) OBJECT(float64) OBJECT(int32)        \
   OBJECT(grad_enabled) OBJECT(modes) OBJECT(interpreter) OBJECT(threads)                \
   OBJECT(setting) OBJECT(fresh_seed) OBJECT(device_flag)
 
@@ -109,15 +109,9 @@ bool is_text(PyObject* object, const char* text) {
 // Whether tensors are what they seem: no mode of torch looks at calls, and no transform of torch.func is under way.
 bool undisturbed() { return number_from(torch.modes) == 0 && gives(torch.interpreter, Py_None); }
 
-// Whether torch has put off the negation of a tensor's numbers, so that those in memory have the other sign. To ask torch takes a
-// twentieth of a small call. But only the imaginary part of a conjugate is such a tensor, which is every second number of complex
-// memory: where one stride is odd, torch need not be asked.
-bool is_negated(PyObject* object, const DlTensor& tensor) {
-  if (tensor.code != kFloat) return false;
-  for (int d = 0; d < tensor.ndim; ++d)
-    if (tensor.shape[d] > 1 && tensor.strides[d] % 2 != 0) return false;
-  static PyObject* const name = PyUnicode_InternFromString("is_neg");
-  const Owned result(PyObject_CallMethodNoArgs(object, name));
+// Whether torch has put off the negation of a tensor's numbers, so that those in memory have the other sign. DLPack does not tell.
+bool is_negated(PyObject* tensor) {
+  const Owned result(PyObject_CallOneArg(torch.is_neg, tensor));
   if (!result) PyErr_Clear();
   return result.get() != Py_False;
 }
@@ -144,7 +138,7 @@ bool borrow_any(PyObject* object, Tensor& out) {
     PyErr_Clear();
     return false;
   }
-  if (tensor.data == nullptr || is_negated(object, tensor)) return false;  // null: no elements, or zeros that torch has put off
+  if (tensor.data == nullptr || is_negated(object)) return false;  // null: no elements, or zeros that torch has put off
   out.data = tensor.data + tensor.byte_offset;
   out.dtype = dtype_of(tensor);
   out.dims = tensor.ndim;

@@ -33,6 +33,7 @@ def teach(module: Any, table: Any) -> bool:
         generator=torch.Generator,
         philox=Philox,
         prob=Prob,
+        is_neg=torch.Tensor.is_neg,
         empty_like=torch.empty_like,
         empty=torch.empty,
         float32=torch.float32,

@@ -182,6 +182,7 @@ def test_a_changed_number_is_told(changed: str) -> None:
         lambda: thin(X, PAIR, center=negated(SPREAD)),
         lambda: thin(X, PAIR, center=torch._efficientzerotensor(B)),
         lambda: thin(X, fb.Prob(negated(P), 1 - P)),
+        lambda: thin(torch._neg_view(X), PAIR),
         lambda: bridge(X, negated(LOGITS), PAIR),
         lambda: bridge(X, LOGITS, PAIR, rounding=np.array(["nearest", "nearest"])),
         lambda: loss(negated(LOGITS), BIRTHS),

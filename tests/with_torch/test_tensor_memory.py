@@ -12,9 +12,13 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 import fastblackout as fb
 from fastblackout.call.declared import DECLARED
+from support import short_way
 from support.arrays import bits
 from support.op_table import OPS
 from support.right_calls import OF_ELEMENTS, calls, variants
+from support.short_way import same
+from support.short_way_device import on_device
+from support.simt import _simt
 
 RNG = fb.Philox(seed=5)
 SHAPE = (4, 2, 3)
@@ -40,9 +44,16 @@ FLOATS = [name for name, (_, value) in ALL.items() if value.is_floating_point()]
 
 
 def negated(value: torch.Tensor) -> torch.Tensor:
-    """The same numbers, but in memory with the other sign."""
+    """The same numbers, but in memory with the other sign, and every second number of it."""
     made = torch.complex(value.detach(), -value.detach()).conj().imag
     assert made.is_neg() and torch.equal(made, value)
+    return made
+
+
+def dense(value: torch.Tensor) -> torch.Tensor:
+    """The same in memory of their own."""
+    made = torch._neg_view(-value.detach())
+    assert made.is_neg() and torch.equal(made, value) and made.stride() == value.stride()
     return made
 
 
@@ -51,10 +62,26 @@ def all_bits(result: Any) -> Any:
     return [bits(each) for each in result] if isinstance(result, tuple) else bits(result)
 
 
-@pytest.mark.parametrize("name", FLOATS)
+@pytest.mark.parametrize("name", [name for name, (_, value) in ALL.items() if value.dtype is not torch.bool])
 def test_a_negation_put_off(name: str, backend: str) -> None:
     call, value = ALL[name]
-    assert all_bits(call(negated(value))) == all_bits(call(value))
+    for way in (dense, negated) if name in FLOATS else (dense,):
+        assert all_bits(call(way(value))) == all_bits(call(value))
+
+
+@short_way.only
+@pytest.mark.skipif(_simt is None, reason="fastblackout._simt is not built")
+@pytest.mark.parametrize("way", (dense, negated))
+def test_a_negation_put_off_on_a_device(way: Callable[[torch.Tensor], torch.Tensor], monkeypatch: Any) -> None:
+    with on_device(monkeypatch) as calls:
+        for call in (
+            lambda change: fb.thin(X, fb.Prob(change(P), 1 - P), center=change(P.float()), rng=RNG),
+            lambda change: fb.bridge_step(X, change(LOGITS), 0.5, rng=RNG),
+            lambda change: (fb.birth_loss(change(LOGITS), X, change(P)),),
+        ):
+            given = calls.short(call, lambda value: value)
+            before = len(calls.long)
+            assert same(call(way), given) and len(calls.long) == before + 1
 
 
 @pytest.mark.parametrize(
