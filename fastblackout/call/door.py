@@ -201,7 +201,8 @@ def foreign_of(value: Any) -> Any:
         # A list, as torch 2.6 does not trace `next` with a default.
         found = [each for each in value if foreign_of(each) is not None]
         return found[0] if found else None
-    if isinstance(value, np.ndarray) or is_tensor(value) or not hasattr(value, "__dlpack_device__"):
+    known = isinstance(value, (int, float, np.ndarray)) or is_tensor(value)  # numbers may be symbols of torch.compile
+    if known or not hasattr(value, "__dlpack_device__"):
         return None
     try:
         kind, _ = value.__dlpack_device__()

@@ -96,10 +96,7 @@ def element_arguments(op: str, typed: Typed) -> list[Array]:
     for name, (value, dtypes) in typed.items():
         if is_number(value) and not isinstance(value, np.generic):
             number, dtype = number_of(op, name, value, dtypes)
-            if device is None:
-                value = np.asarray(number, dtype)
-            else:
-                value = torch.full((), number, dtype=getattr(torch, dtype), device=device)
+            value = np.asarray(number, dtype) if device is None else filled((), number, getattr(torch, dtype), device)
         elif device is not None and isinstance(value, (np.ndarray, np.generic)) and value.ndim == 0:
             value = to_device(torch.from_numpy(adopt_counts(value, op, name, dtypes).value), device)
         arrays.append(array := adopt_counts(value, op, name, dtypes))
@@ -116,6 +113,14 @@ def element_arguments(op: str, typed: Typed) -> list[Array]:
         return [array.like(np.broadcast_to(array.value, shape)) for array in arrays]
     tensors = broadcast_tensors(op, list(typed), [array.value for array in arrays])
     return [array.like(tensor) for array, tensor in zip(arrays, tensors, strict=True)]
+
+
+def filled(shape: tuple[int, ...], number: Any, dtype: Any, device: Any) -> Any:
+    """torch.full, or a product where torch.compile traces: that compiles torch.full anew for every number."""
+    torch = sys.modules["torch"]
+    if torch.compiler.is_compiling():
+        return torch.ones(shape, dtype=dtype, device=device) * number
+    return torch.full(shape, number, dtype=dtype, device=device)
 
 
 def number_of(op: str, argument: str, value: Any, dtypes: Sequence[str]) -> tuple[Any, str]:

@@ -20,6 +20,7 @@ from ..ground.persistent import is_capturing, persistent
 from ..ground.values import as_float, check_real_tensor, one_a_sample, real_array
 from ..probability import Prob
 from .composed import FLOAT32_MAX
+from .elements import filled
 from .rules import FINITE, UNIT, Rule, on_host, pair_on_host
 
 
@@ -109,7 +110,7 @@ def _expanded(op: str, argument: str, value: Tensor, samples: int, dense: bool =
 def _filled(value: float, samples: int, dtype: torch.dtype, like: Tensor) -> Tensor:
     """(samples,) of one number. The 0 and 1 that no center, scale or gain means come with nearly every call: kept."""
     if is_traced(like) or value.hex() not in _KEPT or is_capturing(like.device):
-        return torch.full((samples,), value, dtype=dtype, device=like.device)
+        return filled((samples,), value, dtype, like.device)
     return _constant(value, samples, dtype, like.device)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
 
 from ..arrays import COUNTS
 from ..call.copied_counts import adopt_counts
+from ..call.elements import filled
 from ..call.numbers import max_count_of
 from ..ground.values import as_float, check_real_tensor, is_number, is_tensor, real_array
 from ..reference import portfloat
@@ -27,6 +29,9 @@ def as_births(op: str, head: Any, x_t: Any, offset: Any, max_count: Any) -> tupl
         (head,) = head
     counts = adopt_counts(x_t, op, "x_t", COUNTS)
     quarter = max_count_of(op, max_count, counts.came_as or counts.dtype) / 4
+    # A number may be a symbol of torch.compile, of which there is no portable exponential.
+    if is_number(offset) and counts.is_tensor and (torch := sys.modules["torch"]).compiler.is_compiling():
+        offset = filled((), as_float(op, "offset", offset), torch.float64, counts.value.device)
     return head, _scaled_exp(op, offset, quarter)
 
 

@@ -187,7 +187,7 @@ def exp(a: F64) -> F64:
 
 
 def exp_number(a: float) -> float:
-    """exp of a float: what torch.compile can trace."""
+    """exp of a float."""
     if not -708.0 <= a <= 709.0:
         return 0.0 if a < -708.0 else math.inf if a > 709.0 else a
     shifted, rest = exp_reduced(a)

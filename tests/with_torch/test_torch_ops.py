@@ -61,6 +61,42 @@ def test_ops_made_of_others_compile_once():
     assert seen[0] == seen[1]
 
 
+WITH_NUMBERS = {
+    "normal": lambda x, y, n, k, key: (fb.normal(y, n, rng=key), fb.normal(k, y.exp(), rng=key)),
+    "binomial": lambda x, y, n, k, key: (fb.binomial(x, n, rng=key), fb.binomial(k, y.sigmoid(), rng=key)),
+    "gamma": lambda x, y, n, k, key: (fb.gamma(y.exp(), scale=n, rng=key), fb.gamma(k, scale=y.exp(), rng=key)),
+    "beta": lambda x, y, n, k, key: (fb.beta(y.exp(), n, rng=key), fb.beta(k, y.exp(), rng=key)),
+    "beta_binomial": lambda x, y, n, k, key: (fb.beta_binomial(x, k, n, rng=key),),
+    "negative_binomial": lambda x, y, n, k, key: (fb.negative_binomial(k, mean=y.exp(), rng=key),),
+    "hypergeometric": lambda x, y, n, k, key: (fb.hypergeometric(x, bad=k, draws=k, rng=key),),
+    "bessel": lambda x, y, n, k, key: (fb.bessel(x, n, rng=key), fb.bessel(k, y.exp(), rng=key)),
+    "skellam": lambda x, y, n, k, key: (fb.skellam(y.exp(), n, rng=key),),
+    "split": lambda x, y, n, k, key: fb.split(x, (n, 1 - n), k, rng=key),
+    "thin": lambda x, y, n, k, key: fb.thin(x, n, center=k, scale=n, rng=key),
+    "bridge_step": lambda x, y, n, k, key: fb.bridge_step(x, y, n, attrition=n, gain=k, rng=key)[:1],
+    "birth_loss": lambda x, y, n, k, key: (fb.birth_loss(y, x, k, gain=n),),
+    "mean": lambda x, y, n, k, key: (
+        fb.posterior_step(x, y, 0.5, family="mean", offset=n, rng=key).x_s,
+        fb.posterior_step(x, y, n, family="mean", rng=key).x_s,
+        fb.posterior_loss(y, x, x, k, family="mean", offset=k),
+    ),
+}
+
+
+@pytest.mark.parametrize("dynamic", [None, True])
+@pytest.mark.parametrize("name", WITH_NUMBERS)
+def test_numbers_that_change_need_no_other_graph(name, dynamic):
+    """torch has symbols for Python's numbers from the second call on, or with dynamic=True from the first."""
+    counter = CompileCounterWithBackend("aot_eager")
+    call, (x, logits, _), key = WITH_NUMBERS[name], inputs(), KEYS[1].tensor()
+    compiled, seen = torch.compile(call, fullgraph=True, backend=counter, dynamic=dynamic), []
+    for n in range(2, 6):
+        given = x, logits, n / 8, n, key
+        same(compiled(*given), call(*given), name)
+        seen.append(counter.frame_count)
+    assert seen[1] == seen[-1]
+
+
 def test_a_training_loss_is_one_graph():
     """Schedule and wrapper included, for all keys and times; times out of range are clamped there, not looked at."""
     schedule = fb.Schedule.logit(steps=50)
