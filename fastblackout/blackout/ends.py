@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..arrays import is_traced
 from ..backends import select
-from ..call.keys import resolve_rng
+from ..call.keys import key_of, resolve_rng
 from ..ground.values import is_number, settled
 from ..ops import bessel, thin
 from ..schedule.indices import as_fraction
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 MOST_STATE, MOST_SLACK = 1 << 29, float(1 << 28)  # all numbers of jumps are then below 2^31
 _COUNT = (1 << 31) - 1
+_WRONG = -(1 << 31)
 
 
 def count_bridge(
@@ -67,7 +69,8 @@ def count_bridge(
     Raises
     ------
     TypeError, ValueError
-        If an argument is wrong. Values of tensors on a GPU are not looked at.
+        If an argument is wrong. Values of tensors on a GPU are not looked at. In a compiled graph the error is of
+        fb.thin or fb.bessel.
 
     Notes
     -----
@@ -93,18 +96,24 @@ def count_bridge(
     """
     op = "count_bridge"
     x_0, x_1 = ends_of(op, x_0, x_1)
-    if isinstance(w, (int, float)):
+    traced = is_traced(x_0)
+    if isinstance(w, (int, float)) and not traced:
         as_fraction(op, "w", w, np, None)
     else:
         w = given = as_fraction(op, "w", _valued(op, "w", w), torch, x_0)
         if given.shape not in ((), x_0.shape[:1]):
             raise ValueError(f"{op}: w: must be a number or have shape ({len(x_0)},), got {tuple(given.shape)}")
     slack = slack_of(op, slack)
-    select.select(op, backend, x_0.device.type, drawn_by="thin")  # whether it could run there
-    key = resolve_rng(rng, generator, op)
+    if traced:
+        select.check_name(op, backend)
+    else:
+        select.select(op, backend, x_0.device.type, drawn_by="thin")  # whether it could run there
+    key = key_of(op, rng, generator, x_0, x_0.shape[0]) if traced else resolve_rng(rng, generator, op)
     jumps = x_1 - x_0
     sign = (jumps >> 31).bitwise_or_(1)  # 1 for 0, too; torch.where would take far longer
     jumps.abs_()
+    if traced:  # the draws refuse or flag this count, as they do any wrong one
+        jumps = jumps.masked_fill((x_0 == _WRONG) | (x_1 == _WRONG), -1)
     if slack:  # births and deaths, or the other way round, side by side, so that one call of one key draws both
         fewer = bessel(jumps, 2 * slack, rng=key, backend=backend).int()
         jumps = torch.stack((jumps + fewer, fewer), 1)
@@ -117,6 +126,8 @@ def count_bridge(
 def ends_of(op: str, x_0: Any, x_1: Any) -> tuple[Tensor, Tensor]:
     """Two states of one shape, int32."""
     first, second = states_of(op, "x_0", x_0), states_of(op, "x_1", x_1)
+    if not is_traced(first):
+        settled(op, "x_1", second)  # which refuses a FakeTensor beside it
     if first.shape != second.shape:
         raise ValueError(f"{op}: x_1: must have the shape of x_0, {tuple(first.shape)}, got {tuple(second.shape)}")
     if first.device != second.device:
@@ -125,7 +136,7 @@ def ends_of(op: str, x_0: Any, x_1: Any) -> tuple[Tensor, Tensor]:
 
 
 def states_of(op: str, name: str, x: Any, low: int = -MOST_STATE, high: int = MOST_STATE) -> Tensor:
-    """Whole numbers (B, ...) in low..high as int32."""
+    """Whole numbers (B, ...) in low..high as int32; traced, _WRONG in the place of others."""
     x = _valued(op, name, x)
     odd = not isinstance(x, Tensor) or x.ndim < 1 or x.dtype == torch.bool or x.is_complex()
     if odd or (x.is_floating_point() and x.dtype.itemsize < 2):
@@ -134,6 +145,9 @@ def states_of(op: str, name: str, x: Any, low: int = -MOST_STATE, high: int = MO
     if x.dtype in (torch.uint16, torch.uint32, torch.uint64):  # of which torch finds no least number
         x = x.long()
         x = torch.where(x < 0, 1 << 62, x)  # of uint64, beyond int64
+    if is_traced(x):
+        wide = x.double()
+        return x.int().masked_fill((wide != wide.round()) | ~((wide >= low) & (wide <= high)), _WRONG)
     if x.device.type == "cpu" and x.numel():
         if x.is_floating_point() and (wrong := x != x.round()).any():
             raise ValueError(f"{op}: {name}: must hold whole numbers, got {float(x[wrong][0])!r}")
@@ -145,11 +159,11 @@ def states_of(op: str, name: str, x: Any, low: int = -MOST_STATE, high: int = MO
 
 def _valued(op: str, name: str, x: Any) -> Any:
     """An argument which, where it is a tensor, has its values in memory."""
-    if not isinstance(x, Tensor) or torch.compiler.is_compiling():
+    if not isinstance(x, Tensor):
         return x
     if x.is_meta:
         raise ValueError(f"{op}: {name}: must have values, got a tensor on meta")
-    return settled(op, name, x)
+    return x if is_traced(x) else settled(op, name, x)
 
 
 def slack_of(op: str, slack: Any) -> float:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..arrays import is_traced
 from ..backends.wrong_values import note_steps
+from ..call.elements import filled
 from ..ground.values import as_float, check_integer, check_mask, common_shape, is_integer, is_tensor, real_array, shown
 
 
@@ -98,7 +99,7 @@ def as_fraction(op: str, argument: str, value: Any, library: Any, like: Any) -> 
             raise ValueError(f"{op}: {argument}: must be in [0, 1], got {number!r}")
         if library is np:
             return np.asarray(number)
-        return library.full((), number, dtype=library.float64, device=like.device)
+        return filled((), number, library.float64, like.device)
     if not (is_tensor(value) or isinstance(value, np.ndarray)):
         raise TypeError(f"{op}: {argument}: must be a float or a float64 array, got {shown(value)}")
     if str(value.dtype) not in ("float64", "torch.float64"):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 import fastblackout as fb
 from support.helpers import assert_named, using
@@ -42,6 +43,8 @@ def test_errors_of_the_draw_are_named():
     x = torch.zeros(2, 3, dtype=torch.int32)
     floats, dense = x.float(), "must be a dense tensor"
     nested = torch.nested.nested_tensor([floats[0], floats[1, :2]])
+    with FakeTensorMode() as mode:
+        fake = mode.from_tensor(x)
     for call, error, rule, value in (
         (lambda: fb.count_bridge(x, x[:, :2], 0.5), ValueError, "x_1: must have the shape of x_0, (2, 3)", "(2, 2)"),
         (lambda: fb.count_bridge(x + 0.5, x, 0.5), ValueError, "x_0: must hold whole numbers", "0.5"),
@@ -53,7 +56,8 @@ def test_errors_of_the_draw_are_named():
         (lambda: fb.count_bridge(nested, nested, 0.5), TypeError, f"x_0: {dense}", "a nested tensor"),
         (lambda: fb.count_bridge(x.to("meta"), x, 0.5), ValueError, "x_0: must have values", "meta"),
         (lambda: fb.count_bridge(floats.to(torch.float8_e5m2), x, 0.5), TypeError, "x_0: must be a tensor", "float8"),
-        (lambda: torch.vmap(lambda y: fb.count_bridge(y, y, 0.5))(x), TypeError, "x_0: must have its values", "Tensor"),
+        (lambda: torch.vmap(lambda y: fb.count_bridge(y, y, 0.5))(x), ValueError, "rng: must be a key tensor", "all"),
+        (lambda: fb.count_bridge(x, fake, 0.5), TypeError, "x_1: must have its values", "FakeTensor"),
         (lambda: fb.count_bridge(x, x, 0.5, backend="zzz"), ValueError, "backend: must be one of", "'zzz'"),
         (lambda: fb.count_bridge(x, x, 0.5, slack=2, backend="cuda"), ValueError, "backend: 'cuda' does not", "'cuda'"),
         (lambda: fb.count_bridge(x, x, torch.zeros(2, device="meta").double()), ValueError, "w: must have", "meta"),

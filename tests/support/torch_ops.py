@@ -68,6 +68,11 @@ def composed(x, logits, p, q, key):
     return fb.Thinned(fb.multinomial(x, probs, rng=key), fb.skellam(logits.exp(), 3.0, rng=key), parts)
 
 
+def between(x, logits, p, q, key):
+    ends = x.int() - 90, (logits * 30).round()
+    return fb.Thinned(*(fb.count_bridge(*ends, p, slack=slack, rng=key) for slack in (0.0, 3.0)))
+
+
 def loss(x, logits, p, q, key):
     return fb.Thinned(fb.birth_loss(logits, x, p.float()[:, None, None, None], gain=3.0))
 

@@ -11,7 +11,7 @@ from support import torch_ops, torch_states
 from support.arrays import bits
 
 pytestmark = torch_ops.WARNINGS
-CALLS = [*torch_ops.CALLS, *torch_states.CALLS]
+CALLS = [*torch_ops.CALLS, torch_ops.between, *torch_states.CALLS]
 SAME_FOR_ALL = (torch_states.COUNT, torch_states.STATES, torch_states.STATES)  # the one shape without a batch
 
 

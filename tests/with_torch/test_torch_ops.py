@@ -9,7 +9,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 import fastblackout as fb
 from fastblackout.blackout.losses import blackout_loss
 from support.arrays import bits, same
-from support.torch_ops import CALLS, KEYS, WARNINGS, bridge, composed, inputs, registered, thin
+from support.torch_ops import CALLS, KEYS, WARNINGS, between, bridge, composed, inputs, registered, thin
 
 pytestmark = WARNINGS
 
@@ -23,7 +23,7 @@ def test_opcheck(number):
     torch.library.opcheck(getattr(torch.ops.fastblackout, name).default, arguments)
 
 
-@pytest.mark.parametrize("call", CALLS, ids=lambda c: c.__name__)
+@pytest.mark.parametrize("call", [*CALLS, between], ids=lambda c: c.__name__)
 def test_one_compiled_graph_serves_all_keys_and_batches(call):
     """fullgraph, equal to eager to the bit; other seeds, calls and first samples compile nothing, batches once more."""
     counter = CompileCounterWithBackend("aot_eager")
@@ -72,6 +72,7 @@ WITH_NUMBERS = {
     "bessel": lambda x, y, n, k, key: (fb.bessel(x, n, rng=key), fb.bessel(k, y.exp(), rng=key)),
     "skellam": lambda x, y, n, k, key: (fb.skellam(y.exp(), n, rng=key),),
     "split": lambda x, y, n, k, key: fb.split(x, (n, 1 - n), k, rng=key),
+    "count_bridge": lambda x, y, n, k, key: (fb.count_bridge(x, 9 - x.int(), n, slack=k, rng=key),),
     "thin": lambda x, y, n, k, key: fb.thin(x, n, center=k, scale=n, rng=key),
     "bridge_step": lambda x, y, n, k, key: fb.bridge_step(x, y, n, attrition=n, gain=k, rng=key)[:1],
     "birth_loss": lambda x, y, n, k, key: (fb.birth_loss(y, x, k, gain=n),),
@@ -191,6 +192,11 @@ def test_errors_in_a_compiled_graph():
             compiled(*broken)
         # torch 2.6 adds which node of the graph it was
         assert str(traced.value).startswith(str(eager.value)) and str(eager.value).startswith("bridge_step: ")
+    apart = torch.compile(lambda x, y, key: fb.count_bridge(x, y, 0.5, rng=key), fullgraph=True, backend="aot_eager")
+    for wrong in (logits + 0.5, bad, logits.round() + 2**30):
+        for ends in ((wrong, logits.round()), (logits.round(), wrong)):
+            with pytest.raises(ValueError, match=r"thin: x_0: must be whole numbers in 0\.\.2147483647, got -1"):
+                apart(*ends, KEYS[0].tensor())
     key = KEYS[0].tensor()
     key[2] = -1
     with pytest.raises(ValueError, match="bridge_step: rng: call of a key tensor must be in"):

@@ -127,6 +127,7 @@ def test_every_slice_of_vmap_draws_by_a_key_of_its_own():
         lambda x, key: fb.multinomial(x, torch.ones(3), rng=key),
         lambda x, key: fb.skellam(x.float(), 50.0, rng=key),
         lambda x, key: fb.split(x, rng=key)[0],
+        lambda x, key: fb.count_bridge(x, 9 - x, 0.5, slack=2.0, rng=key),
         lambda x, key: fb.categorical(x, probs, rng=key),
     )
     refused = pytest.raises(ValueError, match=": rng: must be a key tensor for each slice of torch.vmap, got one")
