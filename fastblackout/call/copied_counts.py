@@ -34,8 +34,13 @@ def copied(array: Array, op: str, argument: str) -> Array:
 
 
 def as_it_came(value: Any, like: Array) -> Any:
-    """A result, or None, in the dtype that `like` came as."""
-    return None if value is None else _in_dtype(like, value, like.came_as)
+    """A result, or None, in the dtype that `like` came as; it may be an array of the caller's library already."""
+    if value is None:
+        return None
+    if like.is_tensor or isinstance(value, np.ndarray):
+        return _in_dtype(like, value, like.came_as)
+    array = like.like(value)
+    return array.like(_in_dtype(like, array.value, like.came_as)).give()
 
 
 def _copied(array: Array, op: str, argument: str) -> Any:

@@ -12,6 +12,7 @@ import torch
 
 import fastblackout as fb
 from fastblackout.call.declared import DECLARED
+from support.arrays import DLPackOnly
 from support.draws import DRAWS, dtypes
 from support.helpers import assert_named
 
@@ -20,7 +21,12 @@ KNOWN = {"uint16": "int32", "uint32": "int64", "float32": "int32", "float64": "i
 X = np.random.default_rng(0).integers(0, 5000, (4, 50))
 HEAD = np.zeros(X.shape, np.float32)
 ALIKE = {"x_t", "births", "x_s", "drawn"}  # results in the dtype of the counts
-LIBRARIES: dict[str, Callable[[Any], Any]] = {"numpy": lambda array: array, "torch": torch.from_numpy}
+LIBRARIES: dict[str, Callable[[Any], Any]] = {
+    "numpy": lambda array: array,
+    "torch": torch.from_numpy,
+    "dlpack": lambda array: DLPackOnly(array, namespace=True),
+    "array_api_strict": lambda array: pytest.importorskip("array_api_strict").asarray(array),
+}
 
 
 def results(lay: Callable[[Any], Any], counts: Any) -> dict[str, Any]:
@@ -59,9 +65,10 @@ def results(lay: Callable[[Any], Any], counts: Any) -> dict[str, Any]:
 def test_results_are_those_of_a_known_dtype(dtype: str, library: str) -> None:
     lay = LIBRARIES[library]
     found, wanted = results(lay, X.astype(dtype)), results(lay, X.astype(KNOWN[dtype]))
-    for (op, name), value in found.items():
-        other = wanted[op, name]
-        assert np.array_equal(np.asarray(value), np.asarray(other)), (op, name)
+    for (op, name), given in found.items():
+        assert library in ("numpy", "torch") or type(given) is type(lay(X)), (op, name)
+        value, other = (np.from_dlpack(each) for each in (given, wanted[op, name]))
+        assert np.array_equal(value, other), (op, name)
         expected = dtype if name in ALIKE else str(other.dtype)
         assert str(value.dtype).endswith(expected), (op, name)
 
