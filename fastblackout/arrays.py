@@ -132,13 +132,18 @@ class Array:
         other.namespace, other.came_as = self.namespace, self.came_as
         return other
 
-    def give(self) -> Any:
-        """The value as the caller's kind of array."""
+    def give(self, op: str = "fastblackout") -> Any:
+        """The value as the caller's kind of array. ValueError for integers that JAX would cut to 32 bits."""
         if self.namespace is None:
             return self.value
         # What came in read-only goes out as a copy: libraries with DLPack before 1.0 take nothing read-only.
         read_only = not self.is_tensor and not self.value.flags.writeable
-        return self.namespace.from_dlpack(self.value.copy() if read_only else self.value)
+        made = self.namespace.from_dlpack(self.value.copy() if read_only else self.value)
+        cut = self.dtype == "int64" and str(getattr(made, "dtype", "")) == "int32"
+        if cut and (wrong := self.value != self.value.astype(np.int32)).any():
+            rule = "must fit int32, JAX has int64 only with jax_enable_x64"
+            raise ValueError(f"{op}: results: {rule}, got {int(self.value[wrong][0])}")
+        return made
 
     def address(self) -> int:
         return self.value.data_ptr() if self.is_tensor else self.value.__array_interface__["data"][0]

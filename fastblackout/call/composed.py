@@ -88,7 +88,7 @@ class Composed:
     def give(self, value: Any) -> Any:
         """A result in the library and the dtype of the first argument."""
         first = self.arrays[0]
-        return first.like(as_it_came(value, first) if first.came_as else value).give()
+        return first.like(as_it_came(value, first) if first.came_as else value).give(self.op)
 
 
 class DrawKeys:

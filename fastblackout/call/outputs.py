@@ -273,7 +273,7 @@ def to_caller(call: Call, outputs: dict[str, Any]) -> list[Any]:
         if output is None:
             value = None
         elif type(output) is Array:
-            value = output.value if output.namespace is None else output.give()
+            value = output.value if output.namespace is None else output.give(call.op)
         elif call.first.is_tensor:
             value = sys.modules["torch"].from_numpy(output)
         else:

@@ -162,6 +162,8 @@ def check_errors():
         "thin: alive: must be in [0, 1], got 1.5": lambda: jax.jit(fbj.thin)(KEY, X, jnp.float32(1.5)),
         "bridge_step: logits: exactly one of": lambda: fbj.bridge_step(KEY, X, step=0.5),
         "poisson: rate: counts above 2^31 - 1 need jax_enable_x64": lambda: fbj.poisson(KEY, jnp.float32(1e12)),
+        "poisson: results: must fit int32, JAX has": lambda: fb.poisson(jnp.float32([2, 3e9]), rng=1),
+        "skellam: results: must fit int32, JAX has": lambda: fb.skellam(jnp.float32([2, 3e9]), 2.0, rng=1),
         "thin: x_0: dtype must be one of": lambda: fbj.thin(KEY, jnp.asarray(X, jnp.bfloat16), 0.5, max_count=255),
         "binomial: count: dtype must be one of": lambda: fbj.binomial(KEY, jnp.float16(3), 0.5),
         "fastblackout.jax: call: must be an integer, got 1.5": lambda: fbj.thin(KEY, X, 0.5, call=1.5),
