@@ -22,7 +22,7 @@ from ..philox import Philox
 from ..reference.philox import Stream
 from .blocks import Block
 from .memory import Memory
-from .rows import downsampled, later, parts_of, thinned
+from .rows import downsampled, later, parts_of, sums, thinned
 from .stores import Store
 
 if TYPE_CHECKING:
@@ -310,6 +310,10 @@ def downsample(
         depths = np.broadcast_to(depth.astype(np.int64), source.shape[:1])
 
         def draw(block: Block, cells: slice, rng: Philox) -> list[Any]:
+            totals = sums(block.counts, block.per_cell, np.float64)
+            if (wrong := totals >= 2.0**62).any():
+                rule, at = "counts of a cell must add up to less than 2^62", wrong.argmax()
+                raise ValueError(f"{op}: adata: {rule}, got {totals[at]:g} in cell {cells.start + at}")
             return [downsampled(block.counts, block.per_cell, depths[cells], DrawKeys(Stream.DOWNSAMPLE, rng))]
 
         return _made(source, paths, 1, chunk_size, rng, draw)[0]

@@ -119,11 +119,11 @@ def downsampled(counts: Any, per_cell: Ints, depth: Ints, keys: DrawKeys) -> Any
     return kept
 
 
-def sums(values: Any, per_cell: Ints) -> Ints:
+def sums(values: Any, per_cell: Ints, dtype: Any = np.int64) -> Any:
     """The sum of the values of each cell."""
-    found, some = np.zeros(len(per_cell), np.int64), per_cell > 0  # reduceat would give an empty cell another's value
+    found, some = np.zeros(len(per_cell), dtype), per_cell > 0  # reduceat would give an empty cell another's value
     if some.any():
-        found[some] = np.add.reduceat(values, (np.cumsum(per_cell) - per_cell)[some], dtype=np.int64)
+        found[some] = np.add.reduceat(values, (np.cumsum(per_cell) - per_cell)[some], dtype=dtype)
     return found
 
 

@@ -153,6 +153,10 @@ def test_sums():
     assert np.array_equal(fb.cells.downsample(cells(), 10**9).X, COUNTS)
     wide = np.array([[2**40, 3, 2**52]])
     assert fb.cells.downsample(anndata.AnnData(wide), 2**50).X.sum() == 2**50
+    for genes in (1024, 2100):  # whose sum wraps below 0, and above
+        much = anndata.AnnData(np.array([[2**53], [3]]).repeat(genes, 1)[::-1])
+        rule = "downsample: adata: counts of a cell must add up to less than 2^62"
+        assert_named(lambda much=much: fb.cells.downsample(much, 50), ValueError, rule, "in cell 1")
     seeded = fb.cells.thin(cells(), 0.5, rng=7).X
     assert np.array_equal(seeded, fb.cells.thin(cells(), 0.5, rng=fb.Philox(7)).X)
 
