@@ -185,8 +185,9 @@ def aligned(
     as many dimensions.
 
     The one rule of all ops that draw or add up by samples. (), (B,) and (B, 1, ..., 1), with the dimensions of the
-    counts, are numbers for each sample. Every other array has the dimensions of the counts, broadcasts to them, and
-    differs within a sample; within: whether the op allows that. ValueError for all else.
+    counts, are numbers for each sample, and (1, 1, ..., 1) is one for all. Every other array has the dimensions of the
+    counts, broadcasts to them, and differs within a sample; within: whether the op allows that. ValueError for all
+    else.
     """
     samples, others = (shape[0] if shape else 1), shape[1:]
     if not given:
