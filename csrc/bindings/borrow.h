@@ -59,9 +59,9 @@ struct Tensor : bindings::Array {
 // Objects that fastblackout/call/short.py hands over by name, and says what they are.
 #define FB_TAUGHT(OBJECT)                                                               \
   OBJECT(tensor) OBJECT(generator) OBJECT(philox) OBJECT(prob)                          \
-  OBJECT(is_neg) OBJECT(empty_like) OBJECT(empty) OBJECT(float32) OBJECT(float64) OBJECT(int32)        \
+  OBJECT(empty_like) OBJECT(empty) OBJECT(float32) OBJECT(float64) OBJECT(int32)        \
   OBJECT(grad_enabled) OBJECT(modes) OBJECT(interpreter) OBJECT(threads)                \
-  OBJECT(setting) OBJECT(fresh_seed) OBJECT(device_flag)
+  OBJECT(setting) OBJECT(fresh_seed) OBJECT(device_flag) OBJECT(is_neg)
 
 struct Torch {
 #define FB_OBJECT(name) PyObject* name;
