@@ -1,13 +1,14 @@
 """A residual network of dense layers, for tables of counts."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..ground.values import is_integer, shown
 from .config import NetworkConfig
 from .labels import check_classes
 from .layers import dense, scaled_xavier_, time_embedding
@@ -53,16 +54,15 @@ class ResidualMLP(nn.Module):
         outputs: int = 1,
     ) -> None:
         super().__init__()
-        if len(shape) != 3 or min(shape) < 1:
-            raise ValueError(f"mlp: shape: must be (C, H, W) of at least 1, got {tuple(shape)}")
+        shape = checked_shape("mlp", shape, 1)
         for name, value, least in (
             ("channels", channels, 1),
             ("blocks", blocks, 1),
             ("noise_channels", noise_channels, 0),
             ("outputs", outputs, 1),
         ):
-            if value < least:
-                raise ValueError(f"mlp: {name}: must be at least {least}, got {value}")
+            if not is_integer(value) or value < least:
+                raise ValueError(f"mlp: {name}: must be an integer of at least {least}, got {value!r}")
         kwargs: dict[str, Any] = {
             "shape": list(shape),
             "num_classes": num_classes,
@@ -143,3 +143,14 @@ class _Block(nn.Module):
     def forward(self, hidden: Tensor, embedding: Tensor) -> Tensor:
         inner = self.dense_0(F.silu(self.norm_0(hidden))) + self.time(embedding)
         return hidden + self.dense_1(self.dropout(F.silu(self.norm_1(inner))))
+
+
+def checked_shape(op: str, shape: Any, least: int) -> tuple[int, int, int]:
+    """The shape of an image as integers. least: what H and W must be at least."""
+    sizes = tuple(shape) if isinstance(shape, Iterable) and not isinstance(shape, str) else ()
+    rule = f"must be one argument (C, H, W) of integers, C at least 1, H and W at least {least}"
+    if not sizes or not all(map(is_integer, sizes)):
+        raise TypeError(f"{op}: shape: {rule}, got {shown(shape)}")
+    if len(sizes) != 3 or min(sizes) < 1 or min(sizes[1:]) < least:
+        raise ValueError(f"{op}: shape: {rule}, got {sizes}")
+    return int(sizes[0]), int(sizes[1]), int(sizes[2])

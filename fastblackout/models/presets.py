@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from .config import NetworkConfig, register_network
-from .mlp import ResidualMLP
+from .mlp import ResidualMLP, checked_shape
 from .ncsnpp import NCSNpp
 
 
@@ -120,17 +120,15 @@ def small(
 
     Raises
     ------
-    ValueError
-        If `shape` is not (C, H, W) with H and W of at least 4.
+    TypeError, ValueError
+        If `shape` is not (C, H, W) of integers with H and W of at least 4.
 
     Notes
     -----
     The number of levels is the largest of 1 to 4 for which H and W divide evenly and the lowest level keeps at least 4
     pixels a side. It is 2 for 8x8, 3 for 28x28 (28, 14, 7) and 4 for 32x32. Attention is in the middle only.
     """
-    if len(shape) != 3 or min(shape[1:]) < 4:
-        raise ValueError(f"small: shape: must be (C, H, W) with H and W at least 4, got {tuple(shape)}")
-    in_channels, height, width = shape
+    in_channels, height, width = checked_shape("small", shape, 4)
     levels = 1
     while levels < 4 and all(size % 2**levels == 0 and size >= 4 * 2**levels for size in (height, width)):
         levels += 1

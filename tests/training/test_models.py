@@ -266,3 +266,6 @@ def test_small_preset_rejects_other_shapes():
     for shape in ((8, 8), (1, 2, 8)):
         with pytest.raises(ValueError, match="small: shape"):
             small(shape)
+    for size in (3, None, "abc", (3.0, 32, 32)):
+        with pytest.raises(TypeError, match=r"^small: shape: must be one argument \(C, H, W\) of integers, .*, got "):
+            small(size, 32, 32)

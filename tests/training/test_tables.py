@@ -73,8 +73,11 @@ def test_the_network(classes):
 
 def test_what_the_network_refuses():
     for kwargs, words in (
-        ({"shape": (6, 1)}, r"mlp: shape: must be \(C, H, W\) of at least 1, got \(6, 1\)"),
-        ({"shape": (6, 1, 1), "blocks": 0}, "mlp: blocks: must be at least 1, got 0"),
+        (
+            {"shape": (6, 1)},
+            r"mlp: shape: must be one argument \(C, H, W\) of integers, C at least 1, .*, got \(6, 1\)",
+        ),
+        ({"shape": (6, 1, 1), "blocks": 0}, "mlp: blocks: must be an integer of at least 1, got 0"),
     ):
         with pytest.raises(ValueError, match=words):
             ResidualMLP(**kwargs)
