@@ -6,6 +6,7 @@ Everything is loaded at first use: importing the package touches neither torch n
 from __future__ import annotations
 
 import importlib
+from importlib.util import find_spec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +18,15 @@ if TYPE_CHECKING:
     from . import diffusers as diffusers
     from . import distributions as distributions
     from . import evaluation as evaluation
+    from . import heads as heads
     from . import jax as jax
     from . import models as models
     from . import ops as ops
     from . import photons as photons
     from . import processes as processes
     from . import reference as reference
+    from . import sampling as sampling
+    from . import training as training
     from .backends.select import use_backend as use_backend
     from .backends.wrong_values import check_values as check_values
     from .blackout import BlackoutModel as BlackoutModel
@@ -82,8 +86,8 @@ _HOME = {
     "use_backend": "backends.select",
 }
 _MODULES = (
-    "cells", "data", "diffusers", "distributions", "evaluation", "jax", "models", "ops", "photons",
-    "processes", "reference",
+    "cells", "data", "diffusers", "distributions", "evaluation", "heads", "jax", "models", "ops", "photons",
+    "processes", "reference", "sampling", "training",
 )  # fmt: skip
 
 
@@ -97,16 +101,16 @@ if not TYPE_CHECKING:  # which would take any name for one that there is
     def __getattr__(name: str) -> Any:
         if name in _HOME:
             value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
-        elif name in _MODULES:
-            value = importlib.import_module(f".{name}", __name__)
         elif name == "__all__":
             value = sorted(["__version__", "models", *_HOME, *_ops().__all__])
         elif not name.startswith("_") and name in _ops().__all__:
             value = getattr(_ops(), name)
+        elif name in _MODULES or (not name.startswith("_") and find_spec(f".{name}", __name__) is not None):
+            value = importlib.import_module(f".{name}", __name__)
         else:
             raise AttributeError(f"module 'fastblackout' has no attribute {name!r}")
         globals()[name] = value
         return value
 
     def __dir__() -> list[str]:
-        return __getattr__("__all__")
+        return sorted({*__getattr__("__all__"), *_MODULES})

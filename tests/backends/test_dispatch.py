@@ -2,10 +2,12 @@
 
 import functools
 import hashlib
+import importlib.util
 import inspect
 import json
 import os
 import pickle
+import pkgutil
 import re
 import subprocess
 import sys
@@ -136,9 +138,17 @@ def test_the_largest_number_of_threads():
 
 
 def test_dir_shows_the_public_names():
-    assert dir(fb) == sorted(fb.__all__) and all(getattr(fb, name) is not None for name in dir(fb))
-    assert {"thin", "Schedule", "models", "__version__"} <= set(dir(fb))
-    assert not {"ops", "quick", "natives", "importlib", "annotations", "Any", "TYPE_CHECKING"} & set(dir(fb))
+    modules = {file.name for file in pkgutil.iter_modules(fb.__path__) if file.ispkg}
+    assert set(dir(fb)) >= {*fb.__all__, "cells", "photons", "processes", "data", "evaluation", "heads", "training"}
+    assert set(dir(fb)) - modules <= set(fb.__all__) and dir(fb) == sorted(dir(fb))
+    optional = {name for name in ("diffusers", "jax") if importlib.util.find_spec(name) is None}
+    assert all(getattr(fb, name) is not None for name in set(dir(fb)) - optional)
+    alone = (
+        "import fastblackout as fb; print(*(getattr(fb, name).__name__ for name in ('heads', 'training', 'tuning')))"
+    )
+    done = subprocess.run([sys.executable, "-c", alone], capture_output=True, text=True)
+    assert done.stdout.split() == ["fastblackout.heads", "fastblackout.training", "fastblackout.tuning"], done.stderr
+    assert not {"quick", "natives", "importlib", "annotations", "Any", "TYPE_CHECKING"} & set(dir(fb))
 
 
 def test_calls_from_many_threads_at_once():
