@@ -398,7 +398,7 @@ class Hypergeometric(ByParameters):
         return (draws * good * bad * (balls - draws) / (balls - 1).clamp(min=1)).to(torch.get_default_dtype())
 
     def _draw(self, shape: torch.Size, **key: Any) -> Tensor:
-        return ops.hypergeometric(self.good.expand(shape), self.bad, self.draws, **key)
+        return ops.hypergeometric(self.good.expand(shape), bad=self.bad, draws=self.draws, **key)
 
     def _log_prob(self, value: Tensor) -> Tensor:
         return ops.hypergeometric_log_prob(value, self.good, self.bad, self.draws)
@@ -527,7 +527,7 @@ class NegativeBinomial(ByProbability, torch.distributions.NegativeBinomial):
 
     def _draw(self, shape: torch.Size, **key: Any) -> Tensor:
         r, mean = self._parts()
-        return ops.negative_binomial(r.expand(shape), mean.expand(shape), **key)
+        return ops.negative_binomial(r.expand(shape), mean=mean.expand(shape), **key)
 
     def _log_prob(self, value: Tensor) -> Tensor:
         return ops.negative_binomial_log_prob(value, *self._parts()).to(self._param.dtype)

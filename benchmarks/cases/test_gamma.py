@@ -79,7 +79,7 @@ def test_gamma(bench: Any, isa: str | None, name: str) -> None:
     shape = _shapes(name)[0]
 
     def ours(i: int, part: slice = slice(None), backend: str = "auto") -> torch.Tensor:
-        return fb.gamma(shape[part], 1.0, rng=fb.Philox(i), backend=backend)
+        return fb.gamma(shape[part], scale=1.0, rng=fb.Philox(i), backend=backend)
 
     def check() -> None:
         same_as_reference(lambda part, backend: ours(0, part, backend))
@@ -123,7 +123,7 @@ def test_negative_binomial(bench: Any, isa: str | None, name: str) -> None:
     mean = 50 * uniforms(SHAPE, torch.float32)[2]
 
     def ours(i: int, part: slice = slice(None), backend: str = "auto") -> torch.Tensor:
-        return fb.negative_binomial(r[part], mean[part], rng=fb.Philox(i), backend=backend)
+        return fb.negative_binomial(r[part], mean=mean[part], rng=fb.Philox(i), backend=backend)
 
     def check() -> None:
         same_as_reference(lambda part, backend: ours(0, part, backend))

@@ -34,7 +34,7 @@ def test_hypergeometric(bench: Any, isa: str | None, most: int) -> None:
     draws = (share * (good + bad + 1)).long()
 
     def ours(i: int, part: slice = slice(None), backend: str = "auto") -> torch.Tensor:
-        return fb.hypergeometric(good[part], bad[part], draws[part], rng=fb.Philox(i), backend=backend)
+        return fb.hypergeometric(good[part], bad=bad[part], draws=draws[part], rng=fb.Philox(i), backend=backend)
 
     def check() -> None:
         same_as_reference(lambda part, backend: ours(0, part, backend))

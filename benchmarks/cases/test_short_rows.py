@@ -21,7 +21,7 @@ OPS: dict[str, Draw] = {
     ),
     "poisson": lambda counts, rates, rng, backend: fb.poisson(rates, rng=rng, backend=backend),
     "normal": lambda counts, rates, rng, backend: fb.normal(rates, 1.0, rng=rng, backend=backend),
-    "gamma": lambda counts, rates, rng, backend: fb.gamma(rates, 1.0, rng=rng, backend=backend),
+    "gamma": lambda counts, rates, rng, backend: fb.gamma(rates, scale=1.0, rng=rng, backend=backend),
 }
 
 

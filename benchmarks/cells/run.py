@@ -53,7 +53,7 @@ def measured(result: Result, split: sets.Split) -> Record:
     train, test = _annotated(split.train, split.train_types), _annotated(split.test, split.test_types)
     numbers, floors = [], []
     for seed, counts in enumerate(result.samples):
-        report = compare(_annotated(counts, split.test_types), test, train=train, labels_key="type", seed=seed)
+        report = compare(_annotated(counts, split.test_types), test, train=train, labels_key="type", rng=seed)
         rows = np.random.default_rng(seed).permutation(len(split.train))[: len(split.test)]
         real = differences(split.train[rows], split.train_types[rows], split.test, split.test_types)
         numbers.append(report.numbers | differences(counts, split.test_types, split.test, split.test_types))

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..arrays import is_traced
 from ..backends import select
 from ..call.keys import key_of, resolve_rng
+from ..ground.named import named
 from ..ground.values import is_number, settled
 from ..ops import bessel, thin
 from ..schedule.indices import as_fraction
@@ -24,6 +25,7 @@ _COUNT = (1 << 31) - 1
 _WRONG = -(1 << 31)
 
 
+@named
 def count_bridge(
     x_0: Tensor,
     x_1: Tensor,

@@ -9,6 +9,7 @@ import torch
 
 from ..arrays import is_traced
 from ..call.keys import from_tensor, key_of, resolve_rng
+from ..ground.named import named
 from ..ground.values import check_integer
 from ..heads import head_named, head_of, weight_of
 from ..heads.head import Noised
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
         mask: Tensor | None
 
 
+@named
 def loss(
     model: Any,
     x_0: Tensor,

@@ -66,21 +66,18 @@ class Declaration:
 
     def run(self, call: Call, values: Sequence[Any], chosen: str, outputs: dict[str, Any]) -> None:
         """The host's kernels, or twins. The key is resolved last, so that a call that is refused draws no seed."""
-        self.resolve_key(call, values)
+        if self.key is not None:
+            at, key = self.key
+            call.record["key"] = key.resolve(call, values[at])
         size = call.samples, call.elements
         if not host.run(self.name, self.twin, chosen, call.record, outputs, size, call.compiled):
             self.read(Call(self.op, call.backend), values)  # words what is wrong
             raise ValueError(f"{self.op}: arguments: must stay as they are during a call, got other numbers meanwhile")
 
     def read(self, call: Call, values: Sequence[Any]) -> None:
-        """Fills the call's record. The key in it is left to `resolve_key`."""
+        """Fills the call's record. The key in it is resolved last."""
         for (argument, fields), value in zip(self.kinds, values, strict=True):
             call.record.update(zip(fields, argument.canon(call, value), strict=True))
-
-    def resolve_key(self, call: Call, values: Sequence[Any]) -> None:
-        if self.key is not None:
-            at, key = self.key
-            call.record["key"] = key.resolve(call, values[at])
 
     def split(self, parts: Sequence[Any]) -> Iterator[tuple[Argument, Sequence[Any]]]:
         """Every argument with its own of the parts of the torch schema."""

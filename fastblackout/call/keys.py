@@ -64,6 +64,15 @@ def check_one(op: str, generator: torch.Generator | None) -> None:
         raise ValueError(f"{op}: rng: must not be given together with generator, got both")
 
 
+def seed_of(op: str, rng: Any, most: int = SEED_END - 1) -> int:
+    """The seed of a key, for what draws by other generators too: of such a key the seed alone may differ from 0."""
+    if isinstance(rng, Philox):
+        if rng.first_sample or rng.call:
+            raise ValueError(f"{op}: rng: must be a key of first_sample 0 and call 0, got {rng}")
+        rng = rng.seed
+    return check_integer(op, "rng", rng, 0, most)
+
+
 def resolve_rng(rng: Rng, generator: torch.Generator | None, op: str) -> Philox:
     """`late_key` with its seed drawn at once: for where code of the user runs before the first draw."""
     key = late_key(rng, generator, op)

@@ -57,23 +57,18 @@ def _device_flag(op: str, backend: str, elements: int, tensor: Any) -> int | Non
     return wrong_values.flag(op, tensor.device).data_ptr() if chosen == "cuda" else None
 
 
-def _ready(x: Any) -> Any:
-    """The module for x if that is a tensor, of torch's own class and not being compiled; else None."""
+def call(name: str, first: Any, *arguments: Any) -> Any:
+    """What the function `name` of fastblackout._cpu or _cuda returns for a call whose first array is `first`.
+
+    It is None where that is no tensor of torch's own class, or torch compiles. A draw's seed is drawn by the C++ code,
+    after all checks: a call that is refused draws none.
+    """
     torch = sys.modules.get("torch")
-    if torch is None or type(x) is not torch.Tensor or torch.compiler.is_compiling():
+    if torch is None or type(first) is not torch.Tensor or torch.compiler.is_compiling():
         return None
     module = _module()
-    if module is not None and torch.cuda.is_initialized() and module.quick_on_cuda(x):
-        return _module("_cuda")
-    return module
-
-
-def call(name: str, first: Any, *arguments: Any) -> Any:
-    """What the function `name` of fastblackout._cpu or _cuda returns for a call whose first array is `first`, or None.
-
-    A draw's seed is drawn by the C++ code, after all checks: a call that is refused draws none.
-    """
-    module = _ready(first)
+    if module is not None and torch.cuda.is_initialized() and module.quick_on_cuda(first):
+        module = _module("_cuda")
     function = getattr(module, name, None)  # the losses have none for a device
     return None if function is None else function(*arguments)
 

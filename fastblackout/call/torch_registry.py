@@ -51,7 +51,9 @@ def _tensors(outputs: dict[str, Any]) -> dict[str, Any]:
 
 def _parts(op: Declaration, call: Call, values: Sequence[Any]) -> list[Any]:
     """All arguments as the schema has them. The key comes last of all: a call that is refused draws none."""
-    op.resolve_key(call, values)
+    if op.key is not None:
+        at, key = op.key
+        call.record["key"] = key.resolve(call, values[at])
     parts: list[Any] = []
     for field in call.record.values():
         parts += field if type(field) is tuple else (field,)

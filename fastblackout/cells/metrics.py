@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ..call.keys import seed_of
 from ..ground.extras import is_there, lacking
+from ..ground.named import named
 from ..ground.values import check_integer
 from .measures import Reference
 from .report import CellReport, Drawn, mean_of
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from scipy.sparse import sparray, spmatrix
 
+    from ..philox import Philox
+
 CellCounts: TypeAlias = "AnnData | NDArray[Any] | spmatrix | sparray"
 
 MOST_CELLS = 1000  # of each side
@@ -25,6 +29,7 @@ MOST_FITTED = 2000  # training cells that the components are fitted to
 NEAR_SHARE = 0.05
 
 
+@named
 def compare(
     generated: CellCounts,
     real: CellCounts,
@@ -32,7 +37,7 @@ def compare(
     train: CellCounts | None = None,
     labels_key: str | None = None,
     layer: str | None = None,
-    seed: int = 0,
+    rng: Philox | int = 0,
     seeds: int = 1,
 ) -> CellReport:
     """Compare generated cells with real ones that no model has seen.
@@ -53,10 +58,10 @@ def compare(
         The column of obs that holds the cells' types, of AnnData alone. Without it the metrics of types are left out.
     layer : str, optional
         The layer of `real` and `train` that holds the counts. By default X does, as it does of `generated`.
-    seed : int, default 0
-        Of all that is chosen at random. The same cells and seed give the same report.
+    rng : Philox or int, default 0
+        The key of all that is chosen at random, or its seed. The same cells and key give the same report.
     seeds : int, default 1
-        Compare so often, with the seeds seed, seed + 1, ...: the numbers are means then, with intervals.
+        Compare so often, with the seeds rng, rng + 1, ...: the numbers are means then, with intervals.
 
     Returns
     -------
@@ -140,7 +145,7 @@ def compare(
     """
     op = "compare"
     _check_installed(op)
-    check_seeds(op, seed, seeds)
+    seed = first_seed(op, rng, seeds)
     new = Side(op, "generated", generated, labels_key)
     true = Side(op, "real", real, labels_key, new, layer)
     known = None if train is None else Side(op, "train", train, labels_key, new, layer)
@@ -186,10 +191,9 @@ def compared(new: Side, true: Side, known: Side | None, labels_key: str | None, 
     return CellReport(numbers, floors, facts, by_type, drawn, there)
 
 
-def check_seeds(op: str, seed: Any, seeds: Any) -> None:
-    """The errors of a wrong first seed and of a wrong number of seeds."""
-    check_integer(op, "seeds", seeds, 1, 1000)
-    check_integer(op, "seed", seed, 0, 2**32 - seeds)
+def first_seed(op: str, rng: Any, seeds: Any) -> int:
+    """The first of so many seeds, which scikit-learn takes too."""
+    return seed_of(op, rng, 2**32 - check_integer(op, "seeds", seeds, 1, 1000))
 
 
 def _check_installed(op: str) -> None:

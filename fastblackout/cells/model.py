@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..blackout import BlackoutModel, saved
+from ..call.keys import seed_of
 from ..data.cells import names_of
 from ..ground.json_files import CELLS_FORMAT
+from ..ground.named import named
 from ..ground.values import check_integer, is_number
 from ..philox import Philox
 from ..sampling.sampler import sample_in_batches
@@ -23,7 +25,7 @@ from ..training.trained_model import pick_device
 from .asked import flags_of, in_batch, logs_of, with_covariates
 from .fitted import Fitted, annotated, begin, parts_of
 from .inputs import Columns, read
-from .metrics import MOST_CELLS, check_comparable, check_seeds, compared
+from .metrics import MOST_CELLS, check_comparable, compared, first_seed
 from .network import CellNetwork
 from .report import mean_of
 from .sides import Side, prints_of
@@ -37,13 +39,14 @@ if TYPE_CHECKING:
 
 SCHEDULE_STEPS = 1000
 GRID: Grid = "cosine"  # with "early" correlations of genes came out weaker: a slope of .95 for .97
+MOST_SEED = (1 << 63) - 1
 BATCH = 256  # cells that are drawn at once
 JITTER = 0.05  # the deviation by which the log of a depth that is drawn is moved
 PASSES, FEWEST_STEPS, MOST_STEPS = 60, 500, 20_000  # of a training that is not told how long it is
 FOLDS = 10  # in so many parts genes are hidden, each from the others, to say what they let expect
 _OPTIONS = (
     "labels_key", "batch_key", "layer", "size_factor_key", "covariates", "genes", "steps", "batch_size",
-    "learning_rate", "weight_decay", "width", "blocks", "dropout", "seed",
+    "learning_rate", "weight_decay", "width", "blocks", "dropout", "rng",
 )  # fmt: skip
 
 
@@ -87,8 +90,8 @@ class CellModel:
         Its residual blocks.
     dropout : float, default 0.3
         The share of values that a block drops in training.
-    seed : int, default 0
-        The seed of the weights and of the training.
+    rng : Philox or int, default 0
+        The key of the weights and of the training, or its seed.
     device : str, default "auto"
         "auto", "cpu", "cuda" or "cuda:N".
 
@@ -125,16 +128,17 @@ class CellModel:
     >>> counts = np.random.default_rng(0).poisson([[2.0, 9.0, 1.0], [8.0, 1.0, 1.0]] * 50)
     >>> cells = anndata.AnnData(counts.astype(np.float32), obs={"type": ["T", "B"] * 50})
     >>> model = fb.cells.CellModel(labels_key="type", steps=20).fit(cells, progress=False)
-    >>> new = model.sample(5, label="B", seed=1)
+    >>> new = model.sample(5, label="B", rng=1)
     >>> new.shape, new.obs["type"].tolist()
     ((5, 3), ['B', 'B', 'B', 'B', 'B'])
     """
 
+    @named
     def __init__(
         self, labels_key: str | None = None, batch_key: str | None = None, layer: str | None = None,
         size_factor_key: str | None = None, covariates: Sequence[str] = (), *, genes: str | Sequence[str] | None = None,
         steps: int | None = None, batch_size: int = 128, learning_rate: float = 2e-3, weight_decay: float = 0.1,
-        width: int = 256, blocks: int = 2, dropout: float = 0.3, seed: int = 0, device: str = "auto",
+        width: int = 256, blocks: int = 2, dropout: float = 0.3, rng: Philox | int = 0, device: str = "auto",
     ) -> None:  # fmt: skip
         op = "CellModel"
         keys = {"labels_key": labels_key, "batch_key": batch_key, "layer": layer, "size_factor_key": size_factor_key}
@@ -150,7 +154,7 @@ class CellModel:
         self.batch_size = check_integer(op, "batch_size", batch_size, 1, 1 << 20)
         self.width = check_integer(op, "width", width, 1, 1 << 20)
         self.blocks = check_integer(op, "blocks", blocks, 1, 1 << 20)
-        self.seed = check_integer(op, "seed", seed, 0, (1 << 63) - 1)
+        self.rng = seed_of(op, rng, MOST_SEED)
         if not is_number(learning_rate) or not 0 < learning_rate <= 1:
             raise ValueError(f"{op}: learning_rate: must be a number in (0, 1], got {learning_rate!r}")
         if not is_number(weight_decay) or not 0 <= weight_decay <= 1e3:
@@ -216,7 +220,7 @@ class CellModel:
         if (count := len(cells.log_depth)) < 2:
             raise ValueError(f"{op}: adata: must have at least two cells, got {count}")
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(self.seed)
+            torch.manual_seed(self.rng)
             types = len(columns.classes) or None
             how = (self.width, self.blocks, self.dropout, SCHEDULE_STEPS)
             network = CellNetwork(len(columns.genes), types, columns.conditions, *how)
@@ -224,7 +228,7 @@ class CellModel:
             model = BlackoutModel(network, schedule, None, input="log1p", head="negative-binomial")
             depths = begin(model, network, cells, types or 1)
             steps = self.steps or min(max(FEWEST_STEPS, PASSES * count // self.batch_size), MOST_STEPS)
-            told = Options(steps, min(self.batch_size, count), self.learning_rate, self.weight_decay, self.seed, device)
+            told = Options(steps, min(self.batch_size, count), self.learning_rate, self.weight_decay, self.rng, device)
             by_genes = None if self.size_factor_key else Depths(*(each.to(device) for each in depths))
             self.history_ = train(model.to(device), by_genes, cells, columns.batch_of(cells.known), told, progress)
         prints = torch.from_numpy(prints_of(cells.matrix))
@@ -236,10 +240,11 @@ class CellModel:
         self.model_, self.genes_ = fitted.model, columns.genes
         self.classes_, self.batches_ = columns.classes, columns.batches
 
+    @named
     def sample(
         self, n: int, label: str | Sequence[str] | None = None, depth: float | Sequence[float] | None = None,
         batch: str | Sequence[str] | None = None, covariates: Mapping[str, float | Sequence[float]] | None = None,
-        steps: int = 100, seed: int = 0,
+        steps: int = 100, rng: Philox | int = 0,
     ) -> AnnData:  # fmt: skip
         """Draw new cells.
 
@@ -261,8 +266,8 @@ class CellModel:
             covariates have the values of training cells.
         steps : int, default 100
             The steps of the reverse process. With 20 correlations of genes come out weaker.
-        seed : int, default 0
-            The seed of all that is drawn.
+        rng : Philox or int, default 0
+            The key of all that is drawn, or its seed.
 
         Returns
         -------
@@ -287,7 +292,7 @@ class CellModel:
         """
         op = "CellModel.sample"
         fitted, n = self._ready(op), check_integer(op, "n", n, 1, 1 << 31)
-        check_integer(op, "seed", seed, 0, (1 << 63) - 1)
+        seed = seed_of(op, rng, MOST_SEED)
         place = fitted.drawn_like(op, n, label, batch, seed)
         log_depth = fitted.log_depth[place] + JITTER * torch.from_numpy(
             np.random.default_rng((seed, 1)).normal(size=(n, 1))
@@ -312,9 +317,10 @@ class CellModel:
         counts = vstack([csr_matrix(part.flatten(1).cpu().numpy()) for part in parts], format="csr")
         return annotated(op, counts, fitted.columns, labels, log_depth, known)
 
+    @named
     def impute(
         self, adata: AnnData | str | os.PathLike[str], observed: Any, draws: int | None = None, steps: int = 100,
-        seed: int = 0,
+        rng: Philox | int = 0,
     ) -> NDArray[Any]:  # fmt: skip
         """Fill in counts that were not observed: their mean given the others, or draws of them.
 
@@ -329,8 +335,8 @@ class CellModel:
             None for the mean, a number for so many draws of all counts, which come together as a cell's do.
         steps : int, default 100
             The steps of a draw.
-        seed : int, default 0
-            The seed of the draws.
+        rng : Philox or int, default 0
+            The key of the draws, or its seed.
 
         Returns
         -------
@@ -357,7 +363,7 @@ class CellModel:
         shape = (len(cells.known), len(fitted.columns.genes))
         seen = flags_of(op, observed, cells)
         draws = None if draws is None else check_integer(op, "draws", draws, 1, 1 << 20)
-        check_integer(op, "seed", seed, 0, (1 << 63) - 1)
+        seed = seed_of(op, rng, MOST_SEED)
         steps = check_integer(op, "steps", steps, 1, SCHEDULE_STEPS)
         result = np.empty(shape, np.float32) if draws is None else np.empty((draws, *shape), np.int32)
         for rows in parts_of(*shape):
@@ -444,9 +450,10 @@ class CellModel:
             rates[rows] = total.cpu().numpy()
         return cells.as_given(rates)
 
+    @named
     def evaluate(
         self, adata: AnnData | str | os.PathLike[str], train: AnnData | str | os.PathLike[str] | None = None,
-        steps: int = 100, seed: int = 0, seeds: int = 1,
+        steps: int = 100, rng: Philox | int = 0, seeds: int = 1,
     ) -> CellReport:  # fmt: skip
         """Compare generated cells with real ones that the training did not see.
 
@@ -459,10 +466,10 @@ class CellModel:
             generated cells are to those of the training.
         steps : int, default 100
             The steps of the reverse process.
-        seed : int, default 0
-            The seed of what is drawn.
+        rng : Philox or int, default 0
+            The key of what is drawn, or its seed.
         seeds : int, default 1
-            Draw so many sets of cells, by the seeds seed, seed + 1, ...: the numbers are means then, with intervals.
+            Draw so many sets of cells, by the seeds rng, rng + 1, ...: the numbers are means then, with intervals.
 
         Returns
         -------
@@ -486,7 +493,7 @@ class CellModel:
         """
         op = "CellModel.evaluate"
         fitted = self._ready(op)
-        check_seeds(op, seed, seeds)
+        seed = first_seed(op, rng, seeds)
         cells, _ = read(op, adata, fitted.columns)
         known = None if train is None else read(op, train, fitted.columns)[0]
         check_comparable(op, len(fitted.columns.genes), {"adata": cells, "train": known})
@@ -538,6 +545,7 @@ class CellModel:
         if not isinstance(folder, (str, os.PathLike)):
             raise TypeError(f"{op}: folder: must be a path, got {type(folder).__name__}")
         told = {name: getattr(self, name) for name in _OPTIONS}
+        told["seed"] = told.pop("rng")
         config = {
             "options": told, "columns": fitted.columns.to_dict(), "history": self.history_,
             "model": fitted.model.to_config(),
@@ -571,7 +579,8 @@ class CellModel:
         place = pick_device(device)
         config, tensors = saved.read(folder, op, CELLS_FORMAT)
         try:
-            model = cls(**{**config["options"], "device": device})
+            options = {**config["options"], "device": device}
+            model = cls(rng=options.pop("seed"), **options)
             model.history_ = list(config["history"])
             model._take(Fitted.of(config, tensors, place))
         except saved.DAMAGE as error:

@@ -165,7 +165,7 @@ def _train(options: Namespace) -> int:
     check_json(options, options.force)
     model = CellModel(
         options.labels, options.batch_key, options.layer, options.size_factor, options.covariate,
-        genes=_names(options.genes), steps=options.steps, width=options.width, seed=options.seed,
+        genes=_names(options.genes), steps=options.steps, width=options.width, rng=options.seed,
         device=options.device,
     )  # fmt: skip
     model.fit(options.file, progress=not options.quiet)

@@ -43,7 +43,7 @@ def tune_command(options: Namespace) -> int:
     with telling.progress:
         judged = tune(
             run.model, run.schedule, data, options.steps, options.minutes, num=options.num,
-            seed=options.seed, state=state, tell=telling,
+            rng=options.seed, state=state, tell=telling,
         )  # fmt: skip
     checkpoint = load_checkpoint(run.checkpoint.path)  # another tuning may have ended meanwhile
     model = checkpoint.config["model"]

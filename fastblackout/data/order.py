@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ..call.keys import seed_of
+from ..ground.named import named
+from ..philox import Philox
 from ..reference.philox import Stream, philox4x32
 
 
@@ -34,18 +37,19 @@ class BatchOrder:
         The number of samples.
     batch : int
         The samples of a step.
-    seed : int
-        The seed of the orders.
+    rng : Philox or int
+        The key of the orders, or its seed.
 
     Examples
     --------
-    >>> order = fb.data.BatchOrder(5, 2, seed=0)
+    >>> order = fb.data.BatchOrder(5, 2, rng=0)
     >>> [order.indices(step).tolist() for step in range(5)]
     [[1, 4], [0, 2], [3, 4], [0, 1], [3, 2]]
     """
 
-    def __init__(self, count: int, batch: int, seed: int) -> None:
-        self.count, self.batch, self.seed = count, batch, seed
+    @named
+    def __init__(self, count: int, batch: int, rng: Philox | int) -> None:
+        self.count, self.batch, self._seed = count, batch, seed_of("BatchOrder", rng)
         self._kept: tuple[int, NDArray[np.int64]] | None = None
 
     def indices(self, step: int) -> NDArray[np.int64]:
@@ -83,11 +87,12 @@ class BatchOrder:
 
     def _permutation(self, epoch: int) -> NDArray[np.int64]:
         if self._kept is None or self._kept[0] != epoch:
-            self._kept = epoch, permutation(self.count, self.seed, epoch)
+            self._kept = epoch, permutation(self.count, self._seed, epoch)
         return self._kept[1]
 
 
-def flip_rows(batch: int, seed: int, step: int) -> NDArray[np.bool_]:
+@named
+def flip_rows(batch: int, rng: Philox | int, step: int) -> NDArray[np.bool_]:
     """Which rows of a step's batch to mirror.
 
     ::
@@ -98,8 +103,8 @@ def flip_rows(batch: int, seed: int, step: int) -> NDArray[np.bool_]:
     ----------
     batch : int
         The number of rows.
-    seed : int
-        The seed of the run.
+    rng : Philox or int
+        The key of the run, or its seed.
     step : int
         The step.
 
@@ -108,4 +113,4 @@ def flip_rows(batch: int, seed: int, step: int) -> NDArray[np.bool_]:
     numpy.ndarray
         bool (batch,).
     """
-    return (_blocks(batch, seed, step, Stream.DATA_FLIP)[0] & 1).astype(bool)
+    return (_blocks(batch, seed_of("flip_rows", rng), step, Stream.DATA_FLIP)[0] & 1).astype(bool)

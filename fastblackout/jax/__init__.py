@@ -18,6 +18,7 @@ and `fastblackout info` whether this version of JAX takes the kernels.
 from __future__ import annotations
 
 from ..ground.extras import pip_line as _pip_line
+from ..ground.named import name_all as _name_all
 
 try:
     import jax as _jax  # noqa: F401
@@ -31,3 +32,5 @@ from .loss import birth_loss
 from .steps import bridge_step, tau_leap_step, thin
 
 __all__ = ["binomial", "birth_loss", "bridge_step", "philox", "poisson", "tau_leap_step", "thin"]
+
+_name_all(globals())

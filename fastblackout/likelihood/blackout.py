@@ -25,6 +25,7 @@ import numpy as np
 import torch
 
 from ..call.keys import resolve_rng
+from ..ground.named import named
 from ..ground.values import check_integer, real_array
 from ..models.interface import check_schedule, count_of_grids, counts_of_model, model_and_head
 from ..models.labels import conditions_on, labels_on
@@ -76,6 +77,7 @@ class BitsPerDim(NamedTuple):
 
 
 @torch.inference_mode()
+@named
 def bits_per_dim(
     model: Callable[..., Any],
     schedule: Schedule,

@@ -1,5 +1,6 @@
 """The ops: one file each, holding docstring and declaration. What is listed here is public as fastblackout.NAME too."""
 
+from ..ground.named import name_all
 from .bessel import bessel, bessel_log_prob
 from .beta import beta
 from .beta_binomial import beta_binomial
@@ -72,3 +73,5 @@ __all__ = [
     "thin_log_prob",
     "transition_rows",
 ]
+
+name_all(globals())

@@ -111,7 +111,7 @@ def categorical_rows(
     key = late_key(rng, generator, _OP, size[0])
     fields = {"weights": rows, "is_logits": is_logits, "states": states, "key": key}
     host.run(_OP, reference.categorical_rows, chosen, fields, {"out": out}, size)
-    return out.give()
+    return made if out.namespace is None else out.give()
 
 
 def _by_tensors(

@@ -25,8 +25,8 @@ _GAMMA = Operation(
 
 def gamma(
     shape: ArrayT | NumpyLike,
-    scale: ArrayT | NumpyLike,
     *,
+    scale: ArrayT | NumpyLike,
     rng: Rng = None,
     generator: torch.Generator | None = None,
     backend: Backend = "auto",
@@ -77,7 +77,7 @@ def gamma(
 
     Examples
     --------
-    >>> fb.gamma(np.array([0.5, 20.0]), 2.0, rng=fb.Philox(1))
+    >>> fb.gamma(np.array([0.5, 20.0]), scale=2.0, rng=fb.Philox(1))
     array([ 4.88803858, 47.66527444])
     """
     return _GAMMA(((shape, scale), (rng, generator)), backend=backend)

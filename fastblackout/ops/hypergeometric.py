@@ -34,9 +34,9 @@ _HYPERGEOMETRIC = Operation(
 
 def hypergeometric(
     good: ArrayT | NumpyLike,
+    *,
     bad: ArrayT | NumpyLike,
     draws: ArrayT | NumpyLike,
-    *,
     rng: Rng = None,
     generator: torch.Generator | None = None,
     backend: Backend = "auto",
@@ -89,7 +89,8 @@ def hypergeometric(
 
     Examples
     --------
-    >>> fb.hypergeometric(np.array([5, 1000]), np.array([5, 9000]), np.array([4, 500]), rng=fb.Philox(1))
+    >>> urns = {"bad": np.array([5, 9000]), "draws": np.array([4, 500])}
+    >>> fb.hypergeometric(np.array([5, 1000]), **urns, rng=fb.Philox(1))
     array([ 3, 55])
     """
     return _HYPERGEOMETRIC(((good, bad, draws), (rng, generator)), backend=backend)

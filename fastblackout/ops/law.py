@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -42,8 +43,9 @@ class Law(NamedTuple):
 
 def log_prob(op: str, given: dict[str, Any], law: Law) -> Any:
     """The log-probability `op` of arguments by name, in the order of the law's functions."""
-    tensors = [value for value in given.values() if is_tensor(value)]
-    if not tensors:
+    torch = sys.modules.get("torch")
+    tensors = [] if torch is None else [value for value in given.values() if isinstance(value, torch.Tensor)]
+    if torch is None or not tensors:
         arrays = [real_array(op, name, value).astype(np.float64, copy=False) for name, value in given.items()]
         shape = common_shape(op, {name: array.shape for name, array in zip(given, arrays, strict=True)})
         broadcast = [np.broadcast_to(array, shape) for array in arrays]
@@ -52,8 +54,6 @@ def log_prob(op: str, given: dict[str, Any], law: Law) -> Any:
     device, settled = tensors[0].device, {name: call.settle(name, value) for name, value in given.items()}
     tensors = broadcast_tensors(op, list(given), _float64_tensors(op, device, settled))
     if device.type == "cpu" and not any(is_traced(tensor) for tensor in tensors):
-        import torch
-
         plain = {name: tensor.detach() for name, tensor in zip(given, tensors, strict=True)}
         if not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)):
             return torch.from_numpy(_on_numpy(op, law, {name: tensor.numpy() for name, tensor in plain.items()}))

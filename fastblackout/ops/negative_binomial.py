@@ -29,8 +29,8 @@ _NEGATIVE_BINOMIAL = Operation(
 
 def negative_binomial(
     r: ArrayT | NumpyLike,
-    mean: ArrayT | NumpyLike,
     *,
+    mean: ArrayT | NumpyLike,
     rng: Rng = None,
     generator: torch.Generator | None = None,
     backend: Backend = "auto",
@@ -81,7 +81,7 @@ def negative_binomial(
 
     Examples
     --------
-    >>> fb.negative_binomial(np.array([0.5, 1e6]), 20.0, rng=fb.Philox(1))
+    >>> fb.negative_binomial(np.array([0.5, 1e6]), mean=20.0, rng=fb.Philox(1))
     array([48, 18])
     """
     return _NEGATIVE_BINOMIAL(((r, mean), (rng, generator)), backend=backend)

@@ -88,7 +88,7 @@ def split(
     overdispersion : array or number, optional
         None for Poisson counts. For negative binomial counts b, in 1e-290..1e300: an array of float64, float32,
         bfloat16 or float16 that broadcasts with `counts`, or a number. The variance of the counts is mean + mean^2 / b,
-        as with r of fb.negative_binomial(r, mean). What other programs call dispersion is 1 / b.
+        as with r of fb.negative_binomial(r, mean=mean). What other programs call dispersion is 1 / b.
     rng : Philox, Tensor or int, optional
         The key of the draw, or the seed of one. Without it a seed comes from torch's default generator.
     generator : torch.Generator, optional

@@ -14,7 +14,8 @@ from torch import Tensor
 from ..blackout import BlackoutModel
 from ..call.keys import late_key, resolve_rng
 from ..data.dataset import count_dtype
-from ..ground.values import check_integer, check_memory, real_array
+from ..ground.named import right_name
+from ..ground.values import check_integer, check_memory, real_array, shown
 from ..heads.poisson_births import rows_of
 from ..philox import Philox
 from ..sampling.from_share import births_expected, draw_from, stages
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T", NDArray[Any], Tensor)
+_OPTIONS = ("tile", "overlap", "batch", "progress")
 _MOST_DRAWS = 1 << 16
 _OF_MEAN = 12  # bytes of a pixel of the mean, in float64 and then in float32
 _STEPS = 20  # of a draw, unless the schedule has fewer
@@ -262,8 +264,9 @@ class _Work:
             raise ValueError(
                 f"{op}: model: must have seen data by fit_input, got one of input {model.input!r} that has not"
             )
-        if unknown := options.keys() - {"tile", "overlap", "batch", "progress"}:
-            raise TypeError(f"{op}: arguments: must be tile, overlap, batch or progress, got {min(unknown)}")
+        if unknown := sorted(options.keys() - _OPTIONS):
+            rule = right_name(op, unknown[0], ("rng", *_OPTIONS) if op == "denoise" else _OPTIONS)
+            raise TypeError(f"{op}: {unknown[0]}: {rule}, got {shown(dict(options)[unknown[0]])}")
         self._op, self._given, self._shown = op, images, options.get("progress", False)
         self.x = _counts(op, images, model.max_count)
         self.share = _shares(op, share, len(self.x))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, cast
 import torch
 
 from ..call.keys import resolve_rng
+from ..ground.named import named
 from ..ground.values import check_integer
 from ..models.interface import model_and_head
 from ..models.labels import conditions_on, labels_on
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 
 @torch.inference_mode()
+@named
 def impute(
     model: Callable[..., Any],
     schedule: Schedule,

@@ -10,6 +10,7 @@ import torch
 
 from ..call.keys import resolve_rng
 from ..data.dataset import count_dtype
+from ..ground.named import named
 from ..ground.values import check_integer
 from ..models.interface import check_schedule, model_and_head
 from ..models.labels import conditions_on, labels_on
@@ -54,6 +55,7 @@ __all__ = ["SAMPLERS", "sample", "sample_in_batches"]
 
 
 @torch.inference_mode()
+@named
 def sample(
     model: Callable[..., Any],
     schedule: Schedule,

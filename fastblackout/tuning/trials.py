@@ -28,7 +28,7 @@ class Trials:
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"tune: state: {self.path} was not written by tune ({error})") from None
         if not same:
-            rule = "is of another model, other data, or another num or seed; delete it to begin anew"
+            rule = "is of another model, other data, or another num or rng; delete it to begin anew"
             raise ValueError(f"tune: state: {self.path} {rule}")
         self.content = kept
 

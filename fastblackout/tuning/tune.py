@@ -6,17 +6,20 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..call.keys import seed_of
 from ..data.dataset import Dataset
 from ..ground.extras import is_there, lacking
+from ..ground.named import named
 from ..ground.values import check_integer, is_number, shown
 from ..models.interface import check_schedule, described_by, model_and_head
-from ..philox import SEED_END
+from ..philox import SEED_END, Philox
 from .work import KEYS, PARTS, Judged, Told, Work
 
 if TYPE_CHECKING:
     from ..schedule.schedule import Schedule
 
 
+@named
 def tune(
     model: Callable[..., Any],
     schedule: Schedule,
@@ -25,7 +28,7 @@ def tune(
     minutes: float = 30.0,
     *,
     num: int = 600,
-    seed: int = 1,
+    rng: Philox | int = 1,
     state: str | os.PathLike[str] | None = None,
     tell: Callable[[Told], None] | None = None,
 ) -> dict[int, Judged]:
@@ -48,8 +51,8 @@ def tune(
         those that the search begins with, for which each step leaves the same share of what is not known yet.
     num : int, default 600
         The samples of a trial.
-    seed : int, default 1
-        The seed of the draws and of the search.
+    rng : Philox or int, default 1
+        The key of the draws and of the search, or its seed.
     state : str or os.PathLike, optional
         A JSON file that keeps all trials. A search that was interrupted, or is given more minutes, goes on with it.
     tell : callable, optional
@@ -72,7 +75,7 @@ def tune(
     -----
     For each number of steps, the search looks for the least distance between samples and held-out images, equally many
     of each class. The distance is the Frechet distance in the features of the network that evaluation has for the data,
-    else of raw pixels. For tables it is the energy distance. Every trial draws `num` samples with the key Philox(seed).
+    else of raw pixels. For tables it is the energy distance. Every trial draws `num` samples with the key `rng`.
 
     Then it draws with other keys what it found and the grid "early", compares both with training images, and keeps the
     better.
@@ -96,7 +99,7 @@ def tune(
     if not is_number(minutes) or not 0 <= minutes < float("inf"):
         raise ValueError(f"{op}: minutes: must be at least 0, got {shown(minutes)}")
     num = check_integer(op, "num", num, 2 * PARTS, 1 << 20)
-    check_integer(op, "seed", seed, 0, SEED_END - 1 - KEYS)
+    seed = seed_of(op, rng, SEED_END - 1 - KEYS)
     if tell is not None and not callable(tell):
         raise TypeError(f"{op}: tell: must be called with a Told, got {shown(tell)}")
     if minutes and not is_there("scikit-learn"):

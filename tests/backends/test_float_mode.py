@@ -54,10 +54,10 @@ def test_every_op(op):
 def test_any_number_of_threads(kernels):
     """The results are so small that a third of them are subnormal."""
     shape = np.full((4, 40_000), 0.01, np.float32)
-    wanted = bits(fb.gamma(shape, 1e-20, rng=KEY))
+    wanted = bits(fb.gamma(shape, scale=1e-20, rng=KEY))
     for threads in (1, 2, 5):
         with using(kernels, threads), flushing():
-            assert bits(fb.gamma(shape, 1e-20, rng=KEY)) == wanted
+            assert bits(fb.gamma(shape, scale=1e-20, rng=KEY)) == wanted
 
 
 def test_threads_that_begin_then():
@@ -68,7 +68,7 @@ with fb.use_backend("cpu", threads=3):
     drawn = fb.gamma(np.full((4, 40_000), 0.01, np.float32), 1e-20, rng=fb.Philox(1))
 print(drawn.view(np.uint32).sum(dtype=np.uint64))
 """
-    wanted = fb.gamma(np.full((4, 40_000), 0.01, np.float32), 1e-20, rng=KEY)
+    wanted = fb.gamma(np.full((4, 40_000), 0.01, np.float32), scale=1e-20, rng=KEY)
     assert int(in_a_process(program)) == wanted.view(np.uint32).sum(dtype=np.uint64)
 
 

@@ -203,7 +203,7 @@ def test_the_short_way_is_taken_where_the_cpu_is_asked_for() -> None:
 
 def test_the_short_way_runs_with_what_is_asked_for() -> None:
     """Threads and instruction sets change no result, so their tests would pass on others."""
-    module = short._ready(X)
+    module = short._module()
     for level, isa in enumerate(module.isas()):
         with fb.use_backend(isa=isa, threads=5):
             assert module.quick_settings("auto") == (5, level)

@@ -42,10 +42,10 @@ def draws(shape: tuple[int, ...], strided: bool) -> dict[str, Any]:
         "bridge_step, some above 255": lambda: fb.bridge_step(counts, births=50 * some, attrition=0.1, **step).x_s,
         "poisson": lambda: fb.poisson(some * 5, rng=LAST),
         "normal": lambda: fb.normal(some, 2.0, rng=LAST),
-        "gamma": lambda: fb.gamma(some, more, rng=LAST),
+        "gamma": lambda: fb.gamma(some, scale=more, rng=LAST),
         "beta": lambda: fb.beta(some, more, rng=LAST),
         "beta_binomial": lambda: fb.beta_binomial(counts, some, more, rng=LAST),
-        "negative_binomial": lambda: fb.negative_binomial(some, 3 * more, rng=LAST),
+        "negative_binomial": lambda: fb.negative_binomial(some, mean=3 * more, rng=LAST),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -41,7 +42,13 @@ def element_draw(name: str, law: Callable[..., Cells], cases: list[tuple[float, 
     types = {"i": np.int64, "f": np.float64}
     columns_of = zip(zip(*cases, strict=True), kinds, strict=True)
     parameters = [np.array(values, dtype=types[kind]) for values, kind in columns_of]
-    return Draw(name, columns(getattr(fb, name), *parameters), lambda: [law(*case) for case in cases])
+    op = getattr(fb, name)
+    names = list(inspect.signature(op).parameters)[: len(kinds)]
+
+    def draw(*given: Any, rng: fb.Philox) -> Any:
+        return op(**dict(zip(names, given, strict=True)), rng=rng)
+
+    return Draw(name, columns(draw, *parameters), lambda: [law(*case) for case in cases])
 
 
 def binomial(n: int, p: float, q: float | None = None) -> Cells:

@@ -39,8 +39,8 @@ def test_an_evaluation_by_several_seeds_and_of_training_cells(tiny, tmp_path, mo
     """Each seed draws cells anew. Cells of the training are known again, by a model that was saved too."""
     monkeypatch.setattr("fastblackout.cells.measures.forest_auc", lambda x, y, seed: 0.5)
     data = simulated(20, seed=5)
-    each = [tiny.evaluate(data, steps=2, seed=seed).numbers for seed in (3, 4)]
-    report = tiny.evaluate(data, steps=2, seed=3, seeds=2)
+    each = [tiny.evaluate(data, steps=2, rng=seed).numbers for seed in (3, 4)]
+    report = tiny.evaluate(data, steps=2, rng=3, seeds=2)
     assert each[0]["mmd"] != each[1]["mmd"] and report.facts["seeds"] == 2 and report.facts["seen"] == 0
     assert report.numbers == pytest.approx({name: (each[0][name] + each[1][name]) / 2 for name in report.numbers})
     again = CellModel.load(tiny.save(tmp_path / "model"))
@@ -79,11 +79,11 @@ def test_an_evaluation_draws_what_it_compares(tiny, monkeypatch):
 
 def test_covariates_of_new_cells(tiny):
     """They have what is asked for, and are then other cells; all else, depths too, is as without."""
-    as_drawn = tiny.sample(9, seed=3, steps=5)
+    as_drawn = tiny.sample(9, rng=3, steps=5)
     own = as_drawn.obs["age"]
     for age in (4000, [-2e3, 3e3, 5e3, 6e3, 7e3, 8e3, 9e3, 1e4, 2e4], own):
-        new = tiny.sample(9, covariates={"age": age}, seed=3, steps=5)
+        new = tiny.sample(9, covariates={"age": age}, rng=3, steps=5)
         assert new.obs["age"].tolist() == pytest.approx(np.broadcast_to(age, 9).tolist(), rel=1e-5)
         same = new.obs.drop(columns="age").equals(as_drawn.obs.drop(columns="age"))
         assert same and ((new.X != as_drawn.X).nnz > 0) == (age is not own)
-    assert (tiny.sample(9, covariates={}, seed=3, steps=5).X != as_drawn.X).nnz == 0
+    assert (tiny.sample(9, covariates={}, rng=3, steps=5).X != as_drawn.X).nnz == 0

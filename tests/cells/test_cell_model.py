@@ -21,7 +21,7 @@ TINY = {"steps": 12, "batch_size": 32, "width": 16, "blocks": 1}
 @pytest.fixture(scope="module")
 def model():
     """One that has learned what the simulated cells are."""
-    return CellModel(labels_key="type", steps=400, batch_size=64, width=64, seed=1).fit(simulated(1200), progress=False)
+    return CellModel(labels_key="type", steps=400, batch_size=64, width=64, rng=1).fit(simulated(1200), progress=False)
 
 
 # --- laws
@@ -31,7 +31,7 @@ def test_shares_of_the_types_and_depths(model):
     """Mean shares of genes are those of the law; depths that are asked for are met."""
     real = simulated(4000, seed=9)
     for name, depth in (("large", 180), ("large", 300), ("small", 70), ("small", 120)):
-        counts = dense(model.sample(600, label=name, depth=depth, steps=60, seed=2))
+        counts = dense(model.sample(600, label=name, depth=depth, steps=60, rng=2))
         assert counts.sum(1).mean() == pytest.approx(depth, rel=0.08)
         shares = real.layers["rates"][real.obs["type"] == name]
         shares = (shares / shares.sum(1, keepdims=True)).mean(0)
@@ -42,7 +42,7 @@ def test_generated_cells_are_like_real_ones(model, monkeypatch):
     """By the metrics; a Poisson law of each gene by itself, with right means and depths, is told at once."""
     monkeypatch.setattr("fastblackout.cells.measures.forest_auc", lambda x, y, seed: 0.5)
     held_out = simulated(400, seed=5)
-    report = model.evaluate(held_out, steps=60, seed=3)
+    report = model.evaluate(held_out, steps=60, rng=3)
     alone = held_out.copy()
     shares = np.stack([SHARES[name] for name in held_out.obs["type"]])
     alone.X = np.random.default_rng(0).poisson(shares * dense(held_out).sum(1, keepdims=True)).astype(np.float32)
@@ -64,7 +64,7 @@ def test_imputed_means_come_from_the_other_genes(model):
     own = np.log(shares * depth[:, None])
     errors = [np.abs(log[~observed] - np.log(rates)[~observed]).mean() for log in (np.log(mean + observed), own)]
     assert errors[0] < 0.8 * errors[1], errors
-    draws = model.impute(real[:40], observed[:40], draws=8, steps=40, seed=4)
+    draws = model.impute(real[:40], observed[:40], draws=8, steps=40, rng=4)
     assert draws.dtype == np.int32 and (draws[:, observed[:40]] == counts[:40][observed[:40]]).all()
     hidden = ~observed[:40]
     assert draws.mean(0)[hidden].sum() == pytest.approx(mean[:40][hidden].sum(), rel=0.08)
@@ -100,7 +100,7 @@ def test_expression_without_the_noise_of_counting(model):
 
 
 def test_what_is_sampled(tiny):
-    new = tiny.sample(40, seed=3)
+    new = tiny.sample(40, rng=3)
     assert sp.issparse(new.X) and new.X.dtype == np.int32 and new.X.min() >= 0
     assert tuple(new.var_names) == tiny.genes_ == tuple(name for n, name in enumerate(simulated(2).var_names) if n % 3)
     assert list(new.obs.columns) == ["type", "batch", "age", "depth"]  # the depth is the size_factor_key
@@ -110,9 +110,9 @@ def test_what_is_sampled(tiny):
     one = tiny.sample(3, label=["small", "large", "small"], depth=[50, 60, 70.5], batch="two", steps=7)
     assert one.obs["type"].tolist() == ["small", "large", "small"] and (one.obs["batch"] == "two").all()
     assert one.obs["depth"].tolist() == pytest.approx([50, 60, 70.5])
-    assert (tiny.sample(9, seed=3, steps=5).X != tiny.sample(9, seed=3, steps=5).X).nnz == 0
-    assert (tiny.sample(9, seed=4, steps=5).X != tiny.sample(9, seed=3, steps=5).X).nnz
-    often = [(tiny.sample(400, seed=n, steps=1).obs["type"] == "small").mean() for n in range(2)]
+    assert (tiny.sample(9, rng=3, steps=5).X != tiny.sample(9, rng=3, steps=5).X).nnz == 0
+    assert (tiny.sample(9, rng=4, steps=5).X != tiny.sample(9, rng=3, steps=5).X).nnz
+    often = [(tiny.sample(400, rng=n, steps=1).obs["type"] == "small").mean() for n in range(2)]
     assert np.mean(often) == pytest.approx(0.75, abs=0.06)  # four standard deviations
 
 
@@ -128,7 +128,7 @@ def test_layouts_and_files_make_no_difference(tmp_path):
         kinds[name] = data.copy()
         kinds[name].layers["raw"] = lay(data.layers["raw"])
     made = {name: CellModel("type", layer="raw", **TINY).fit(each, progress=False) for name, each in kinds.items()}
-    other = CellModel("type", layer="raw", seed=1, **TINY).fit(data, progress=False)
+    other = CellModel("type", layer="raw", rng=1, **TINY).fit(data, progress=False)
     first, *rest = (each.model_.weights() for each in (*made.values(), other))
     for each in rest[:-1]:
         assert all(torch.equal(first[name], value) for name, value in each.items())
@@ -200,10 +200,27 @@ def test_a_saved_model_is_the_same(model, tiny, tmp_path):
     data = simulated(30, seed=3)
     for n, one in enumerate((model, tiny)):
         again = CellModel.load(one.save(tmp_path / str(n)))
-        assert (again.sample(7, seed=2, steps=9).X != one.sample(7, seed=2, steps=9).X).nnz == 0
+        assert (again.sample(7, rng=2, steps=9).X != one.sample(7, rng=2, steps=9).X).nnz == 0
         assert np.array_equal(again.expected(data), one.expected(data))
         for name in ("history_", "genes_", "classes_", "batches_", "labels_key", "covariates", "steps", "width"):
             assert getattr(again, name) == getattr(one, name)
+
+
+def test_rng_draws_what_its_seed_drew(tiny, tmp_path):
+    """The draws that NumPy makes have the seed as they had when the argument was called so, as has the file."""
+    new, fitted = tiny.sample(9, rng=1, steps=2), tiny._fitted
+    place = fitted.drawn_like("test", 9, None, None, 1)
+    moved = 0.05 * np.random.default_rng((1, 1)).normal(size=(9, 1))
+    wanted = torch.exp((fitted.log_depth[place] + torch.from_numpy(moved)).float())[:, 0]
+    assert np.allclose(new.obs["depth"], wanted)
+    assert (tiny.sample(9, rng=fb.Philox(1), steps=2).X != new.X).nnz == 0
+    seen = np.ones((9, len(tiny.genes_)), bool)
+    seen[:, ::2] = False
+    one, same = (tiny.impute(new, seen, draws=1, steps=2, rng=rng) for rng in (1, fb.Philox(1)))
+    assert np.array_equal(one, same)
+    assert '"seed": 0' in (tiny.save(tmp_path / "model") / "config.json").read_text()
+    with pytest.raises(TypeError, match="^CellModel: seed: must be given as rng=, got 1$"):
+        CellModel(seed=1)
 
 
 def test_damaged_files_are_named(tiny, tmp_path):

@@ -76,7 +76,7 @@ def test_what_is_not_there_is_named(name):
         ("labels_key", 3, TypeError), ("covariates", "age", TypeError), ("covariates", [3], TypeError),
         ("steps", 0, ValueError), ("steps", 2.5, TypeError), ("batch_size", 0, ValueError), ("width", -1, ValueError),
         ("learning_rate", 0, ValueError), ("learning_rate", "fast", ValueError), ("weight_decay", -1, ValueError),
-        ("dropout", 1, ValueError), ("seed", -1, ValueError),
+        ("dropout", 1, ValueError), ("rng", -1, ValueError), ("rng", fb.Philox(1, call=2), ValueError),
     ],
 )  # fmt: skip
 def test_wrong_options_are_named(option, value, error):
@@ -127,9 +127,9 @@ def test_a_model_must_be_fitted():
         (lambda m, d: m.sample(3, batch=[["one"]] * 3), ValueError, "batch: must be one of", "['one']"),
         (lambda m, d: m.evaluate(d[:9]), ValueError, "adata: must have 10 cells or more", "9"),
         (lambda m, d: m.evaluate(d, train=d[:3]), ValueError, "train: must have 10 cells or more", "3"),
-        (lambda m, d: m.evaluate(d, seed=1 << 32), ValueError, "seed: must be", "4294967296"),
+        (lambda m, d: m.evaluate(d, rng=1 << 32), ValueError, "rng: must be", "4294967296"),
         (lambda m, d: m.evaluate(d, seeds=0), ValueError, "seeds: must be", "0"),
-        (lambda m, d: m.evaluate(d, seed=(1 << 32) - 2, seeds=3), ValueError, "seed: must be", "4294967294"),
+        (lambda m, d: m.evaluate(d, rng=(1 << 32) - 2, seeds=3), ValueError, "rng: must be", "4294967294"),
         (lambda m, d: m.sample(3, batch="three"), ValueError, "batch: must be one of 'one', 'two'", "'three'"),
         (lambda m, d: m.sample(3, covariates=["age"]), TypeError, "covariates: must be a mapping", "list"),
         (lambda m, d: m.sample(3, covariates={"sex": 1}), ValueError, "covariates: names must be among 'age'", "'sex'"),
@@ -142,7 +142,10 @@ def test_a_model_must_be_fitted():
         (lambda m, d: m.sample(3, depth=0), ValueError, "depth: must be above 0", "0"),
         (lambda m, d: m.sample(3, depth=[5, 6]), TypeError, "depth: must be a number or 3 numbers", "[5, 6]"),
         (lambda m, d: m.sample(3, steps=1001), ValueError, "steps: must be", "1001"),
-        (lambda m, d: m.sample(3, seed=-1), ValueError, "seed: must be", "-1"),
+        (lambda m, d: m.sample(3, rng=-1), ValueError, "rng: must be", "-1"),
+        (lambda m, d: m.sample(3, seed=1), TypeError, "seed: must be given as rng=", "1"),
+        (lambda m, d: m.impute(d, True, seed=1), TypeError, "seed: must be given as rng=", "1"),
+        (lambda m, d: m.evaluate(d, seed=1), TypeError, "seed: must be given as rng=", "1"),
         (lambda m, d: m.impute(d, np.ones(3)), TypeError, "observed: must be an array of bools", "float64"),
         (
             lambda m, d: m.impute(d, np.ones((2, 2), bool)),

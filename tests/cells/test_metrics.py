@@ -36,7 +36,7 @@ MADE, REAL, TRAIN = annotated(150, 1), annotated(150, 2), annotated(400, 3)
 
 @pytest.fixture(scope="module")
 def equal():
-    return compare(MADE, REAL, train=TRAIN, labels_key="type", seed=4)
+    return compare(MADE, REAL, train=TRAIN, labels_key="type", rng=4)
 
 
 @pytest.fixture
@@ -171,15 +171,15 @@ def test_the_same_cells_give_the_same_report(quick, lay):
 
 
 def test_the_seed_decides(quick):
-    one, same, other = (compare(MADE.X, REAL.X, train=TRAIN.X, seed=seed).to_dict() for seed in (1, 1, 2))
+    one, same, other = (compare(MADE.X, REAL.X, train=TRAIN.X, rng=seed).to_dict() for seed in (1, 1, 2))
     assert one == same and one["numbers"] != other["numbers"]
 
 
 def test_means_of_several_seeds(quick):
     """Their intervals are scipy's."""
     told = {"train": TRAIN, "labels_key": "type"}
-    each = [compare(MADE, REAL, seed=seed, **told) for seed in (4, 5, 6)]
-    report = compare(MADE, REAL, seed=4, seeds=3, **told)
+    each = [compare(MADE, REAL, rng=seed, **told) for seed in (4, 5, 6)]
+    report = compare(MADE, REAL, rng=4, seeds=3, **told)
     for side, ends in (("numbers", "intervals"), ("floors", "floor_intervals")):
         assert getattr(report, side).keys() == getattr(each[0], side).keys() == getattr(report, ends).keys()
         for name, number in getattr(report, side).items():
@@ -277,8 +277,9 @@ def with_type(data, values):
         (lambda: compare(MADE, REAL, layer="counts"), ValueError, "layer: must be one of"),
         (lambda: compare(MADE, REAL.X), TypeError, "real: must be an AnnData only if generated is one"),
         (lambda: compare(MADE.X.tolist(), REAL.X), TypeError, "generated: must be an AnnData, a NumPy array or a"),
-        (lambda: compare(MADE, REAL, seed=-1), ValueError, "seed: must be in 0..4294967295, got -1"),
-        (lambda: compare(MADE, REAL, seed=None), TypeError, "seed: must be an integer, got None"),
+        (lambda: compare(MADE, REAL, seed=1), TypeError, "seed: must be given as rng=, got 1"),
+        (lambda: compare(MADE, REAL, rng=-1), ValueError, "rng: must be in 0..4294967295, got -1"),
+        (lambda: compare(MADE, REAL, rng=None), TypeError, "rng: must be an integer, got None"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named(call, error, text, monkeypatch):

@@ -204,7 +204,7 @@ def test_options_of_a_training_reach_the_model(place, capsys):
     assert main([*line, "--genes=chosen", "--seed=5", "--out=other"]) == 0
     out, err = capsys.readouterr()
     model = CellModel.load("other")
-    told = [model.labels_key, model.layer, model.size_factor_key, model.steps, model.width, model.genes, model.seed]
+    told = [model.labels_key, model.layer, model.size_factor_key, model.steps, model.width, model.genes, model.rng]
     assert told == ["type", "raw", "depth", 3, 9, "chosen", 5]
     best = min(each["held_out_loss"] for each in model.history_)
     assert f"held-out loss {best:.4f} nats" in out and "training" in err
@@ -221,7 +221,7 @@ def test_what_is_drawn_is_what_the_model_draws(place, capsys, monkeypatch):
     monkeypatch.setattr("fastblackout.cells.measures.TREES", 3)
     cells, model = anndata.read_h5ad("rest.h5ad"), CellModel.load("runs/cells")
     assert main(["sample", "runs/cells", "--num=4", "--steps=5", "--seed=4", "--out=a.h5ad"]) == 0
-    assert (anndata.read_h5ad("a.h5ad").X != model.sample(4, steps=5, seed=4).X).nnz == 0
+    assert (anndata.read_h5ad("a.h5ad").X != model.sample(4, steps=5, rng=4).X).nnz == 0
     assert main([*TRAIN, "--out=few", "--genes=chosen"]) == 0
     few, seen = CellModel.load("few"), cells.layers["seen"]
     line = ["impute", "few", "rest.h5ad", "--observed=seen", "--steps=3", "--seed=7", "--draws=1", "--out=b.h5ad"]
@@ -232,7 +232,7 @@ def test_what_is_drawn_is_what_the_model_draws(place, capsys, monkeypatch):
     line = ["evaluate", "runs/cells", "rest.h5ad", "--steps=3", "--seed=7", "--json=told.json"]
     fails(capsys, [*line, "--plots=rest.h5ad/plots"], "plots: cannot write", "rest.h5ad/plots")
     assert main(line) == 0
-    told, wanted = json.loads((place / "told.json").read_text()), model.evaluate(cells, steps=3, seed=7)
+    told, wanted = json.loads((place / "told.json").read_text()), model.evaluate(cells, steps=3, rng=7)
     assert told == {**wanted.to_dict(), "plots": []}
     for words in (["sample", "runs/cells"], ["impute", "few", "rest.h5ad", "--denoise"], ["evaluate", *line[1:3]]):
         fails(capsys, [*words, "--device=abacus", *([] if words[0] == "evaluate" else ["--out=c.h5ad"])], "abacus")

@@ -1,5 +1,6 @@
 """docs/draw.md as a program beside the package: states, laws of each element, and what is made of them."""
 
+import inspect
 from fractions import Fraction
 
 import numpy as np
@@ -65,7 +66,9 @@ def test_draws_with_parameters_for_each_element(op):
     draw, *arrays = specified_reals.ELEMENTS[op]
     arrays = [np.array(each) for each in np.broadcast_arrays(*arrays)]
     wanted = np.reshape(drawn(draw, KEYS[1], *arrays), arrays[0].shape)
-    equal(wanted, lambda: getattr(fb, op)(*arrays, rng=KEYS[1]))
+    function = getattr(fb, op)
+    given = dict(zip(inspect.signature(function).parameters, arrays, strict=False))
+    equal(wanted, lambda: function(**given, rng=KEYS[1]))
 
 
 FAMILIES = {"beta-binomial": 2, "negative-binomial": 2, "categorical": 1, "bayes-categorical": 1}

@@ -70,7 +70,7 @@ def calls(of):
         "energy_loss": fb.energy_loss(of(np.stack([LOGITS, -LOGITS])), x, of(X // 9), 1.0),
         "binomial": fb.binomial(x, fb.Prob(p, of(1 - P)), **how),
         "poisson": fb.poisson(p, **how),
-        "gamma": fb.gamma(2.0, p, **how),
+        "gamma": fb.gamma(2.0, scale=p, **how),
         "split": fb.split(x, (0.25, 0.75), **how),
         "multinomial": fb.multinomial(x, of(np.ones((5, 2))), **how),
         "skellam": fb.skellam(1.5, p, **how),

@@ -103,7 +103,7 @@ def test_law(a):
     assert stats.kstest(u, "uniform").pvalue > FALSE_ALARM
     seen = np.bincount(np.minimum((u * 500).astype(int), 499), minlength=500)
     assert chi_square_counts(seen, np.full(500, DRAWS / 500)) > FALSE_ALARM
-    drawn = fb.gamma(shape, 3.0, rng=RNG)[0]
+    drawn = fb.gamma(shape, scale=3.0, rng=RNG)[0]
     wide = np.log(m[0]) + s[0] + np.log(3.0)
     shown = wide > -690
     np.testing.assert_allclose(np.log(drawn[shown]), wide[shown], rtol=1e-13, atol=1e-13)
@@ -113,7 +113,7 @@ def test_law(a):
 @pytest.mark.parametrize("a", [0.2, 1.0, 4.0, 100.0])
 def test_law_of_both_tails(a):
     """4e6 draws: chi-square of ten cells of each tail, the outermost expecting ten draws."""
-    x = fb.gamma(np.full((4, 1_000_000), a), 1.0, rng=RNG.at(call=9)).ravel()
+    x = fb.gamma(np.full((4, 1_000_000), a), scale=1.0, rng=RNG.at(call=9)).ravel()
     cells = np.geomspace(1e-2, 2.5e-6, 11)
     low, high = special.gammaincinv(a, cells), special.gammainccinv(a, cells)
     expected = np.append(-np.diff(cells), cells[-1]) * x.size
@@ -123,7 +123,7 @@ def test_law_of_both_tails(a):
 
 def test_elements_and_trials_are_independent():
     """Lags of the ranks; and elements whose first trial failed have the law of the others."""
-    x = fb.gamma(np.ones((4, 250_000)), 1.0, rng=RNG).ravel()
+    x = fb.gamma(np.ones((4, 250_000)), scale=1.0, rng=RNG).ravel()
     u = -np.expm1(-x) - 0.5
     lags = [12 * np.mean(u[:-lag] * u[lag:]) * np.sqrt(u.size) for lag in (1, 2, 3, 4, 8, 1024, 250_000)]
     assert np.abs(lags).max() < 5.5  # 7 lags: 3e-7
@@ -138,7 +138,7 @@ def test_elements_and_trials_are_independent():
 def test_bits_of_an_element(backend):
     """Blocks (i, row, call, stream | trial), with Marsaglia and Tsang's own form of the test, and the boost's block."""
     shape = np.array([[0.25, 7.0, 30.0]]).repeat(2, 0)
-    drawn = fb.gamma(shape, 1.0, rng=RNG)
+    drawn = fb.gamma(shape, scale=1.0, rng=RNG)
     for row, i in ((0, 0), (1, 0), (0, 1), (1, 2)):
         a, at = shape[row, i], (i, RNG.first_sample + row, RNG.call)
         d = a + 2 / 3 if a < 1 else a - 1 / 3
@@ -158,35 +158,37 @@ def test_bits_of_an_element(backend):
 
 def test_batch_split_and_keys(backend):
     shape, scale = np.geomspace(1e-3, 1e4, 3000).reshape(6, 500), np.linspace(0, 2, 500)
-    whole = fb.gamma(shape, scale, rng=RNG)
+    whole = fb.gamma(shape, scale=scale, rng=RNG)
     for size in (1, 2, 3):
         parts = [
-            fb.gamma(shape[r : r + size], scale, rng=RNG.at(first_sample=RNG.first_sample + r))
+            fb.gamma(shape[r : r + size], scale=scale, rng=RNG.at(first_sample=RNG.first_sample + r))
             for r in range(0, 6, size)
         ]
         assert bits(np.concatenate(parts)) == bits(whole)
-    assert not np.array_equal(fb.gamma(shape, scale, rng=RNG.at(call=6)), whole)
+    assert not np.array_equal(fb.gamma(shape, scale=scale, rng=RNG.at(call=6)), whole)
     torch.manual_seed(3)
-    first, second = fb.gamma(shape, scale), fb.gamma(shape, scale)
+    first, second = fb.gamma(shape, scale=scale), fb.gamma(shape, scale=scale)
     torch.manual_seed(3)
-    assert bits(fb.gamma(shape, scale)) == bits(first) != bits(second)
+    assert bits(fb.gamma(shape, scale=scale)) == bits(first) != bits(second)
 
 
 def test_kinds_and_layouts(backend):
     shape, scale = 10 ** np.random.default_rng(0).normal(size=(4, 5, 6)), np.random.default_rng(1).random((5, 1))
-    expected = fb.gamma(shape, scale, rng=RNG)
+    expected = fb.gamma(shape, scale=scale, rng=RNG)
     assert expected.flags.c_contiguous and expected.dtype == np.float64 and expected.shape == (4, 5, 6)
     for other in (np.asfortranarray(shape), np.repeat(shape, 2, 2)[..., ::2], DLPackOnly(shape)):
-        assert bits(fb.gamma(other, scale, rng=RNG)) == bits(expected)
-    assert bits(fb.gamma(torch.from_numpy(shape), torch.from_numpy(scale), rng=RNG)) == bits(expected)
-    spread = fb.gamma(torch.tensor(3.0).expand(4, 2000), torch.ones(4, 1), rng=RNG)
-    assert spread.is_contiguous() and torch.equal(spread, fb.gamma(torch.full((4, 2000), 3.0), 1, rng=RNG))
+        assert bits(fb.gamma(other, scale=scale, rng=RNG)) == bits(expected)
+    assert bits(fb.gamma(torch.from_numpy(shape), scale=torch.from_numpy(scale), rng=RNG)) == bits(expected)
+    spread = fb.gamma(torch.tensor(3.0).expand(4, 2000), scale=torch.ones(4, 1), rng=RNG)
+    assert spread.is_contiguous() and torch.equal(spread, fb.gamma(torch.full((4, 2000), 3.0), scale=1, rng=RNG))
     for a in (0.3, 2.0):
-        assert bits(fb.gamma(a, np.ones((3, 1500)), rng=RNG)) == bits(fb.gamma(np.full((3, 1500), a), 1.0, rng=RNG))
-    assert fb.gamma(1, 1, rng=RNG).shape == () and fb.gamma(1, 1, rng=RNG).dtype == np.float64
-    assert fb.gamma(np.float32(0.5), 1.0, rng=RNG).dtype == np.float32
+        assert bits(fb.gamma(a, scale=np.ones((3, 1500)), rng=RNG)) == bits(
+            fb.gamma(np.full((3, 1500), a), scale=1.0, rng=RNG)
+        )
+    assert fb.gamma(1, scale=1, rng=RNG).shape == () and fb.gamma(1, scale=1, rng=RNG).dtype == np.float64
+    assert fb.gamma(np.float32(0.5), scale=1.0, rng=RNG).dtype == np.float32
     for empty in ((0, 3), (3, 0)):
-        assert fb.gamma(np.empty(empty), 1.0, rng=RNG).shape == empty
+        assert fb.gamma(np.empty(empty), scale=1.0, rng=RNG).shape == empty
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
@@ -194,7 +196,7 @@ def test_dtypes_and_rounding(dtype, backend):
     """Values are taken exactly, the result is rounded once, to 16 bits by way of float32."""
     shape = torch.logspace(-4, 4, 1000).reshape(4, 250).to(dtype)
     scale = (torch.arange(1000).reshape(4, 250) / 300).to(torch.float32)
-    drawn, wide = fb.gamma(shape, scale, rng=RNG), fb.gamma(shape.double(), scale.double(), rng=RNG)
+    drawn, wide = fb.gamma(shape, scale=scale, rng=RNG), fb.gamma(shape.double(), scale=scale.double(), rng=RNG)
     assert drawn.dtype == dtype
     if dtype == torch.bfloat16:
         rounded = torch.from_numpy(round_to_bfloat16(wide.float().numpy()).view(np.int16)).view(dtype)
@@ -205,16 +207,16 @@ def test_dtypes_and_rounding(dtype, backend):
 
 def test_extremes(backend):
     """0 and infinity where the dtype has nothing else, never NaN; a tiny draw of a large scale is no 0."""
-    assert np.array_equal(fb.gamma(np.geomspace(1e-300, 1e300, 601)[None], 0.0, rng=RNG), np.zeros((1, 601)))
-    tiny = fb.gamma(np.full((1, 1000), 1e-300), 1.0, rng=RNG)
+    assert np.array_equal(fb.gamma(np.geomspace(1e-300, 1e300, 601)[None], scale=0.0, rng=RNG), np.zeros((1, 601)))
+    tiny = fb.gamma(np.full((1, 1000), 1e-300), scale=1.0, rng=RNG)
     assert not tiny.any()
-    huge = fb.gamma(np.full((1, 1000), 1e300), 1.0, rng=RNG)
+    huge = fb.gamma(np.full((1, 1000), 1e300), scale=1.0, rng=RNG)
     np.testing.assert_allclose(huge, 1e300, rtol=8 * U)
-    assert np.isposinf(fb.gamma(huge, 1e300, rng=RNG)).all()
+    assert np.isposinf(fb.gamma(huge, scale=1e300, rng=RNG)).all()
     for dtype, scale in ((np.float32, 3e38), (np.float16, 6e4)):
-        drawn = fb.gamma(np.ones((1, 1000), dtype), scale, rng=RNG)
+        drawn = fb.gamma(np.ones((1, 1000), dtype), scale=scale, rng=RNG)
         assert drawn.dtype == dtype and np.isposinf(drawn).any() and np.isfinite(drawn).any()
-    one, scaled = (fb.gamma(np.full((1, 100_000), 1e-3), scale, rng=RNG) for scale in (1.0, 1e300))
+    one, scaled = (fb.gamma(np.full((1, 100_000), 1e-3), scale=scale, rng=RNG) for scale in (1.0, 1e300))
     both = (one > 1e-290) & (scaled < 1e305)
     np.testing.assert_allclose(scaled[both], one[both] * 1e300, rtol=1e-12)
     lost = (one == 0) & (scaled > 0)
@@ -224,4 +226,7 @@ def test_extremes(backend):
 def test_known_answers(backend):
     """Frozen draws."""
     expected = [0.10114798109140828, 0.0015370596064348562, 1.4895433324392955, 5029.109181488129]
-    assert fb.gamma(np.array([0.05, 0.5, 3.0, 1e4]), 0.5, rng=fb.Philox(7, first_sample=1, call=2)).tolist() == expected
+    assert (
+        fb.gamma(np.array([0.05, 0.5, 3.0, 1e4]), scale=0.5, rng=fb.Philox(7, first_sample=1, call=2)).tolist()
+        == expected
+    )

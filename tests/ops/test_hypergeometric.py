@@ -19,7 +19,7 @@ FALSE_ALARM = 1e-6  # of each statistical check, seeds fixed; 50 of them a run
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.5, 0.9, 1.0])
 def test_law(good, bad, share):
     draws = max(round(share * (good + bad)), 1)
-    drawn = fb.hypergeometric(np.full((2, 50_000), good), bad, draws, rng=RNG)
+    drawn = fb.hypergeometric(np.full((2, 50_000), good), bad=bad, draws=draws, rng=RNG)
     law = stats.hypergeom(good + bad, good, draws)
     assert max(0, draws - bad) <= drawn.min() and drawn.max() <= min(good, draws)
     assert chi_square(drawn, law) > FALSE_ALARM
@@ -31,7 +31,9 @@ def test_every_small_urn():
     for good in range(8):
         for bad in range(8 - good):
             for draws in range(good + bad + 1 if good + bad else 0):
-                drawn = fb.hypergeometric(np.full((1, 4000), good), bad, draws, rng=RNG.at(call=100 * good + bad))[0]
+                drawn = fb.hypergeometric(
+                    np.full((1, 4000), good), bad=bad, draws=draws, rng=RNG.at(call=100 * good + bad)
+                )[0]
                 k = np.arange(max(0, draws - bad), min(good, draws) + 1)
                 expected = 4000 * stats.hypergeom(good + bad, good, draws).pmf(k)
                 seen = np.array([(drawn == each).sum() for each in k])
@@ -43,7 +45,7 @@ def test_every_small_urn():
 @pytest.mark.parametrize("good, bad, draws", [(2**40, 2**50, 2**20), (2**52, 2**52, 2**52), (10**15, 3, 10**12)])
 def test_large_numbers(good, bad, draws):
     """By the normal law in 50 bins where the deviation is large, else by scipy's of the smaller number."""
-    drawn = fb.hypergeometric(np.full((2, 20_000), good), bad, draws, rng=RNG).ravel()
+    drawn = fb.hypergeometric(np.full((2, 20_000), good), bad=bad, draws=draws, rng=RNG).ravel()
     balls = good + bad
     variance = draws * (good / balls) * (bad / balls) * ((balls - draws) / (balls - 1))
     if variance > 100:
@@ -72,11 +74,16 @@ def test_an_attempt_succeeds_often_and_its_ratio_is_one_at_the_top():
 
 def test_limits(backend):
     n = np.full((2, 50), 9)
-    assert not fb.hypergeometric(n * 0, n, 5, rng=RNG).any() and not fb.hypergeometric(n, n, 0, rng=RNG).any()
-    assert (fb.hypergeometric(n, 0, 5, rng=RNG) == 5).all() and (fb.hypergeometric(n, n, 18, rng=RNG) == 9).all()
-    assert not fb.hypergeometric(0, 0, np.zeros(4, int), rng=RNG).any()
-    assert (fb.hypergeometric(np.full(50, 2**53), 0, 2**53, rng=RNG) == 2**53).all()
-    drawn = fb.hypergeometric(np.full(50, 2**53 - 1), 1, 2**52, rng=RNG)
+    assert (
+        not fb.hypergeometric(n * 0, bad=n, draws=5, rng=RNG).any()
+        and not fb.hypergeometric(n, bad=n, draws=0, rng=RNG).any()
+    )
+    assert (fb.hypergeometric(n, bad=0, draws=5, rng=RNG) == 5).all() and (
+        fb.hypergeometric(n, bad=n, draws=18, rng=RNG) == 9
+    ).all()
+    assert not fb.hypergeometric(0, bad=0, draws=np.zeros(4, int), rng=RNG).any()
+    assert (fb.hypergeometric(np.full(50, 2**53), bad=0, draws=2**53, rng=RNG) == 2**53).all()
+    drawn = fb.hypergeometric(np.full(50, 2**53 - 1), bad=1, draws=2**52, rng=RNG)
     assert set(2**52 - drawn) == {0, 1}
 
 
@@ -84,35 +91,39 @@ def test_symmetries():
     """The balls that are not good, and those that are left, by the same attempts."""
     good, bad = np.random.default_rng(2).integers(0, 300, (2, 3, 400))
     draws = (np.random.default_rng(3).random((3, 400)) * (good + bad + 1)).astype(np.int64)
-    drawn = fb.hypergeometric(good, bad, draws, rng=RNG)
+    drawn = fb.hypergeometric(good, bad=bad, draws=draws, rng=RNG)
     other = (good != bad) & (2 * draws != good + bad)
-    assert np.array_equal(fb.hypergeometric(bad, good, draws, rng=RNG)[other], (draws - drawn)[other])
-    assert np.array_equal(fb.hypergeometric(good, bad, good + bad - draws, rng=RNG)[other], (good - drawn)[other])
+    assert np.array_equal(fb.hypergeometric(bad, bad=good, draws=draws, rng=RNG)[other], (draws - drawn)[other])
+    assert np.array_equal(
+        fb.hypergeometric(good, bad=bad, draws=good + bad - draws, rng=RNG)[other], (good - drawn)[other]
+    )
 
 
 def test_batch_split_and_keys(backend):
     good, draws = np.arange(1200).reshape(6, 200), np.arange(200)
-    whole = fb.hypergeometric(good, 300, draws, rng=RNG)
+    whole = fb.hypergeometric(good, bad=300, draws=draws, rng=RNG)
     for size in (1, 2, 3):
         made = [
-            fb.hypergeometric(good[at : at + size], 300, draws, rng=RNG.at(first_sample=2 + at))
+            fb.hypergeometric(good[at : at + size], bad=300, draws=draws, rng=RNG.at(first_sample=2 + at))
             for at in range(0, 6, size)
         ]
         assert bits(np.concatenate(made)) == bits(whole)
-    assert not np.array_equal(fb.hypergeometric(good, 300, draws, rng=RNG.at(call=6)), whole)
+    assert not np.array_equal(fb.hypergeometric(good, bad=300, draws=draws, rng=RNG.at(call=6)), whole)
 
 
 def test_kinds_and_layouts(backend):
     good, bad = np.arange(120).reshape(4, 5, 6), np.random.default_rng(1).integers(50, 99, (5, 1))
-    expected = fb.hypergeometric(good, bad, 40, rng=RNG)
+    expected = fb.hypergeometric(good, bad=bad, draws=40, rng=RNG)
     assert expected.dtype == np.int64 and expected.flags.c_contiguous
     for other in (np.asfortranarray(good), np.repeat(good, 2, 2)[..., ::2], DLPackOnly(good)):
-        assert bits(fb.hypergeometric(other, bad, 40, rng=RNG)) == bits(expected)
+        assert bits(fb.hypergeometric(other, bad=bad, draws=40, rng=RNG)) == bits(expected)
     for dtype in (torch.uint8, torch.int16, torch.int32, torch.int64, torch.float32, torch.float64):
-        drawn = fb.hypergeometric(torch.from_numpy(good).to(dtype), torch.from_numpy(bad).float(), 40, rng=RNG)
+        drawn = fb.hypergeometric(
+            torch.from_numpy(good).to(dtype), bad=torch.from_numpy(bad).float(), draws=40, rng=RNG
+        )
         assert drawn.dtype == dtype and np.array_equal(drawn.long().numpy(), expected)
-    assert fb.hypergeometric(7, 8, 3, rng=RNG).shape == ()
-    assert fb.hypergeometric(np.empty((0, 3), np.int64), 4, 2, rng=RNG).shape == (0, 3)
+    assert fb.hypergeometric(7, bad=8, draws=3, rng=RNG).shape == ()
+    assert fb.hypergeometric(np.empty((0, 3), np.int64), bad=4, draws=2, rng=RNG).shape == (0, 3)
 
 
 def test_log_prob():
@@ -150,7 +161,7 @@ def _exact(x, good, bad, draws):
 def test_known_answers(backend):
     """Frozen draws."""
     good, bad, draws = np.array([5, 300, 2**40, 7]), np.array([5, 900, 2**45, 3]), np.array([4, 500, 2**30, 9])
-    assert fb.hypergeometric(good, bad, draws, rng=fb.Philox(7, first_sample=1, call=2)).tolist() == [
+    assert fb.hypergeometric(good, bad=bad, draws=draws, rng=fb.Philox(7, first_sample=1, call=2)).tolist() == [
         4,
         117,
         32544455,

@@ -54,7 +54,8 @@ WRONG = {
     "overlap": ({"tile": 4, "overlap": 4}, ValueError, "overlap: must be in 0..3, got 4"),
     "overlap alone": ({"overlap": 4}, ValueError, "overlap: must be given with tile, got 4 alone"),
     "batch": ({"batch": 0}, ValueError, "batch: must be in 1..2147483648, got 0"),
-    "an option": ({"tiles": 4}, TypeError, "arguments: must be tile, overlap, batch or progress, got tiles"),
+    "an option": ({"tiles": 4}, TypeError, "tiles: must be one of .*tile, overlap, batch, progress, got 4"),
+    "a seed": ({"seed": 4}, TypeError, "seed: must be given as rng=, got 4"),
     "a model without data": (
         {"model": model_of(input_="log1p")},
         ValueError,
@@ -69,7 +70,7 @@ def test_what_is_wrong_is_named_before_the_network_is_called(name):
     given, kind, words = WRONG[name]
     with pytest.raises(kind, match=f"^denoise: {words}"):
         fb.photons.denoise(**{"model": model_of(), "images": RIGHT, "share": 0.5, **given})
-    if not given.keys() & {"draws", "steps", "rng"}:
+    if not given.keys() & {"draws", "steps", "rng", "seed"}:
         with pytest.raises(kind, match=f"^rate: {words}"):
             fb.photons.rate(**{"model": model_of(), "images": RIGHT, "share": 0.5, **given})
 

@@ -158,7 +158,7 @@ def test_tune_fills_the_model_and_its_file_goes_on(tmp_path):
     again, count = births_model(), len(told)
     assert fb.tune(again, SCHEDULE, data_of(), [2, 4], minutes=0.02, **given) == judged
     assert len(told) == count and again.tuned == model.tuned  # the minutes are over
-    with pytest.raises(ValueError, match="is of another model, other data, or another num or seed"):
+    with pytest.raises(ValueError, match="is of another model, other data, or another num or rng"):
         fb.tune(model, SCHEDULE, data_of(), [2], minutes=0.02, **{**given, "num": 12})
     state.write_text("{}")
     with pytest.raises(ValueError, match="was not written by tune"):
@@ -185,6 +185,7 @@ def test_what_is_no_better_than_the_grid_early_is_not_kept(found):
         ({"data": "digits"}, TypeError, "data: must be a fastblackout.data.Dataset, got str"),
         ({"steps": 5}, TypeError, "steps: must be a list of numbers of steps, got 5"),
         ({"steps": [1]}, ValueError, r"steps: must be in 2\.\.200, got 1"),
+        ({"seed": 1}, TypeError, "seed: must be given as rng=, got 1"),
         ({"steps": [2.5]}, TypeError, "steps: must be an integer, got 2.5"),
         ({"minutes": -1}, ValueError, "minutes: must be at least 0, got -1"),
         ({"num": 1}, ValueError, "num: must be in 6.."),

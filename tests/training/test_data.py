@@ -8,6 +8,7 @@ from PIL import Image
 
 from fastblackout.data import BatchOrder, flip_rows, load, named
 from fastblackout.data.sets import SETS, DataSet
+from fastblackout.philox import Philox
 from support.mnist import mnist_files
 
 
@@ -274,26 +275,29 @@ def test_wrong_arguments(tmp_path):
 
 @pytest.mark.parametrize(("count", "batch"), [(10, 3), (10, 10), (7, 25), (1, 1)])
 def test_every_epoch_shows_each_sample_once(count, batch):
-    order = BatchOrder(count, batch, seed=5)
+    order = BatchOrder(count, batch, rng=5)
     steps = 3 * count
     sequence = np.concatenate([order.indices(step) for step in range(steps)])
     epochs = sequence[: len(sequence) // count * count].reshape(-1, count)
     assert np.array_equal(np.sort(epochs, axis=1), np.broadcast_to(np.arange(count), epochs.shape))
     assert order.epochs_done(steps) == 3 * batch
-    assert np.array_equal(BatchOrder(count, batch, seed=5).indices(steps - 1), sequence[-batch:])  # from any step
+    assert np.array_equal(BatchOrder(count, batch, rng=5).indices(steps - 1), sequence[-batch:])  # from any step
     if count > 5:
         assert not np.array_equal(epochs[0], epochs[1])
-        assert not np.array_equal(epochs[0], BatchOrder(count, count, seed=6).indices(0))
+        assert not np.array_equal(epochs[0], BatchOrder(count, count, rng=6).indices(0))
 
 
 def test_order_is_uniform():
     """Chi-square of the first of 10 samples over 2,000 seeds; the seeds are fixed, else 5e-7 would be false alarms."""
-    first = np.bincount([BatchOrder(10, 1, seed=s).indices(0)[0] for s in range(2000)], minlength=10)
+    first = np.bincount([BatchOrder(10, 1, rng=s).indices(0)[0] for s in range(2000)], minlength=10)
     assert ((first - 200) ** 2 / 200).sum() < 46.4  # scipy.stats.chi2.isf(5e-7, 9)
 
 
 def test_flips_are_keyed_and_fair():
-    flips = np.stack([flip_rows(100, seed=3, step=step) for step in range(100)])
+    assert np.array_equal(flip_rows(100, Philox(3), 7), flip_rows(100, 3, 7))
+    with pytest.raises(TypeError, match="^BatchOrder: seed: must be given as rng=, got 3$"):
+        BatchOrder(5, 2, seed=3)
+    flips = np.stack([flip_rows(100, rng=3, step=step) for step in range(100)])
     assert abs(flips.mean() - 0.5) < 5 * 0.5 / 100  # five standard errors
     assert np.array_equal(flips[7], flip_rows(100, 3, 7))
     assert np.array_equal(flips[7, :10], flip_rows(10, 3, 7))

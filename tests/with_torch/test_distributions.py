@@ -50,9 +50,9 @@ def test_draws_are_the_ops():
         ),
         Poisson(P).expand((2, 2)): lambda: fb.poisson(P + wide, rng=key),
         NegativeBinomial(P, logits=LOGIT).expand((2, 2)): lambda: fb.negative_binomial(
-            P.double() + wide, P.double() * LOGIT.double().exp(), rng=key
+            P.double() + wide, mean=P.double() * LOGIT.double().exp(), rng=key
         ),
-        Hypergeometric(n, 9, 5): lambda: fb.hypergeometric(n.expand(4, 2, 1), 9, 5, rng=key),
+        Hypergeometric(n, 9, 5): lambda: fb.hypergeometric(n.expand(4, 2, 1), bad=9, draws=5, rng=key),
         BetaBinomial(P, 2.0, n): lambda: fb.beta_binomial(n.expand(shape), P, torch.tensor(2.0), rng=key),
     }
     for ours, op in calls.items():

@@ -30,11 +30,11 @@ DRAWS: dict[str, ModuleType] = {
 
 
 def public(op: str, a: dict[str, Any], rng: Any, backend: str) -> Any:
-    """The draw as users call it. a: its arguments in their order; p and q, where there are both, as one fb.Prob."""
-    values = [value for name, value in a.items() if name not in "pq"]
+    """The draw as users call it. a: its arguments by name; p and q, where there are both, as one fb.Prob."""
+    values = {name: value for name, value in a.items() if name not in "pq"}
     if "p" in a:
-        values.append(fb.Prob(a["p"], a["q"]) if "q" in a else a["p"])
-    return getattr(fb, op)(*values, rng=rng, backend=backend)
+        values["prob"] = fb.Prob(a["p"], a["q"]) if "q" in a else a["p"]
+    return getattr(fb, op)(**values, rng=rng, backend=backend)
 
 
 def dtypes(op: str) -> dict[str, tuple[str, ...]]:

@@ -15,7 +15,7 @@ from support.maker import Maker
 FACTORS = SHAPE_FACTORS
 WRONG = (("shape", math.nan, "gain"), ("shape", 0.0, "gain"), ("scale", -1.0, "gain"))
 REGISTERS = 96
-CASES = {"gamma": lambda: fb.gamma(known_shapes(12), spread(13, 0.0, 1.0, 1e3), rng=KEY)}
+CASES = {"gamma": lambda: fb.gamma(known_shapes(12), scale=spread(13, 0.0, 1.0, 1e3), rng=KEY)}
 PEERS = {"torch": lambda v: torch._standard_gamma(v["shape"])}
 
 

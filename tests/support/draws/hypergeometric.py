@@ -12,7 +12,9 @@ from support.maker import Maker
 FACTORS = {"counts": COUNTS, "max_count": (1, 20, 255, 10**6, 2**52), "others": COUNTS}
 WRONG = (("good", -1, "counts"), ("bad", -1, "counts"), ("draws", 10**6, "counts"))
 REGISTERS = 168
-CASES = {"hypergeometric": lambda: fb.hypergeometric(whole(40, 19), whole(900, 18) + 20, whole(20, 17), rng=KEY)}
+CASES = {
+    "hypergeometric": lambda: fb.hypergeometric(whole(40, 19), bad=whole(900, 18) + 20, draws=whole(20, 17), rng=KEY)
+}
 PEERS = by_cupy("hypergeometric", "good", "bad", "draws")
 
 

@@ -16,7 +16,7 @@ FACTORS = SHAPE_FACTORS
 WRONG = (("r", math.inf, "gain"), ("mean", math.nan, "probability"))
 REGISTERS = 104
 CASES = {
-    "negative_binomial": lambda: fb.negative_binomial(known_shapes(17), spread(18, 0.0, 2.0, 1e3), rng=KEY),
+    "negative_binomial": lambda: fb.negative_binomial(known_shapes(17), mean=spread(18, 0.0, 2.0, 1e3), rng=KEY),
 }
 PEERS = {"torch.poisson": lambda v: torch.poisson(torch._standard_gamma(v["r"]) * (v["mean"] / v["r"]))}
 
