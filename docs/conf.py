@@ -3,6 +3,7 @@
 `_toc.yml` has the order of the pages, so that the pages themselves are plain Markdown, as GitHub shows it.
 """
 
+import re
 from typing import Any
 
 from sphinx.application import Sphinx
@@ -63,19 +64,31 @@ html_theme_options = {
 }
 
 
-# Pages that include a file from outside of docs/.
+# Pages that show a file from outside of docs/.
 INCLUDED = {
     "CONTRIBUTING.md": "contributing.md",
     "SECURITY.md": "security.md",
     "benchmarks/results/tables.md": "tables.md",
+    "fastblackout/cells/metrics.py": "api/cells.rst",
 }
 
 
 def lead_to_pages(app: Sphinx, *given: Any) -> None:
-    """Links to a file that a page includes lead to the page. The last argument is a list that holds the text."""
+    """Links to a file that a page shows lead to the page. The last argument is a list that holds the text."""
     text = given[-1]
+    text[0] = re.sub(
+        r"\]\(\.\./examples/(?:(\w+)\.py)?\)",
+        lambda found: f"](examples/{(found[1] or 'index').replace('_', '-')}.rst)",
+        text[0],
+    )
     for file, page in INCLUDED.items():
         text[0] = text[0].replace(f"](../{file}", f"]({page}").replace(f"]({file}", f"]({page}")
+
+
+def lead_docstrings_to_pages(app: Sphinx, *given: Any) -> None:
+    """Addresses of pages in docstrings, which `help()` shows as they stand, lead to the pages of the site."""
+    lines = given[-1]
+    lines[:] = [re.sub(rf"{REPOSITORY}/blob/main/docs/([\w-]+)\.md", r":doc:`\1 </\1>`", line) for line in lines]
 
 
 def is_of_others(app: Sphinx, what: str, name: str, member: object, skip: bool, options: object) -> bool | None:
@@ -88,4 +101,5 @@ def is_of_others(app: Sphinx, what: str, name: str, member: object, skip: bool, 
 def setup(app: Sphinx) -> None:
     app.connect("source-read", lead_to_pages)
     app.connect("include-read", lead_to_pages)
+    app.connect("autodoc-process-docstring", lead_docstrings_to_pages)
     app.connect("autodoc-skip-member", is_of_others)

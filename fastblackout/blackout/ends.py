@@ -79,7 +79,8 @@ def count_bridge(
     Between x_0 and x_1 lie B births and D deaths with B - D = d. Of the processes whose births and deaths have constant
     rates, the smaller of B and D then has the Bessel law of fb.bessel. Without slack there are no more jumps than
     needed. The times of the jumps are independent, and a share w of the whole time has passed. Bridges compose: a state
-    at v < w, given x_0 and x_w, is count_bridge(x_0, x_w, v / w, slack=slack * w). docs/theory.md derives this.
+    at v < w, given x_0 and x_w, is count_bridge(x_0, x_w, v / w, slack=slack * w).
+    https://github.com/fastblackout/fastblackout/blob/main/docs/theory.md derives this.
 
     The draws are made by fb.thin and fb.bessel, with the key that is given. Equal keys give equal results on every
     backend and for any split of the batch.

@@ -110,7 +110,8 @@ def loss(
 
     References
     ----------
-    Santos et al. 2023, arXiv 2305.11089. docs/theory.md derives the weights, docs/heads.md the losses of the heads.
+    Santos et al. 2023, arXiv 2305.11089. https://github.com/fastblackout/fastblackout/blob/main/docs/theory.md derives
+    the weights, https://github.com/fastblackout/fastblackout/blob/main/docs/heads.md the losses of the heads.
 
     Examples
     --------
@@ -218,8 +219,10 @@ def blackout_loss(
     """The loss (B,) of counts x_0 (B, C, H, W) at times k (B,), before it is put into the unit.
 
     It is weight(k) times the loss of the model's head, which is in nats, summed over the sample. weight: a name that
-    Schedule.weight knows; the heads' own weights are in docs/heads.md. draws: how many outputs a head that takes noise
-    makes for the same x_t. numbers: `numbers_at` of the same k, as tensors, where they are at hand. mask: as in `loss`.
+    Schedule.weight knows; the heads' own weights are in
+    https://github.com/fastblackout/fastblackout/blob/main/docs/heads.md. draws: how many outputs a head that takes
+    noise makes for the same x_t. numbers: `numbers_at` of the same k, as tensors, where they are at hand. mask: as in
+    `loss`.
     """
     op = "blackout_loss"
     model, head = model_and_head(op, model)

@@ -66,7 +66,8 @@ class BlackoutModel(Parametrized):
     head : str, default "mean"
         What the outputs say of the births: "mean", "implicit", "beta-binomial", "bayes-logistic", "negative-binomial",
         "categorical" or "bayes-categorical". Each head is described by its class in `fastblackout.heads` and in
-        docs/heads.md. The attribute `head_object` is an object of that class.
+        https://github.com/fastblackout/fastblackout/blob/main/docs/heads.md. The attribute `head_object` is an object
+        of that class.
     noise_channels : int, default 0
         The channels of noise beside the input: at least 1 for head "implicit", 0 for the others.
     weight : str, optional

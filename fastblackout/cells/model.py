@@ -57,9 +57,10 @@ class CellModel:
 
         x_0 ~ p(counts of all genes | depth, type, batch, covariates),    depth = sum of a cell's counts over all genes
 
-    It is Blackout Diffusion (docs/theory.md) with head "negative-binomial". Cells are grown from nothing, count by
-    count. The network is told how deep the cell is to be, and of which type. In the training genes are also hidden at
-    random, so that one model generates cells, imputes counts and tells what genes let expect of another.
+    It is Blackout Diffusion (https://github.com/fastblackout/fastblackout/blob/main/docs/theory.md) with head
+    "negative-binomial". Cells are grown from nothing, count by count. The network is told how deep the cell is to be,
+    and of which type. In the training genes are also hidden at random, so that one model generates cells, imputes
+    counts and tells what genes let expect of another.
 
     Parameters
     ----------

@@ -11,8 +11,9 @@ They draw what the ops of fastblackout draw with the key fbj.philox(key), to the
 
 Compiled programs call the kernels through XLA's foreign function interface (FFI): on the CPU its kernels, on an NVIDIA
 GPU the CUDA kernels, if fastblackout was built with them. (The latter were checked in the SIMT shim, and have not run
-on a GPU yet.) Elsewhere jax.pure_callback hands the arrays to Python through the host's memory. docs/ops.md says when,
-and `fastblackout info` whether this version of JAX takes the kernels.
+on a GPU yet.) Elsewhere jax.pure_callback hands the arrays to Python through the host's memory.
+https://github.com/fastblackout/fastblackout/blob/main/docs/ops.md says when, and `fastblackout info` whether this
+version of JAX takes the kernels.
 """
 
 from __future__ import annotations

@@ -176,7 +176,8 @@ def bits_per_dim(
 
     References
     ----------
-    Santos et al., arXiv 2305.11089. docs/theory.md derives the weight that makes the paper's loss a likelihood bound.
+    Santos et al., arXiv 2305.11089. https://github.com/fastblackout/fastblackout/blob/main/docs/theory.md derives the
+    weight that makes the paper's loss a likelihood bound.
 
     Examples
     --------

@@ -102,7 +102,8 @@ def birth_loss(
     alone.
 
     **Within a sample** numbers are arrays of as many dimensions as `logits` that broadcast, such as (1, D). The loss
-    then takes 3 times as long on the CPU. docs/ops.md, "Arrays and types", has the rule.
+    then takes 3 times as long on the CPU. https://github.com/fastblackout/fastblackout/blob/main/docs/ops.md, "Arrays
+    and types", has the rule.
 
     **Accuracy.** The loss of an element is within 8 2^-24 ``(y + births (|log gain| + |log softplus|))`` of the exact
     one, and a gradient within a few ulp. The sum runs in a fixed order: trees of 1,024 in float32, added in float64.

@@ -149,8 +149,9 @@ def bridge_step(
     `step` and `attrition` that differ within a sample draw by fb.binomial, as `alive` of fb.thin does. A `gain` or
     `max_count` that is the same everywhere draws what the one number draws.
 
-    docs/ops.md, "Arrays and types", has the rule for numbers per sample and within a sample, and all libraries and
-    dtypes that are taken. "Numbers that differ within a sample" there says what such numbers cost.
+    https://github.com/fastblackout/fastblackout/blob/main/docs/ops.md, "Arrays and types", has the rule for numbers per
+    sample and within a sample, and all libraries and dtypes that are taken. "Numbers that differ within a sample" there
+    says what such numbers cost.
 
     References
     ----------

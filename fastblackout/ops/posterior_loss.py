@@ -153,8 +153,8 @@ def posterior_loss(
 
     Salimans et al., PixelCNN++ (2017), for rounded logistic laws.
 
-    Greenwood and Yule, J. R. Stat. Soc. 83 (1920), for the negative binomial law. docs/theory.md says what all three do
-    here.
+    Greenwood and Yule, J. R. Stat. Soc. 83 (1920), for the negative binomial law.
+    https://github.com/fastblackout/fastblackout/blob/main/docs/theory.md says what all three do here.
 
     Examples
     --------

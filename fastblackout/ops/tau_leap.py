@@ -136,8 +136,9 @@ def tau_leap_step(
     Equal keys give equal results, whatever the batch split, backend, thread count or strides. There is no gradient. The
     Poisson numbers are drawn as by fb.poisson.
 
-    docs/ops.md, "Arrays and types", has the rule for numbers per sample and within a sample, and all libraries and
-    dtypes that are taken. "Numbers that differ within a sample" there says what such numbers cost.
+    https://github.com/fastblackout/fastblackout/blob/main/docs/ops.md, "Arrays and types", has the rule for numbers per
+    sample and within a sample, and all libraries and dtypes that are taken. "Numbers that differ within a sample" there
+    says what such numbers cost.
 
     References
     ----------

@@ -137,11 +137,13 @@ def thin(
     A count of at most 255 is drawn by a table of its sample's p, within 4e-13 of the binomial in total variation. A
     larger one is drawn on its own, as exactly as by fb.binomial.
 
-    With an `alive` that differs within a sample x_t is drawn by fb.binomial, with a key made of `rng` (docs/draw.md).
-    That is several times as slow, and gives other numbers than one probability for a sample does.
+    With an `alive` that differs within a sample x_t is drawn by fb.binomial, with a key made of `rng`
+    (https://github.com/fastblackout/fastblackout/blob/main/docs/draw.md). That is several times as slow, and gives
+    other numbers than one probability for a sample does.
 
-    docs/ops.md, "Arrays and types", has the rule for numbers per sample and within a sample, and all libraries and
-    dtypes that are taken. "Numbers that differ within a sample" there says what such numbers cost.
+    https://github.com/fastblackout/fastblackout/blob/main/docs/ops.md, "Arrays and types", has the rule for numbers per
+    sample and within a sample, and all libraries and dtypes that are taken. "Numbers that differ within a sample" there
+    says what such numbers cost.
 
     Of scipy.sparse CSR and CSC, and AnnData, x_t and births are made as by fb.binomial. There is no model_input, and
     `center`, `scale`, `mask` and `out` are not taken. The stored values are one sample of the key. One `alive` for all

@@ -77,8 +77,9 @@ def denoise(
 
     At time t a share p_t is there, p_s is the next and larger share, and b are the photons of which the model says that
     they still lack. Each photon of an image x at the dose of the training would have been seen at the dose p with
-    chance p. This is what Blackout Diffusion does to its data (docs/theory.md). So its reverse process, begun at y
-    where the survival probability is p, draws the image x given y.
+    chance p. This is what Blackout Diffusion does to its data
+    (https://github.com/fastblackout/fastblackout/blob/main/docs/theory.md). So its reverse process, begun at y where
+    the survival probability is p, draws the image x given y.
 
     Parameters
     ----------

@@ -1,7 +1,8 @@
 """Small trained models that come with the package: `load_pretrained`, and names for `fastblackout sample`.
 
 Each is a checkpoint folder beside this file that `fastblackout export` made of a run: the averaged weights and their
-description. docs/results.md has the commands that trained them, and how good their samples are.
+description. https://github.com/fastblackout/fastblackout/blob/main/docs/results.md has the commands that trained them,
+and how good their samples are.
 """
 
 from __future__ import annotations

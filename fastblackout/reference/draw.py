@@ -83,8 +83,9 @@ def draw(n: NDArray[np.integer], p: F64, q: F64, key: Philox, stream_draw: Strea
     """Binomial(n, p) of every element, p shared by a row.
 
     n: (B, N) integers in 0..255. p, q: (B,) float64 pairs in [0, 1]. Returns (B, N) int64.
-    Total variation from the true law at most 4e-13 for any count (docs/derivations.md). Every other backend gives the
-    same values.
+    Total variation from the true law at most 4e-13 for any count
+    (https://github.com/fastblackout/fastblackout/blob/main/docs/derivations.md). Every other backend gives the same
+    values.
     """
     n = n.astype(np.int64)
     batch, size = n.shape

@@ -767,7 +767,8 @@ class Schedule:
         - "early": the index whose p is nearest to cos^2(pi u^g / 2), g = 1 / log2(max_count + 1).
 
         "early" puts most steps where few particles are alive and the image is still open. This choice was measured; it
-        makes few steps do (see docs/sampling.md). Where neighbours would coincide they move apart.
+        makes few steps do (see https://github.com/fastblackout/fastblackout/blob/main/docs/sampling.md). Where
+        neighbours would coincide they move apart.
 
         Examples
         --------

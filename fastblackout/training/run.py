@@ -96,7 +96,8 @@ def train(
     Notes
     -----
     In a program that torchrun starts in several processes, every process calls `train`. Each takes its share of a
-    batch, and rank 0 writes the run (docs/training.md, "Several GPUs and hosts").
+    batch, and rank 0 writes the run (https://github.com/fastblackout/fastblackout/blob/main/docs/training.md, "Several
+    GPUs and hosts").
 
     Examples
     --------

@@ -36,6 +36,7 @@ class Place:
 
         unit: in whole pieces of so many, the last perhaps shorter, wherever there is a piece for every rank.
 
+            >>> from fastblackout.training.ranks.single import Place
             >>> [Place(rank, 3).share(8) for rank in range(3)]
             [slice(0, 3, None), slice(3, 6, None), slice(6, 8, None)]
         """
