@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from .sampling.imputation import impute as impute
     from .sampling.sampler import sample as sample
     from .schedule.schedule import Schedule as Schedule
+    from .training.execution import execution as execution
     from .training.run import train as train
     from .training.trained_model import load_run as load_run
     from .tuning.tune import tune as tune
@@ -74,6 +75,7 @@ _HOME = {
     "bits_per_dim": "likelihood",
     "count_bridge": "blackout",
     "check_values": "backends.wrong_values",
+    "execution": "training.execution",
     "impute": "sampling",
     "load_pretrained": "pretrained",
     "load_run": "training.trained_model",

@@ -231,7 +231,7 @@ class BlackoutModel(Parametrized):
         shape : tuple of int
             The shape (B, C, ...) of the counts.
         steps : int, optional
-            How many steps, 100 by default.
+            How many steps, as in `fb.sample`.
         schedule : Schedule, optional
             Another object of the same times. The model's own by default.
         rng : Philox or int, optional

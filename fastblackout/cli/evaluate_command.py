@@ -83,7 +83,7 @@ def _draw(run: Run, options: Namespace, seeds: list[int]) -> list[NDArray[Any]]:
     share, sets = share_of(options), []
     labels = labels_for(run, share, share.first)
     progress = progress_of(share, options, len(seeds))
-    with progress, options.execution.settings(), options.execution.autocast():
+    with progress, options.execution.of(run.model.network):
         if len(seeds) > 1:
             say = f"{len(seeds)} sets of {options.num} samples take {len(seeds)} times as long as one (--seeds 1)"
             progress.say(say)
@@ -111,7 +111,7 @@ def _bounds(run: Run, options: Namespace, data: Dataset, count: int) -> BitsPerD
     share, shown = ranks.place.share(REPEATS), ranks.first and not options.quiet
     total = count * draws * (share.stop - share.start) * 2 * noises
     progress = Progress(total, "draws", "bits of held-out images", shown=shown)
-    with progress, replace(options.execution, precision="fp32").settings():
+    with progress, replace(options.execution, precision="fp32").of(run.model.network):
         return bits_per_dim(
             _Counted(run.model, progress), run.schedule, x_0, rng=Philox(options.seed), labels=labels,
             steps=options.steps, grid=options.grid, batch=options.batch, draws=draws, repeats=REPEATS,

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from ..call.annotated import listed
 from ..data import Dataset, load
 from ..ground.terminal import wrap
-from ..models.tuned import Tuned, usual_steps
+from ..models.tuned import Tuned
 from ..philox import WORD_END, Philox
 from ..pretrained import folder_of, names
-from ..sampling.plan import Asked, Usual, plan_of
+from ..sampling.plan import Asked, plan_of
 from ..sampling.rules import COMPAT
 from ..sampling.sampler import sample_in_batches
 from ..training.config import MOST_THREADS
@@ -73,8 +73,6 @@ def load_for(path: Path, options: Namespace) -> Run:
     device = next(run.model.parameters()).device
     work = options.num * getattr(options, "seeds", 1) * options.steps
     options.execution = execution_for(options.command, options.compile, options.precision, device, work)
-    options.execution.lay_out(run.model.network)
-    options.execution.compile(run.model.network)
     if threads := options.threads or min(run.config.threads, os.cpu_count() or 1):
         torch.set_num_threads(threads)
     return run
@@ -85,20 +83,13 @@ def _plan(run: Run, options: Namespace) -> None:
     head, guidance = run.model.head_object, options.guidance
     if not run.config.conditional and guidance is not None and np.any(guidance):
         raise _needs_labels(run, options, "guidance", guidance)
-    steps, tuned = options.steps, options.grid is None and usual_steps(run.model.tuned)
-    if steps is None and not tuned and not isinstance(options.grid, list):
-        steps = min(head.most_steps, run.schedule.steps)
-    how = Usual(head.grid, head.last_step(run.shape, run.model.max_count))
-    asked = Asked(steps, options.grid, guidance, options.last_step, options.sampler)
-    plan = plan_of(options.command, run.model, run.schedule, asked, run.config.conditional, how)
-    if plan.tuned or isinstance(options.grid, list):
-        options.grid_told = "times as given"
-        if plan.tuned:
-            options.grid_told = _told_of(plan.tuned, len(plan.guidance) in run.model.tuned)
-        options.grid = plan.times
-    else:
-        options.grid = options.grid or how.grid
-        options.grid_told = f"{options.grid} grid"
+    asked = Asked(options.steps, options.grid, guidance, options.last_step, options.sampler)
+    last = head.last_step(run.shape, run.model.max_count)
+    plan = plan_of(options.command, run.model, run.schedule, asked, run.config.conditional, last)
+    options.grid_told = "times as given" if plan.grid is None else f"{plan.grid} grid"
+    if plan.tuned:
+        options.grid_told = _told_of(plan.tuned, len(plan.guidance) in run.model.tuned)
+    options.grid = plan.grid or plan.times
     options.steps, options.last_step = len(plan.times) - 1, plan.last_step
     options.searched = plan.tuned is not None and plan.tuned.distance is not None
     options.guidance = plan.guidance if len({*plan.guidance}) > 1 else plan.guidance[0]

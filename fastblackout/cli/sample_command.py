@@ -136,7 +136,7 @@ def _draw(
     counting = run.model.register_forward_pre_hook(count)
     began = time.perf_counter()
     progress = progress_of(share, options)
-    with progress, options.execution.settings(), options.execution.autocast():
+    with progress, options.execution.of(run.model.network):
 
         def see(n: int, k: int, x: torch.Tensor) -> None:
             progress.update(len(x) if n else 0)

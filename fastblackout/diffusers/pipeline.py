@@ -123,7 +123,7 @@ class BlackoutPipeline(DiffusionPipeline):
             The scale s of diffusers: 1 is no guidance. The guidance w of `fb.sample` is s - 1. By default as the model
             was tuned, where no grid is given, else 1.
         num_inference_steps : int, optional
-            How many steps: by default as the model was tuned, else 100.
+            How many steps: by default as in `fb.sample`.
         generator : torch.Generator, Philox or int, optional
             Where the draws come from. The samples are what `fb.sample` draws with the same `generator`, or with this
             Philox or seed as `rng`, to the bit.

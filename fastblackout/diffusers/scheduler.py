@@ -22,7 +22,7 @@ from ..models.tuned import to_json, tuned_from
 from ..ops import thin
 from ..philox import Philox
 from ..sampling.checks import last_rule_of, rule_of, shape_of
-from ..sampling.plan import EXACT, Asked, Plan, plan_of
+from ..sampling.plan import Asked, Plan, plan_of
 from ..sampling.rules import LAST_STEPS
 from ..sampling.rules.expected import Expected
 from ..sampling.steps import Setting, State, expected_end, numbers_of, one_step, state_at
@@ -167,7 +167,7 @@ class BlackoutScheduler(SchedulerMixin, ConfigMixin):
         self._rule = rule_of("bridge", rounding, 0.0, self._model.head_object)
         if last_step is not None:
             check_name(op, "last_step", last_step, LAST_STEPS)
-        self._begin(Plan([*range(times.steps, -1, -1)], [0.0] * times.steps, last_step or EXACT.last_step, None), None)
+        self._begin(Plan([*range(times.steps, -1, -1)], [0.0] * times.steps, last_step or "draw"), None)
 
     @classmethod
     def from_model(
@@ -213,7 +213,7 @@ class BlackoutScheduler(SchedulerMixin, ConfigMixin):
         Parameters
         ----------
         num_inference_steps : int, optional
-            How many steps, as `steps` of `fb.sample`: by default as the model was tuned, else 100.
+            How many steps, as `steps` of `fb.sample`: by default as there.
         device : str or torch.device, optional
             The device of `timesteps`.
         timesteps : sequence of int or torch.Tensor, optional
@@ -246,7 +246,7 @@ class BlackoutScheduler(SchedulerMixin, ConfigMixin):
         times = [check_integer(op, "timesteps", t, 0, steps - 1) + 1 for t in listed]
         if not times or any(one <= other for one, other in zip(times, times[1:], strict=False)):
             raise ValueError(f"{op}: timesteps: must decrease, and be at least one, got {[*timesteps]}")
-        self._begin(Plan([*times, 0], [0.0] * len(times), self.config.last_step or EXACT.last_step, None), device)
+        self._begin(Plan([*times, 0], [0.0] * len(times), self.config.last_step or "draw"), device)
 
     def _begin(self, plan: Plan, device: Any) -> None:
         self.plan, self._places = plan, {k: n for n, k in enumerate(plan.times[:-1])}

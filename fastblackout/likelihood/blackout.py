@@ -33,7 +33,6 @@ from ..ops import binomial_log_prob
 from ..philox import Philox
 from ..probability import Prob
 from ..processes.reverse.divergence import rate_divergence
-from ..sampling.plan import STEPS
 from ..sampling.sampler import evaluating
 from ..schedule.grids import times_of
 from .estimate import Bound, Cost, check_images, estimate
@@ -122,7 +121,7 @@ def bits_per_dim(
     conditions : torch.Tensor, optional
         Floats (B, D), which the network gets after the labels.
     steps : int, optional
-        The steps of the sampler, as in `Schedule.grid`; 100 where nothing says how many.
+        The steps of the sampler, as in `Schedule.grid`; 100 where nothing says how many, 10 for an implicit head.
     grid : {"cosine", "index", "early"} or sequence of float, default "cosine"
         Where the steps lie, as in `Schedule.grid`.
     draws : int, default 16
@@ -187,7 +186,7 @@ def bits_per_dim(
         bound.continuous.bits, bound.continuous.monte_carlo_error
     """
     op = "bits_per_dim"
-    net, _ = model_and_head(op, model)
+    net, head = model_and_head(op, model)
     check_schedule(op, schedule, net)
     check_images(op, x_0, net.max_count, draws, repeats, batch)
     x_0 = counts_of_model(net, x_0)
@@ -196,7 +195,7 @@ def bits_per_dim(
     key = resolve_rng(rng, generator, op)
     noises = check_integer(op, "noises", noises, 1, 256)  # draw_keys parts the seeds in so many
     line = Line(schedule, x_0.device, noises)
-    steps = min(STEPS, schedule.steps) if steps is None and isinstance(grid, str) else steps
+    steps = min(head.most_steps, schedule.steps) if steps is None and isinstance(grid, str) else steps
     times = times_of(op, "grid", schedule.p, steps, grid, count_of_grids(net))
     chain = Steps(schedule, times, x_0.device, noises)
     places: tuple[Line | Steps, ...] = (line, chain)

@@ -78,7 +78,7 @@ def impute(
     runs : int, default 16
         How many runs the mean is averaged over.
     steps : int, optional
-        How many steps a run has, 100 by default.
+        How many steps a run has, as in `fb.sample`.
     rng : Philox or int, optional
         The key, or the seed of one. Draw d of row b is sample rng.first_sample + d B + b.
     generator : torch.Generator, optional

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..ground.values import check_integer, check_name, real_array, shown
+from ..heads import head_of
 from ..models.interface import count_of_grids
 from ..models.tuned import Tuned, tuned_at, usual_steps
 from ..schedule.grids import times_of
@@ -17,16 +18,16 @@ if TYPE_CHECKING:
     from ..schedule.schedule import Schedule
     from ..typing import Grid, LastStep
 
-STEPS = 100
-
 
 class Plan(NamedTuple):
-    """times: from the last of the schedule to 0. guidance: a number a step. tuned: what was found, where it is used."""
+    """times: from the last of the schedule to 0. guidance: a number a step. tuned: what was found, where it is used.
+    grid: the name of the grid that the times are of, where they are of one."""
 
     times: list[int]
     guidance: list[float]
     last_step: str
-    tuned: Tuned | None
+    tuned: Tuned | None = None
+    grid: Grid | None = None
 
 
 class Asked(NamedTuple):
@@ -39,42 +40,34 @@ class Asked(NamedTuple):
     sampler: Any
 
 
-class Usual(NamedTuple):
-    """What a run does where nothing says otherwise."""
-
-    grid: Grid
-    last_step: LastStep
-
-
-EXACT = Usual("cosine", "draw")  # what `fb.sample` does
-
-
-def plan_of(op: str, model: Any, schedule: Schedule, asked: Asked, labels: bool, usual: Usual = EXACT) -> Plan:
+def plan_of(op: str, model: Any, schedule: Schedule, asked: Asked, labels: bool, usual_last: LastStep = "draw") -> Plan:
     """What was asked for, checked. labels: whether there are any.
 
     What was left out is as the model was tuned, where it was, no grid is given and the sampler is the bridge, with
-    which it is tuned; else `usual`, without guidance.
+    which it is tuned. Else the grid and the number of steps are those of the model's head, the last step is
+    `usual_last`, and there is no guidance.
     """
     steps, grid, guidance, last_step, sampler = asked
-    most = count_of_grids(model)
+    head, most = head_of(model), count_of_grids(model)
+    usual_steps_of_head = min(head.most_steps, schedule.steps)
     found: dict[int, Tuned] = getattr(model, "tuned", None) or {}
-    how = None
+    how = name = None
     if grid is None and found and sampler == "bridge":
-        steps = usual_steps(found) if steps is None else check_integer(op, "steps", steps, 1, schedule.steps)
-        how = tuned_at(found, steps, schedule, most) if steps else None
+        steps = usual_steps(found) or usual_steps_of_head if steps is None else steps
+        how = tuned_at(found, check_integer(op, "steps", steps, 1, schedule.steps), schedule, most)
     if how:
         times = [*how.times]
     else:
-        grid = usual.grid if grid is None else grid
-        if steps is None and isinstance(grid, str):
-            steps = min(STEPS, schedule.steps)
+        grid = head.grid if grid is None else grid
+        if isinstance(grid, str):
+            name, steps = grid, usual_steps_of_head if steps is None else steps
         times = times_of(op, "grid", schedule.p, steps, grid, most).tolist()
     if guidance is None:
         guidance = how.guidance if how and labels else 0.0
     if last_step is None:
-        last_step = how.last_step if how else usual.last_step
+        last_step = how.last_step if how else usual_last
     check_name(op, "last_step", last_step, LAST_STEPS)
-    return Plan(times, _guidances(op, guidance, len(times) - 1, labels), last_step, how)
+    return Plan(times, _guidances(op, guidance, len(times) - 1, labels), last_step, how, name)
 
 
 def _guidances(op: str, guidance: Any, steps: int, labels: bool) -> list[float]:

@@ -98,10 +98,10 @@ def sample(
     shape : tuple of int
         The shape (B, ...) of the counts.
     steps : int, optional
-        How many steps, 100 by default.
+        How many steps. The default is 100, and 10 for head "implicit".
     grid : {"cosine", "index", "early"} or sequence of float, optional
-        Where the steps lie: a name, or a list of time indices or survival probabilities; see `Schedule.grid`. "cosine"
-        is the default. "early" is the better for up to 50 steps or so.
+        Where the steps lie: a name, or a list of time indices or survival probabilities; see `Schedule.grid`. The
+        default is "cosine" for head "mean" and "early" for all others, unless the model has times of its own.
     sampler : {"bridge", "tau-leap", "tau-leap-rate", "lanl-2023"}, default "bridge"
         The rule of a step; see the notes.
     rounding : {"stochastic", "nearest"}, default "stochastic"
@@ -246,15 +246,15 @@ def reverse_of(
     if (conditions := conditions_on(op, options.get("conditions"), shape[0], device)) is not None:
         net, _ = model_and_head(op, net, conditions)
     asked = Asked(steps, options.get("grid"), options.get("guidance"), options.get("last_step"), sampler)
-    times, guided, last, _ = plan_of(op, net, schedule, asked, labels is not None)
+    plan = plan_of(op, net, schedule, asked, labels is not None)
     key = resolve_rng(rng, options.get("generator"), op)
     black = torch.zeros(shape, dtype=getattr(torch, count_dtype(net.max_count).__name__), device=device)
     x = black if start is None else counts_like(start, black, net.max_count, "start")
     if mask is not None:
         known = counts_like(known, black, net.max_count, "known")
         mask = _expanded("mask", mask.to(device), shape)
-    setting = Setting(net, schedule, rule, labels, any(guided), known, mask)
-    return Reverse(setting, x, times, guided, rule, last_rule_of(last, rule), key)
+    setting = Setting(net, schedule, rule, labels, any(plan.guidance), known, mask)
+    return Reverse(setting, x, plan.times, plan.guidance, rule, last_rule_of(plan.last_step, rule), key)
 
 
 def sample_in_batches(

@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+
+from ..ground.values import check_name
+from .config import COMPILE, PRECISIONS
+
+if TYPE_CHECKING:
+    from ..typing import Compile, Precision
 
 WORTH_COMPILING = 1_000_000  # samples through a network: fewer take less time than compiling it, which takes minutes
 
@@ -35,6 +42,19 @@ class Execution:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
     @contextmanager
+    def of(self, network: nn.Module) -> Iterator[None]:
+        """Within the block, the network is executed so. What was compiled is kept by torch for the next block."""
+        before = network._compiled_call_impl
+        self.lay_out(network)
+        if before is None and not hasattr(network, "_orig_mod"):  # else its owner has compiled it
+            self.compile(network)
+        try:
+            with self.settings(), self.autocast():
+                yield
+        finally:
+            network._compiled_call_impl = before
+
+    @contextmanager
     def settings(self) -> Iterator[None]:
         """Within the block, torch's settings for the whole process: TF32 or not, and cuDNN's search for the fastest
         algorithm for each shape. On a CPU there are none."""
@@ -49,6 +69,60 @@ class Execution:
             yield
         finally:
             matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = before
+
+
+@contextmanager
+def execution(model: Any, compile: Compile = "auto", precision: Precision = "auto") -> Iterator[None]:
+    """Within the block, the network of a model is executed as `fastblackout sample` executes it.
+
+    Outside of it a network runs as torch is set: in float32, and not compiled.
+
+    Parameters
+    ----------
+    model : BlackoutModel, CountBridge or torch.nn.Module
+        The model, or the network itself.
+    compile : {"auto", "on", "off"}, default "auto"
+        Whether the network is compiled by torch.compile, at its first call. That takes minutes for a large network.
+        "auto" is "on" on a GPU with Triton, and "off" on a CPU.
+    precision : {"auto", "fp32", "bf16", "tf32"}, default "auto"
+        "bf16" is autocast to bfloat16. "tf32" is float32 whose products are rounded, on a GPU alone. "auto" is "bf16"
+        on a GPU that has it, else "fp32".
+
+    Yields
+    ------
+    None
+        Nothing.
+
+    Raises
+    ------
+    TypeError
+        If the model has no network that is a torch module.
+    ValueError
+        If an argument is no such name, or the device cannot do what it asks for.
+
+    Notes
+    -----
+    Another precision gives other outputs of the network, so other samples. A compiled network's weights are laid out
+    anew, channels last, and stay so after the block. So make it the first time before a CUDA graph of the network.
+
+    Examples
+    --------
+    >>> run = fb.load_pretrained("digits", device="cpu")
+    >>> with fb.execution(run.model, precision="bf16"):
+    ...     images = run.model.sample((2, *run.shape), steps=5, rng=1)
+    """
+    inner = model
+    while not hasattr(inner, "network") and hasattr(inner, "module"):
+        inner = inner.module
+    network = getattr(inner, "network", inner)
+    if not isinstance(network, nn.Module):
+        rule = "must have a network that is a torch.nn.Module"
+        raise TypeError(f"execution: model: {rule}, got {type(model).__name__}")
+    check_name("execution", "compile", compile, COMPILE)
+    check_name("execution", "precision", precision, PRECISIONS)
+    device = next((weight.device for weight in network.parameters()), torch.device("cpu"))
+    with execution_for("execution", compile, precision, device).of(network):
+        yield
 
 
 def execution_for(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import fastblackout as fb
 from fastblackout.atomic_files import atomic_file
 from fastblackout.cli.command_line import main
 from fastblackout.evaluation.sample_files import FORMATS
@@ -50,6 +51,21 @@ def place(home, tmp_path, monkeypatch):
 def drawn(run, name, *more):
     assert main(["sample", f"runs/{run}", f"--out={name}.npz", *SAMPLE, *more]) == 0
     return dict(np.load(f"{name}.npz"))
+
+
+@pytest.mark.parametrize(("head", "grid"), [("mean", "cosine"), ("implicit", "early"), ("beta-binomial", "early")])
+def test_python_draws_what_the_command_draws(head, grid):
+    """Where nothing says at which times, or in how many steps, both go by the head."""
+    run, seen = fb.load_run(f"runs/{head}", device="cpu"), []
+
+    def by_python(**how):
+        return run.model.sample((6, *run.shape), rng=1, **how).numpy()
+
+    images = drawn(head, head, "--num=6", "--batch=6")["images"]
+    assert np.array_equal(by_python(steps=4), images) and np.array_equal(by_python(steps=4, grid=grid), images)
+    assert np.array_equal(by_python(steps=4, grid="cosine"), images) == (grid == "cosine")
+    by_python(callback=lambda n, k, x: seen.append(n))
+    assert seen[-1] == (10 if head == "implicit" else 100)
 
 
 def refused(capsys, place, *arguments):

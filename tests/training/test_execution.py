@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch._dynamo.testing import CompileCounterWithBackend
 
+import fastblackout as fb
 from fastblackout.blackout import BlackoutModel
 from fastblackout.cli import command_line as cli
 from fastblackout.data import load
@@ -74,6 +75,35 @@ def test_auto_and_what_is_refused(monkeypatch):
     assert chosen("auto", "auto", CUDA) == (False, "fp32")
     with pytest.raises(ValueError, match="^train: compile: on needs Triton .*, got device cuda:0 without$"):
         execution_for("train", "on", "auto", CUDA)
+
+
+def test_a_model_is_executed_as_by_the_command_within_the_block_alone(monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda call, **options: call)
+    network, x = torch.nn.Conv2d(2, 4, 3), torch.randn(1, 2, 5, 5)
+    model = fb.BlackoutModel(network, fb.Schedule.cosine(9), 255, input="unit")
+    for given in (model, network, torch.nn.DataParallel(model)):
+        with fb.execution(given, "on", "bf16"):
+            assert network._compiled_call_impl is not None and network(x).dtype == torch.bfloat16
+            assert network.weight.is_contiguous(memory_format=torch.channels_last)
+        assert network._compiled_call_impl is None and network(x).dtype == torch.float32
+    with fb.execution(model):  # on a CPU as without
+        assert network._compiled_call_impl is None and network(x).dtype == torch.float32
+    network.compile()
+    with fb.execution(model, "on", "fp32"):
+        pass
+    assert network._compiled_call_impl is not None  # as its owner has it
+
+
+def test_wrong_arguments_of_an_execution_are_named():
+    network = torch.nn.Linear(1, 1)
+    with pytest.raises(ValueError, match="^execution: compile: must be one of auto, on, off, got 'yes'$"):
+        fb.execution(network, "yes").__enter__()
+    with pytest.raises(ValueError, match="^execution: precision: must be one of .*, got 'fp16'$"):
+        fb.execution(network, "on", "fp16").__enter__()
+    with pytest.raises(ValueError, match="^execution: precision: tf32 needs a GPU, got device cpu$"):
+        fb.execution(network, "off", "tf32").__enter__()
+    with pytest.raises(TypeError, match="^execution: model: must have a network that is a .*, got function$"):
+        fb.execution(lambda x: x).__enter__()
 
 
 def test_torchs_settings_hold_within_the_block_alone():

@@ -53,7 +53,7 @@ def test_a_step_is_the_bridge_of_a_joint_draw():
         logits = Pixels()(torch.cat((seen.float(), noise), 1), torch.full((5,), k_t - 1))
         y = (40 - x.float()) * torch.sigmoid(2 * logits + float(np.log(SCHEDULE.q[k_t])))
         x = fb.bridge_step(x, births=y, step=SCHEDULE.bridge(k_t, k_s), rng=key, max_count=40).x_s
-    drawn = fb.sample(model, SCHEDULE, SHAPE, steps=4, rng=RNG)
+    drawn = fb.sample(model, SCHEDULE, SHAPE, steps=4, grid="cosine", rng=RNG)
     assert (drawn.int() - x.int()).abs().max() <= 1 and (drawn != x).float().mean() < 0.05  # the input's last bits
     assert drawn.dtype == torch.uint8 and int(drawn.max()) <= 40 and drawn.float().std() > 1
 

@@ -99,11 +99,13 @@ def test_steps_are_those_of_posterior_step():
         how = {"family": "beta-binomial", "offset": model.offset(k_t), "max_count": 20}
         how |= {"center": model.center(k_s), "scale": model.scale(k_s), "rng": RNG.at(call=n)}
         x, seen = fb.posterior_step(x, outputs.chunk(2, 1), SCHEDULE.bridge(k_t, k_s), **how)
-    drawn = fb.sample(model, SCHEDULE, SHAPE, steps=3, rng=RNG, labels=labels, guidance=0.5)
+    drawn = fb.sample(model, SCHEDULE, SHAPE, steps=3, grid="cosine", rng=RNG, labels=labels, guidance=0.5)
     assert torch.equal(drawn, x)
-    parts = sample_in_batches(model, SCHEDULE, SHAPE, 2, RNG, labels, steps=3, guidance=0.5)
+    parts = sample_in_batches(model, SCHEDULE, SHAPE, 2, RNG, labels, steps=3, grid="cosine", guidance=0.5)
     assert torch.equal(torch.cat(list(parts)), x)
-    graph = fb.sample(model, SCHEDULE, SHAPE, steps=3, rng=RNG, labels=labels, guidance=0.5, cuda_graph=True)
+    graph = fb.sample(
+        model, SCHEDULE, SHAPE, steps=3, grid="cosine", rng=RNG, labels=labels, guidance=0.5, cuda_graph=True
+    )
     assert torch.equal(graph, x)
 
 
