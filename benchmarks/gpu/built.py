@@ -15,13 +15,13 @@ SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
 
 
 class Built:
-    """The modules of fastblackout/ in the folder `built` of `work`: of these sources, for this Python and card."""
+    """The modules of fastblackout/ in the folder `built` of `work`: of these sources, this Python and capability."""
 
     def __init__(self, work: Path, root: Path = ROOT) -> None:
-        self.folder, self.package = work / "built", root / "fastblackout"
-        card = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "no card"
+        major, minor = torch.cuda.get_device_capability(0) if torch.cuda.is_available() else (0, 0)
+        self.folder, self.package = work / "built" / f"sm_{major}{minor}", root / "fastblackout"
         sources = digest("csrc", "setup.py", "fastblackout/reference/philox.py", root=root)
-        self.key = f"{sources} {SUFFIX} {card}"
+        self.key = f"{sources} {SUFFIX}"
 
     def take(self) -> bool:
         """Puts them where Python finds them, if they are there."""

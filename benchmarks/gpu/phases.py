@@ -60,7 +60,7 @@ class Run:
 
     def build(self) -> None:
         """With CUDA, and where that fails without: the reference and Triton can still be checked."""
-        built = Built(self.store.work)
+        built = Built(self.store.work.parent)  # whatever the card
         if built.take():
             return
         for cuda in ("1", "0"):

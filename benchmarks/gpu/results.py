@@ -76,6 +76,13 @@ class Store:
         return [self.work] if self.out is None else [self.work, self.out]
 
 
+def folder_of_card(dry: bool = False) -> str:
+    """The name of the folder of what is found on the card at hand."""
+    import torch
+
+    return "dry" if dry else "-".join(re.findall(r"[A-Za-z0-9.]+", torch.cuda.get_device_name(0)))
+
+
 def digest(*places: str, root: Path = ROOT) -> str:
     """Of the sources in folders, or files, of this clone: what was found or built of others does not count."""
     made = hashlib.sha256()

@@ -14,13 +14,14 @@ Phases, by default all, in this order:
   profile  the kernels of a call of every op; with Nsight Compute (ncu), where it is there, their counters.
   jax      calls of fastblackout.jax, within 20 s.
 
-The folder --work, by default build/gpu, has all that the next call goes on with: what was compiled (built/, inductor/,
-triton/) and what was found. What was found on this card of these sources is not measured again (--fresh forgets it):
-call it again until nothing is left out. docs/gpu.md says how to carry the folder between machines. Results are copied
-to the folder --out, or $OUT where that is set: results.json, table.md, preference.json (what backend="auto" should
-take: fastblackout/backends/preference.json), tests.log, build.log, profile.txt. The end of the output says what failed,
-what came of the aims, and on which card. Status: 0 when nothing failed; 1, with one line, when it cannot run; 1 when
-something failed or the time ran out.
+The folder --work, by default build/gpu, has all that the next call goes on with: the modules, built for each
+capability (built/), and what was found, in a folder for each card. What was found on this card of these sources is not
+measured again (--fresh forgets it): call it again until nothing is left out. docs/gpu.md says how to carry the folder
+between machines. What Triton and torch.compile keep is large, and lies beside it: build/gpu-caches. Results are copied
+to the folder --out, or $OUT where that is set, again in a folder for the card: results.json, table.md, preference.json
+(what backend="auto" should take: fastblackout/backends/preference.json), tests.log, build.log, profile.txt. The end of
+the output says what failed, what came of the aims, and on which card. Status: 0 when nothing failed; 1, with one line,
+when it cannot run; 1 when something failed or the time ran out.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from pathlib import Path
 
 from gpu import ROOT, phases, report
 from gpu.children import end_all
-from gpu.results import Store
+from gpu.results import Store, folder_of_card
 
 NEEDED = ("setuptools", "pybind11", "ninja", "numpy", "scipy", "pytest", "pytest-timeout")
 WORK = ROOT / "build" / "gpu"
@@ -74,10 +75,12 @@ def main(arguments: list[str] | None = None) -> int:
     if not asked.dry:  # which takes the fastblackout that is there
         sys.path.insert(0, str(ROOT))
     end = time.monotonic() + 60 * asked.minutes - 15  # for writing, and for ending
-    store = Store(asked.work, None if asked.out is None else Path(asked.out), asked.fresh)
+    card, work = folder_of_card(asked.dry), asked.work.resolve()
+    store = Store(work / card, None if asked.out is None else Path(asked.out) / card, asked.fresh)
+    caches = work.with_name(f"{work.name}-caches")  # too large to carry
     os.environ |= {  # of all processes from here on
-        "TRITON_CACHE_DIR": str(asked.work.resolve() / "triton"),
-        "TORCHINDUCTOR_CACHE_DIR": str(asked.work.resolve() / "inductor"),
+        "TRITON_CACHE_DIR": str(caches / "triton"),
+        "TORCHINDUCTOR_CACHE_DIR": str(caches / "inductor"),
         "TORCHINDUCTOR_FX_GRAPH_CACHE": "1",
         "TORCHINDUCTOR_AUTOGRAD_CACHE": "1",
     }

@@ -1,6 +1,6 @@
 """Times an op on a device beside the same work in torch; what is timed is first checked against the CPU.
 
-timing.py runs it in a process for every op: python -m gpu.times OP --kind plain|compiled [--seconds S] [--dry]
+timing.py runs it in a process for all ops: python -m gpu.times OP,OP --kind plain|compiled [--seconds S] [--dry]
 Tells a row of every case, size and peer once it is timed, and ends where a CUDA error has cost it the device.
 """
 
@@ -187,25 +187,26 @@ def ceilings(device: torch.device) -> dict[str, float]:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("op", help="an op, or ceilings")
+    parser.add_argument("ops", help="ops, separated by commas, or ceilings")
     parser.add_argument("--kind", choices=tuple(NEEDS), default="plain")
     parser.add_argument("--seconds", type=float, default=math.inf)
-    parser.add_argument("--backends", default="", help="of fastblackout, separated by commas")
+    parser.add_argument("--backends", type=json.loads, default={}, help="of fastblackout, a list for each op")
     parser.add_argument("--done", type=json.loads, default=[], help="[case, shape, by] of the rows that there are")
     parser.add_argument("--dry", action="store_true", help="on the CPU, at a tiny size, without spending time")
     asked, start = parser.parse_args(arguments), time.monotonic()
     device = torch.device("cpu") if asked.dry else torch.device("cuda", 0)
-    if asked.op == "ceilings":
+    if asked.ops == "ceilings":
         tell(ceilings={} if asked.dry else ceilings(device))
         return
-    backends = [name for name in asked.backends.split(",") if name]
-    times = Times(
-        device, backends, lambda: asked.seconds - (time.monotonic() - start), tell, asked.done, quick=asked.dry
-    )
-    for shape in TINY if asked.dry else (LARGE, SMALL):
-        for case in CASES:
-            if case.op == asked.op:
-                times.case(case, shape, asked.kind)
+    for op in asked.ops.split(","):
+        backends = asked.backends.get(op, [])
+        times = Times(
+            device, backends, lambda: asked.seconds - (time.monotonic() - start), tell, asked.done, quick=asked.dry
+        )
+        for shape in TINY if asked.dry else (LARGE, SMALL):
+            for case in CASES:
+                if case.op == op:
+                    times.case(case, shape, asked.kind)
 
 
 if __name__ == "__main__":

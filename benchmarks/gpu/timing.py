@@ -1,8 +1,9 @@
-"""The time phase: times.py in a process for every op, and in another where one lost the device."""
+"""The time phase: times.py in one process for all ops, and in another where one lost the device."""
 
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
 from typing import Any
 
@@ -15,7 +16,7 @@ from gpu.work import CASES
 COMMAND = ("-m", "gpu.times")
 REST_SECONDS = 120.0  # kept for the checks that come after the timings
 LEAST = 15.0  # seconds: a process of less comes to nothing
-TRIES = 6  # processes of an op: each that lost the device has one case less to time
+TRIES = 6  # processes that an op may cost: each has one case less to time
 
 
 class Timing:
@@ -37,32 +38,38 @@ class Timing:
                 self.results["ceilings"] = {"error": f"{ended}: {' / '.join(said[-2:])}"}
             self.results["instructions"] = instructions(self.results["machine"]["capability"])
         for kind in ("plain", "compiled"):
-            for op in dict.fromkeys(c.op for c in CASES if kind == "plain" or c.compiled is not None):
-                if op in self.run.ops():
-                    self.op(op, kind)
+            ops = dict.fromkeys(c.op for c in CASES if kind == "plain" or c.compiled is not None)
+            self.ops([op for op in ops if op in self.run.ops()], kind)
 
-    def op(self, op: str, kind: str) -> None:
-        right = [name for name in self.run.backends if tests.passed(self.results["tests"], op, name)]
-        for name in self.run.backends:
-            if name not in right and kind == "plain":
-                self._wrong(op, op, [], name, "its checks did not pass")
-        for _ in range(TRIES):
+    def ops(self, ops: list[str], kind: str) -> None:
+        """Ops in one process. Where one of them costs it the device, or its life, the others have another."""
+        right = {op: [by for by in self.run.backends if tests.passed(self.results["tests"], op, by)] for op in ops}
+        for op, by in itertools.product(ops, self.run.backends):
+            if by not in right[op] and kind == "plain":
+                self._wrong(op, [], by, "its checks did not pass")
+        tries = dict.fromkeys(ops, TRIES)
+        while ops:
             seconds = self.run.left() - self.kept
             if seconds < LEAST:
-                self.results["dropped"].append(f"{op}: all of kind {kind}")
+                self.results["dropped"].append(f"{', '.join(ops)}: all of kind {kind}")
                 return
-            done = [[row["case"], row["shape"], row["by"]] for row in self.results["rows"] if row["op"] == op]
-            options = ["--kind", kind, "--seconds", f"{seconds - 10:.0f}", "--backends", ",".join(right)]
-            ended, said = self._process([op, *options, "--done", json.dumps(done)], seconds)
+            done = [[row["case"], row["shape"], row["by"]] for row in self.results["rows"]]
+            options = ["--kind", kind, "--seconds", f"{seconds - 10:.0f}", "--backends", json.dumps(right)]
+            ended, said = self._process([",".join(ops), *options, "--done", json.dumps(done)], seconds)
             if ended is None:
                 return
             if self.begun:
-                self._wrong(op, *self.begun, f"its process: {ended}: {' / '.join(said[-2:])}")
+                self._wrong(*self.begun, f"its process: {ended}: {' / '.join(said[-2:])}")
             elif f"status {LOST}" not in ended:  # else its last row has the error
-                self.run.fail(f"time: {op}: {ended}: {' / '.join(said[-3:])}")
+                self.run.fail(f"time: {ops[0]}: {ended}: {' / '.join(said[-3:])}")
                 return
+            failed = self.results["rows"][-1]["op"]
+            tries[failed] -= 1
+            ops = [op for op in ops[ops.index(failed) :] if tries[op]]
 
-    def _wrong(self, op: str, case: str, shape: list[int], by: str, error: str) -> None:
+    def _wrong(self, case: str, shape: list[int], by: str, error: str) -> None:
+        """case: its name, or an op of which no case is timed."""
+        op = next((one.op for one in CASES if one.name == case), case)
         facts = {"case": case, "op": op, "shape": shape, "elements": 0, "by": by, "error": error}
         self.results["rows"].append(facts)
 

@@ -31,6 +31,7 @@ from gpu.times import replayed
 STEPS = {f"{network} step: {way}": (network, way) for network in ("cifar10", "small") for way in WAYS}
 FIRST = tuple(f"cifar10 step: {way}" for way in ("compiled bf16", "compiled graph bf16", "eager"))
 PARTS = (*FIRST, "sample", "digits", *(name for name in STEPS if name not in FIRST))
+SAMPLED, BATCH = (5, 20, 1000), 250  # steps, and images at once: of `fastblackout sample`
 LIMIT = 240.0  # seconds of a part: compiling the paper's network takes most of it
 DATA = {"small": "mnist", "cifar10": "cifar10"}
 # Without a GPU there are no graphs, and compiling takes a minute a part.
@@ -117,21 +118,34 @@ def _ops_of(trainer: Trainer) -> Callable[[], Any]:
 
 
 def sample(device: torch.device, dry: bool) -> dict[str, Any]:
-    """The reverse process as a loop and as a captured step: the same bytes, and the time of a step."""
+    """The reverse process as `fastblackout sample` runs it, in few steps and in many, compiled and in bf16 on a GPU.
+
+    The first call compiles. The two fewest numbers of steps are also taken by a captured step: the same bytes, and the
+    seconds of a step and of all before it, by the difference of the two.
+    """
     torch.manual_seed(1)
-    shape = (2, 3, 8, 8) if dry else (128, 3, 32, 32)
+    shape = (2, 3, 8, 8) if dry else (BATCH, 3, 32, 32)
     net = fb.models.small(shape[1:], channels=8) if dry else fb.models.cifar10()
     schedule = fb.Schedule.logit(20 if dry else 1000)
     model = fb.BlackoutModel(net, schedule, 255, input="unit").to(device)
-    steps, drawn, result = 4 if dry else 20, [], {}
-    for name, graph in (("loop", False), ("graph", True)):
-        seconds = []
-        for _ in range(2):  # the second, when all is compiled
-            start = time.perf_counter()
-            drawn.append(fb.sample(model, schedule, shape, steps=steps, rng=fb.Philox(7), cuda_graph=graph).cpu())
-            seconds.append(time.perf_counter() - start)
-        result[f"{name}_seconds_a_step"] = seconds[1] / steps
-    return result | {"same_bytes": all(torch.equal(drawn[0], other) for other in drawn)}
+
+    def drawn(steps: int, graph: bool = False) -> tuple[Any, float]:
+        start = time.perf_counter()
+        made = fb.sample(model, schedule, shape, steps=steps, rng=fb.Philox(7), cuda_graph=graph).cpu()
+        return made, time.perf_counter() - start
+
+    result: dict[str, Any] = {}
+    with fb.execution(model, "off" if dry else "on"):
+        result["first_seconds"] = drawn(2)[1]
+        counts = (2, 4, 8) if dry else SAMPLED
+        loops = {steps: drawn(steps) for steps in counts}
+        graphs = {steps: drawn(steps, graph=True) for steps in counts[:2]}
+    for steps, (_, seconds) in loops.items():
+        result |= {f"seconds_{steps}_steps": seconds, f"images_s_{steps}_steps": shape[0] / seconds}
+    few, more = counts[:2]
+    each = (graphs[more][1] - graphs[few][1]) / (more - few)
+    result |= {"graph_seconds_a_step": each, "graph_seconds_before": graphs[few][1] - few * each}
+    return result | {"same_bytes": all(torch.equal(graphs[n][0], loops[n][0]) for n in graphs)}
 
 
 def digits(device: torch.device, dry: bool) -> dict[str, Any]:

@@ -167,8 +167,10 @@ class Trainer:
         self.replica = self.ranks.replica(self.model)
 
     def held_out_loss(self, tick: Callable[[int], None]) -> float:
-        """The held-out loss of the averaged weights; tick is called with the images done, part by part."""
-        return self.held_out.loss(self.averaged, self.config.conditional, max(self.config.batch, 256), tick)
+        """The held-out loss of the averaged weights, in the precision of the training; tick is called with the images
+        done, part by part."""
+        with self.execution.autocast():
+            return self.held_out.loss(self.averaged, self.config.conditional, max(self.config.batch, 256), tick)
 
     def held_out_bits(self, tick: Callable[[int], None]) -> Bound:
         """Bits per dimension of held-out samples by the averaged weights; tick as above, with those noised."""
@@ -188,11 +190,12 @@ class Trainer:
         if self.config.conditional:
             labels = torch.arange(64, device=self.device) % self.batches.no_class
         shape = (64, *self.dataset.shape)
-        drawn = sample(
-            self.averaged, self.schedule, shape, self.sample_steps, rng=Philox(1), labels=labels,
-            grid=self.head.grid, last_step=self.head.last_step(self.dataset.shape, self.dataset.max_count),
-            callback=lambda n, k, x: tick(1) if n else None,
-        )  # fmt: skip
+        with self.execution.autocast():
+            drawn = sample(
+                self.averaged, self.schedule, shape, self.sample_steps, rng=Philox(1), labels=labels,
+                grid=self.head.grid, last_step=self.head.last_step(self.dataset.shape, self.dataset.max_count),
+                callback=lambda n, k, x: tick(1) if n else None,
+            )  # fmt: skip
         return drawn.cpu().numpy()
 
     def find_times(self) -> None:

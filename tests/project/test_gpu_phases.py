@@ -46,16 +46,17 @@ def test_a_dry_run_of_all_phases_and_one_that_goes_on(tmp_path):
     for test in ("first", "graph", "ranks", "product", "compiled", "reduce_overhead", "opcheck"):
         assert sum(line.startswith(f"passed test_{test}[poisson-cpu] ") for line in lines) == 1, test
     at = lines.index("Nothing failed.")
-    assert f"written to {tmp_path / 'work'}, {tmp_path / 'out'}" in lines[:at]
+    assert f"written to {tmp_path / 'work' / 'dry'}, {tmp_path / 'out' / 'dry'}" in lines[:at]
     assert "cpu poisson 7/7, cases" in lines[at + 1] and lines[-1].startswith("no card, a dry run: ")
-    names = sorted(file.name for file in (tmp_path / "out").iterdir())
-    assert names == ["results.json", "table.md", "tests.log"]
-    assert (tmp_path / "work" / "inductor").is_dir()  # what goes on with the next call
-    found = json.loads((tmp_path / "out" / "results.json").read_text())
+    out = tmp_path / "out" / "dry"
+    assert sorted(file.name for file in out.iterdir()) == ["results.json", "table.md", "tests.log"]
+    assert [file.name for file in (tmp_path / "work").iterdir()] == ["dry"]  # what is carried
+    assert (tmp_path / "work-caches" / "inductor").is_dir()
+    found = json.loads((out / "results.json").read_text())
     assert {row["by"] for row in found["rows"]} == {"cpu", "torch.poisson"}
     parts = {part["part"]: part for part in found["train"]}
     assert parts.keys() >= {"sample", "digits", "small step: eager", "cifar10 step: compiled graph bf16"}
-    assert len(parts) == 16 and parts["sample"]["same_bytes"]
+    assert len(parts) == 16 and parts["sample"]["same_bytes"] and parts["sample"]["images_s_8_steps"] > 0
     assert next(iter(parts)) == "cifar10 step: compiled bf16" and parts["cifar10 step: compiled bf16"]["profile"]
     assert all("error" not in part for part in found["jax"]) and len(found["jax"]) == 10
     eager, bf16 = (parts[f"small step: {way}"] for way in ("eager", "compiled bf16"))
@@ -63,7 +64,7 @@ def test_a_dry_run_of_all_phases_and_one_that_goes_on(tmp_path):
     assert 0 < eager["host_seconds"] <= eager["seconds"] and 0 < eager["share_of_ops"] < 1
     ((profiled,),) = (part["cases"] for part in found["profile"])
     assert profiled["by"] == "cpu" and profiled["kernels"]
-    assert "| poisson, rates to 50 | 4x1x8x8 | cpu |" in (tmp_path / "out" / "table.md").read_text()
+    assert "| poisson, rates to 50 | 4x1x8x8 | cpu |" in (out / "table.md").read_text()
     assert set(found["seconds"]) == set(PHASES)
 
     again = dry_run(tmp_path, *PHASES)  # there is nothing left to do
@@ -71,7 +72,7 @@ def test_a_dry_run_of_all_phases_and_one_that_goes_on(tmp_path):
     assert not [
         line for line in again.stdout.splitlines() if line.startswith(("passed ", "poisson, rates", "train: ", "jax: "))
     ]
-    later = json.loads((tmp_path / "out" / "results.json").read_text())
+    later = json.loads((out / "results.json").read_text())
     assert all(later[name] == found[name] for name in ("tests", "rows", "train", "jax"))
 
 
@@ -134,13 +135,15 @@ def test_what_has_passed(script):
 TIMES = """
 import json, sys
 from gpu.children import tell
-done = json.loads(sys.argv[sys.argv.index("--done") + 1])
+case, done = "poisson, rates to 50", json.loads(sys.argv[sys.argv.index("--done") + 1])
 for by, end in (("a", 0), ("loses", 3), ("dies", 7), ("b", 0)):
-    if [1, [2], by] not in done:
-        tell(begun=[1, [2], by])
+    if [case, [2], by] not in done:
+        tell(begun=[case, [2], by])
         if end == 7: sys.exit(7)
-        tell(case=1, op="poisson", shape=[2], by=by, call_seconds=1.0, **({"error": "CUDA error"} if end else {}))
+        wrong = {"error": "CUDA error"} if end else {}
+        tell(case=case, op="poisson", shape=[2], by=by, call_seconds=1.0, **wrong)
         if end: sys.exit(end)
+tell(case="its ops", op="beta", shape=[2], by=sys.argv[1], call_seconds=1.0)
 """
 
 
@@ -154,10 +157,12 @@ def test_timings_start_again(script, tmp_path, monkeypatch):
     run = types.SimpleNamespace(
         results=results, dry=True, backends=("cuda", "triton"), options=[], more={}, left=lambda: 60.0, store=store
     )
-    timing.Timing(run, clock.Clock(("no-such-command",))).op("poisson", "plain")
-    assert [row["by"] for row in results["rows"]] == ["triton", "a", "loses", "dies", "b"]
-    assert ["error" in row for row in results["rows"]] == [True, False, True, True, False]
-    assert "it ended with status 7" in results["rows"][3]["error"]
+    timing.Timing(run, clock.Clock(("no-such-command",))).ops(["thin", "poisson", "beta"], "plain")
+    rows = [row for row in results["rows"] if row["op"] == "poisson"]
+    assert [row["by"] for row in rows] == ["triton", "a", "loses", "dies", "b"]
+    assert ["error" in row for row in rows] == [True, False, True, True, False]
+    assert "it ended with status 7" in rows[3]["error"]
+    assert results["rows"][-1]["by"] == "poisson,beta"  # of the last process: what came before is done
 
 
 def test_parts_go_on_after_one_that_is_lost(script, tmp_path, monkeypatch):
@@ -224,7 +229,7 @@ def test_the_profile_of_a_step(script, monkeypatch):
     assert [(row["kernel"], row["us"]) for row in made["kernels"]] == [("a", 10.0), ("b", 10.0), ("c", 1.0)]
 
 
-def test_what_was_built_is_taken_for_the_same_sources(script, tmp_path):
+def test_what_was_built_is_taken_for_the_same_sources(script, tmp_path, monkeypatch):
     built, root = script("gpu.built"), tmp_path / "clone"
     module = root / "fastblackout" / f"_cpu{built.SUFFIX}"
     for name in ("csrc/cuda/a.cu", "setup.py", "fastblackout/reference/philox.py", "fastblackout/_build.json", module):
@@ -238,6 +243,13 @@ def test_what_was_built_is_taken_for_the_same_sources(script, tmp_path):
     assert built.Built(tmp_path / "work", root).take()
     (root / "csrc/cuda/a.cu").write_text("second")
     assert not built.Built(tmp_path / "work", root).take()
+
+    for capability in ((9, 0), (12, 0), (9, 0)):  # of one, whatever the card; of another, others
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _, pair=capability: pair)
+        there = built.Built(tmp_path / "work", root)
+        assert there.take() == (tmp_path / "work" / "built" / f"sm_{capability[0]}0").is_dir()
+        there.keep()
 
 
 def test_clocks_are_those_of_the_time_asked_for(script):
@@ -272,7 +284,7 @@ def test_a_build_that_fails_with_cuda_is_tried_without(script, tmp_path, monkeyp
     assert store.results["errors"][1:] == [f"build: FASTBLACKOUT_CUDA={c}: it took more than 1 s" for c in (1, 0)]
 
 
-def test_results_of_another_card_do_not_count(script, tmp_path, capsys):
+def test_results_of_another_card_do_not_count(script, tmp_path, capsys, monkeypatch):
     made = script("gpu.results").Store
     machine = {"card": "NVIDIA Card", "sources": "0" * 16, "torch": "2.11.0", "triton": "3.6.0"}
     store = made(tmp_path / "work", tmp_path / "out", False)
@@ -284,4 +296,6 @@ def test_results_of_another_card_do_not_count(script, tmp_path, capsys):
         store = made(tmp_path / "work", tmp_path / "out", fresh)  # what was copied is read where the first is gone
         store.on(machine | other)
         assert len(store.results["tests"]) == kept
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "NVIDIA H100 80GB HBM3")
+    assert script("gpu.results").folder_of_card() == "NVIDIA-H100-80GB-HBM3"
     assert "earlier results are of NVIDIA Card" in capsys.readouterr().out

@@ -156,6 +156,14 @@ def test_a_network_is_one_graph(kind):
     assert list(network.state_dict()) == names
 
 
+def test_held_out_losses_and_pictures_have_the_precision_of_the_training(array):
+    trainer, seen = Trainer(TrainConfig(**TINY, precision="bf16"), load("array", array), {}, CPU), []
+    trainer.averaged.network.register_forward_hook(lambda network, given, out: seen.append(out.dtype))
+    trainer.held_out_loss(lambda images: None)
+    trainer.samples(lambda steps: None)
+    assert set(seen) == {torch.bfloat16}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_compiled_training_goes_on_from_one_that_is_not(array, tmp_path, counter, precision):
