@@ -71,7 +71,8 @@ def load_for(path: Path, options: Namespace) -> Run:
             setattr(options, name, default)
     _plan(run, options)
     device = next(run.model.parameters()).device
-    work = options.num * getattr(options, "seeds", 1) * options.steps
+    calls = options.steps + np.count_nonzero(np.broadcast_to(options.guidance, options.steps))  # twice where guided
+    work = options.num * getattr(options, "seeds", 1) * calls
     options.execution = execution_for(options.command, options.compile, options.precision, device, work)
     if threads := options.threads or min(run.config.threads, os.cpu_count() or 1):
         torch.set_num_threads(threads)

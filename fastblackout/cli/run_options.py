@@ -142,7 +142,8 @@ def _add_run(parser: Parser) -> None:
 
 def _add_steps(group: Group) -> None:
     """The options of a sampling that are used most."""
-    what = "Take N reverse steps; each calls the network once. Default: as tuned, else 100, or 10 with head implicit."
+    what = "Take N reverse steps; each calls the network once, with guidance twice. Default: as tuned, else 100, or 10 "
+    what += "with head implicit."
     group.add_argument("--steps", **_N, help=what)
     what = "How strongly samples are driven to their class, of a model with labels: one number, 0 or above, or one for "
     what += "each step, as .5,.25,0. Default: as tuned; else, or with --grid, 0."

@@ -1,6 +1,7 @@
 """`fastblackout sample`: parts of a sequence, and the files that the samples are written to."""
 
 import contextlib
+import json
 import os
 import re
 import tracemalloc
@@ -14,6 +15,7 @@ import fastblackout as fb
 from fastblackout.atomic_files import atomic_file
 from fastblackout.cli.command_line import main
 from fastblackout.evaluation.sample_files import FORMATS
+from fastblackout.training.execution import execution_for
 
 TRAIN = ["--steps=4", "--batch=8", "--channels=8", "--threads=1", "--sample-every=0", "--quiet"]
 SAMPLE = ["--steps=4", "--threads=1", "--batch=5", "--quiet"]
@@ -66,6 +68,19 @@ def test_python_draws_what_the_command_draws(head, grid):
     assert np.array_equal(by_python(steps=4, grid="cosine"), images) == (grid == "cosine")
     by_python(callback=lambda n, k, x: seen.append(n))
     assert seen[-1] == (10 if head == "implicit" else 100)
+
+
+def test_a_guided_step_is_two_calls(monkeypatch):
+    """In what is told of the calls, and in the work by which "auto" compiles."""
+    worth = []
+
+    def execution(*given):
+        worth.append(given[-1])
+        return execution_for(*given)
+
+    monkeypatch.setattr("fastblackout.cli.of_run.execution_for", execution)
+    drawn("mean-labels", "guided", "--num=3", "--guidance=.5,0,.5,.5", "--json=guided.json")
+    assert json.loads(Path("guided.json").read_text())["network_calls"] == 7 and worth == [3 * 7]
 
 
 def refused(capsys, place, *arguments):
