@@ -85,8 +85,8 @@ def _plan(run: Run, options: Namespace) -> None:
     if not run.config.conditional and guidance is not None and np.any(guidance):
         raise _needs_labels(run, options, "guidance", guidance)
     asked = Asked(options.steps, options.grid, guidance, options.last_step, options.sampler)
-    last = head.last_step(run.shape, run.model.max_count)
-    plan = plan_of(options.command, run.model, run.schedule, asked, run.config.conditional, last)
+    usual_last = head.last_step(run.shape, run.model.max_count)
+    plan = plan_of(options.command, run.model, run.schedule, asked, run.config.conditional, usual_last)
     options.grid_told = "times as given" if plan.grid is None else f"{plan.grid} grid"
     if plan.tuned:
         options.grid_told = _told_of(plan.tuned, len(plan.guidance) in run.model.tuned)

@@ -51,7 +51,8 @@ def plan_of(op: str, model: Any, schedule: Schedule, asked: Asked, labels: bool,
     head, most = head_of(model), count_of_grids(model)
     usual_steps_of_head = min(head.most_steps, schedule.steps)
     found: dict[int, Tuned] = getattr(model, "tuned", None) or {}
-    how = name = None
+    how: Tuned | None = None
+    name: Any = None
     if grid is None and found and sampler == "bridge":
         steps = usual_steps(found) or usual_steps_of_head if steps is None else steps
         how = tuned_at(found, check_integer(op, "steps", steps, 1, schedule.steps), schedule, most)
