@@ -81,14 +81,21 @@ class OnDevice {
   int device_, before_ = 0;
 };
 
-// Launches a kernel of the op that errors call `name`. The GIL is released, since on the SIMT shim a launch takes as long as the
-// kernel runs.
+// Launches a kernel of the op that errors call `name` on the device in use.
+template <class Op>
+void launch_here(const std::string& name, void* stream, int (*kernel)(const Op&, void*), const Op& op) {
+  try {
+    check(name, kernel(op, stream));
+  } catch (const cuda::Refused& refused) {
+    throw std::runtime_error(name + ": CUDA: " + refused.what());
+  }
+}
+
+// The same on a device. The GIL is released, since on the SIMT shim a launch takes as long as the kernel runs.
 template <class Op>
 void launch_on(const std::string& name, int device, void* stream, int (*kernel)(const Op&, void*), const Op& op) {
   const OnDevice here(name, device);
-  int error = 0;
-  run_without_gil([&] { error = kernel(op, stream); });
-  check(name, error);
+  run_without_gil([&] { launch_here(name, stream, kernel, op); });
 }
 
 }  // namespace bindings

@@ -65,10 +65,10 @@ class XlaDevice {
 
   // Launches a kernel on ops whose numbers have been made, and whose results are made last. XLA has made the device of its stream the
   // one in use.
-  template <class Op, class Kernel>
-  void launch(const std::vector<Op>& ops, const Kernel& kernel) const {
+  template <class Op, class Base>
+  void launch(const std::vector<Op>& ops, int (*kernel)(const Base&, void*)) const {
     convert(before_);
-    for (const Op& op : ops) bindings::check(call_.op(), kernel(op, stream_));
+    for (const Base& op : ops) bindings::launch_here(call_.op(), stream_, kernel, op);
     convert(after_);
   }
 
@@ -110,7 +110,7 @@ class XlaDevice {
     for (size_t first = 0; first < all.size(); first += cuda::kMostConversions) {
       batch.count = static_cast<int>(std::min<size_t>(all.size() - first, cuda::kMostConversions));
       std::copy_n(all.begin() + static_cast<std::ptrdiff_t>(first), batch.count, batch.each);
-      bindings::check(call_.op(), cuda::convert(batch, stream_));
+      bindings::launch_here(call_.op(), stream_, cuda::convert, batch);
     }
   }
 };

@@ -12,7 +12,10 @@
 
 #include <map>
 #include <mutex>
+#include <string>
 #include <utility>
+
+#include "cuda/ops.h"
 
 #define FB_KERNEL(threads, blocks_per_sm) __global__ void __launch_bounds__(threads, blocks_per_sm)
 #define FB_PARAM(Type) const __grid_constant__ Type  // stays in the constant bank, whatever takes its address
@@ -22,7 +25,7 @@
 // A launch that gives the size of shared memory
 #define FB_LAUNCH_SHARED(kernel, bytes, blocks, threads, stream, ...)                                 \
   do {                                                                                                \
-    if ((bytes) > 48 * 1024) ask_for_shared(reinterpret_cast<const void*>(kernel), (bytes));          \
+    if ((bytes) > 0) ask_for_shared(reinterpret_cast<const void*>(kernel), (bytes));                  \
     kernel<<<dim3(blocks), dim3(threads), (bytes), static_cast<cudaStream_t>(stream)>>>(__VA_ARGS__); \
   } while (false)
 #define FB_SHARED_GIVEN(Type)                              \
@@ -31,15 +34,32 @@
 
 namespace fastblackout::cuda {
 
-// Asks for shared memory above 48 KiB, once for a device and a kernel unless it needs more; an error shows at the launch.
+// Asks the device for what a block's shared memory has above 48 KiB, of which the kernel's static bytes are a part: once for a
+// device and a kernel unless it needs more. Throws Refused where the device has no such room. Any other error shows at the launch.
 inline void ask_for_shared(const void* kernel, int bytes) {
+  struct Room {
+    int fixed, most;  // static bytes, and those that a launch may have in all
+  };
   static std::mutex lock;
-  static std::map<std::pair<int, const void*>, int> asked;
+  static std::map<std::pair<int, const void*>, Room> rooms;
   int device = 0;
   cudaGetDevice(&device);
   const std::lock_guard<std::mutex> held(lock);
-  int& most = asked[{device, kernel}];
-  if (bytes > most && cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes) == cudaSuccess) most = bytes;
+  Room& room = rooms[{device, kernel}];
+  if (room.most == 0) {
+    cudaFuncAttributes attributes;
+    if (cudaFuncGetAttributes(&attributes, kernel) != cudaSuccess) return;
+    room = Room{static_cast<int>(attributes.sharedSizeBytes), 48 * 1024};
+  }
+  const int all = room.fixed + bytes;
+  if (all <= room.most) return;
+  if (cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes) != cudaSuccess) {
+    cudaGetLastError();  // else a later launch would report it
+    int most = 0;
+    cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+    throw Refused("a block needs " + std::to_string(all) + " bytes of shared memory, this device has " + std::to_string(most));
+  }
+  room.most = all;
 }
 
 FB_DEVICE uint16_t half_bits(float x) {

@@ -3,6 +3,8 @@
 // gives a defined result and sets bits of `flag`, which fastblackout/backends/wrong_values.py reads.
 #pragma once
 
+#include <stdexcept>
+
 #include "fastblackout/config.h"
 #include "fastblackout/ops.h"
 #include "fastblackout/xla_number.h"
@@ -177,6 +179,10 @@ int model_input(const ModelInput& op, void* stream);
 FB_OPS(FB_DECLARE)
 FB_DEVICE_OPS(FB_DECLARE)
 #undef FB_DECLARE
+
+struct Refused : std::runtime_error {  // thrown in place of a launch that a device has no room for
+  using std::runtime_error::runtime_error;
+};
 
 int use_device(int device, int* before);  // before: gets the device that was in use until now
 bool is_capturing(void* stream);          // whether a CUDA graph is made of what the stream is given

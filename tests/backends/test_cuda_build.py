@@ -1,4 +1,5 @@
-"""What the CUDA kernels cost, read from the machine code in fastblackout._cuda: no GPU is needed."""
+"""What the CUDA kernels cost, read from the machine code in fastblackout._cuda, and whether cards take their launches
+(support/card.py): no GPU is needed."""
 
 import re
 import subprocess
@@ -6,13 +7,17 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import fastblackout
 from fastblackout.backends import available
-from support import cuda_counts, sass
+from support import cuda_counts, product, sass
+from support.card import CARDS, Card
 from support.cuda_module import ARCHITECTURES, built, module_path, needs_tools
 from support.draws import DRAWS
 from support.helpers import by_day
+from support.op_table import OPS, PLAIN
+from support.simt import _simt
 
 # At most 64 registers a thread let four blocks of 256 share a multiprocessor.
 REGISTERS = 64
@@ -40,6 +45,13 @@ KERNELS = (
     "transition_rows_kernel", "log_prob_kernel", "energy_squares", "energy_grad",
     "convert_kernel", "model_input_kernel", *LAWS,
 )  # fmt: skip
+USUAL = 48 * 1024  # bytes of shared memory that a block has unless a launch asks for more
+# Static bytes and those of the launch, of the kernels that have to ask: the most of any call.
+ASKS = {"thin_wide": 58368, "bridge_wide": 93952, "bridge_sharedILb1E": 81664}
+# Of no op, or of a call that the cover has not: launched by FB_LAUNCH, which gives no shared memory.
+GIVEN_NONE = {"philox_kernel", "convert_kernel", "model_input_kernel", "categorical_element"}
+WIDE = PLAIN | {"shape": (2, 7), "max_count": 300}
+SMALL = {op: (2, 5000) for op in OPS if op.endswith("loss")}  # several chunks
 # SASS instructions an element, thresholds resident; building them is left out. Of which dtypes: see cuda_counts.py.
 INSTRUCTIONS = {"thin_shared": 40, "bridge_shared": 182, "loss_kernel": 145, "loss_grad": 138}
 # Of the hot loops: {kernel: {"load": (accesses of 16 bytes, others at most), "store": the same}}. The others are of
@@ -88,8 +100,68 @@ def test_registers_and_shared_memory(architecture):
     for name, used in sass.resources(module_path())[built(architecture)].items():
         assert used.registers <= MORE_REGISTERS.get(kernel_of(name), REGISTERS), f"{name}: {used}"
         assert used.stack == used.local == 0, f"{name}: {used}"  # where registers would be spilled to
-        # 48 KiB, and 1 KiB that sm_90 and later keep for themselves; bridge_shared asks for its own at the launch
+        # 48 KiB, and 1 KiB that sm_90 and later keep for themselves; test_every_launch_fits has what launches add
         assert used.shared <= 49 * 1024, f"{name}: {used}"
+
+
+def launched(card, op, case, number=0):
+    a = product.arguments(op, case, number)
+    outputs = {name: torch.empty_like(value) for name, value in product.public(op, a, case["key"]).items()}
+    product.launch(product.CudaKernels(card), op, a, case["key"], outputs)
+    return card.launches()
+
+
+@needs_tools
+@pytest.mark.parametrize("capability", by_day(CARDS, "120"))
+def test_every_launch_fits(capability):
+    """Each call of the product's cover is the first on its card. Prints the bytes of a block, kernel by kernel."""
+    built(CARDS[capability].code)
+    refused, used = [], {}
+    for op in OPS:
+        for number, case in enumerate(product.cases(op)):
+            try:
+                made = launched(Card(capability), op, case | {"shape": SMALL.get(op, (2, 16))}, number)
+            except RuntimeError as error:
+                refused.append(f"{error}: {case}")
+                continue
+            for one in made:
+                assert one.opted_in == (one.fixed + one.given > USUAL), one.name
+                name = kernel_of(one.name.decode())
+                used[name] = max(used.get(name, (0, 0)), (one.fixed + one.given, one.fixed))
+    for name, (most, fixed) in sorted(used.items(), key=lambda entry: -entry[1][0]):
+        asks = "asks" if most > USUAL else ""
+        print(f"{capability} {name}: {fixed} + {most - fixed} = {most} of {CARDS[capability].shared} {asks}")
+    assert refused == []
+    assert {name: most for name, (most, _) in used.items() if most > USUAL} == ASKS
+    assert set(KERNELS) - set(used) == GIVEN_NONE
+
+
+@needs_tools
+def test_a_card_that_refuses_shared_memory_is_named():
+    card = Card("90", shared=USUAL)
+    with pytest.raises(RuntimeError, match="^thin: CUDA: a block needs 58368 bytes of shared memory, .* has 49152$"):
+        launched(card, "thin", WIDE)
+    assert card.launches() == [] and len(launched(card, "thin", PLAIN | {"shape": (2, 7)})) == 1
+
+
+@needs_tools
+def test_shared_memory_is_asked_for_once_a_kernel_and_device():
+    card = Card("90", stream=4096)
+    made = [*launched(card, "thin", WIDE), *launched(card, "thin", WIDE)][-2:]
+    assert card.asked() == 1 and {(one.device, one.stream) for one in made} == {(card.device, 4096)}
+    assert card.device_in_use() == 0
+    launched(Card("90"), "thin", WIDE)
+    assert card.asked() == 1, "of the other card"
+
+
+@needs_tools
+@pytest.mark.skipif(_simt is None, reason="the SIMT shim is not built: FASTBLACKOUT_SIMT=1")
+@pytest.mark.parametrize("op", OPS)
+def test_grids_are_those_of_the_shim(op):
+    case = PLAIN | {"shape": (2, 3000)}
+    last, a = launched(Card("90"), op, case)[-1], product.arguments(op, case)
+    product.launch(product.kernels_of("simt-forward"), op, a, case["key"], product.public(op, a, case["key"]))
+    assert (last.blocks, last.threads) == _simt.last_launch()
 
 
 @needs_tools

@@ -149,15 +149,21 @@ def kernels_of(backend: str) -> Any:
     if kind != "simt":
         return importlib.import_module(f"fastblackout.backends.{kind}")
     from fastblackout import _simt
-    from fastblackout.backends import cuda
 
     _simt.configure(schedule, 5, 2)
+    return CudaKernels(_simt)
 
-    class OnShim:
-        def __getattr__(self, name: str) -> Any:
-            return functools.partial(getattr(cuda, name), module=_simt)
 
-    return OnShim()
+class CudaKernels:
+    """The functions of fastblackout.backends.cuda on a module other than fastblackout._cuda."""
+
+    def __init__(self, module: Any) -> None:
+        self.module = module
+
+    def __getattr__(self, name: str) -> Any:
+        from fastblackout.backends import cuda
+
+        return functools.partial(getattr(cuda, name), module=self.module)
 
 
 def check(backend: str, kernels: Any, device: Any, op: str, case: dict[str, Any], a: Arguments, expected: Any) -> None:
