@@ -15,7 +15,8 @@ PYBIND11_MODULE(_simt, m) {
   namespace py = pybind11;
   m.doc() = "The CUDA kernels of fastblackout on the CPU, for its tests: addresses are in host memory.";
   fastblackout::bindings::define_ops(m, true);
-  m.def("configure", simt::configure, py::arg("schedule") = "forward", py::arg("seed") = 0, py::arg("threads") = 1);
+  m.def("configure", simt::configure, py::arg("schedule") = "forward", py::arg("seed") = 0, py::arg("threads") = 1,
+        py::arg("first_block") = 0, py::arg("blocks") = ~0u);
   m.def("device", [] { return simt_device; }, "The device that cudaSetDevice chose last.");
   m.def("selftest", [](const std::string& name) {
     std::vector<int> out(256, 0);

@@ -24,8 +24,9 @@ struct Index {
 // where a kernel does something wrong.
 void launch(size_t shared, unsigned blocks, unsigned threads, void (*body)(void*), void* context);
 
-// Sets in which order blocks and threads run, "forward", "reverse" or "random" (by seed), and how many OS threads run blocks.
-void configure(const std::string& schedule, uint64_t seed, int os_threads);
+// Sets in which order blocks and threads run, "forward", "reverse" or "random" (by seed), how many OS threads run blocks, and which
+// blocks of a launch run, `blocks` of them from `first_block` on: of a launch too large for the CPU, a few.
+void configure(const std::string& schedule, uint64_t seed, int os_threads, unsigned first_block, unsigned blocks);
 
 // Waits until all threads of the block, or the lanes of the mask, have come to the same place. Returns the operation's result:
 // the lanes' votes for a ballot, the value of `lane` for a shuffle.

@@ -50,6 +50,7 @@ struct Settings {
   std::string schedule = "forward";
   uint64_t seed = 0;
   int os_threads = 1;
+  unsigned first_block = 0, blocks = ~0u;
 } settings;
 
 // What an OS thread has to run blocks, one after the other.
@@ -205,6 +206,7 @@ void Worker::run_block() {
 }
 
 void run_blocks(Worker& w, std::atomic<unsigned>& next, unsigned blocks, unsigned threads) {
+  const unsigned first = std::min(settings.first_block, blocks), end = first + std::min(settings.blocks, blocks - first);
   worker = &w;
   given_memory = w.shared.get();
   adopt(w.scheduler);
@@ -218,8 +220,8 @@ void run_blocks(Worker& w, std::atomic<unsigned>& next, unsigned blocks, unsigne
   for (unsigned i = 0; i < threads; ++i) w.order.push_back(settings.schedule == "reverse" ? threads - 1 - i : i);
   grid_size.x = blocks;
   block_size.x = threads;
-  for (unsigned at; w.error.empty() && (at = next++) < blocks;) {
-    block_index.x = settings.schedule == "reverse" ? blocks - 1 - at : at;
+  for (unsigned at; w.error.empty() && (at = first + next++) < end;) {
+    block_index.x = settings.schedule == "reverse" ? first + (end - 1 - at) : at;
     w.random = settings.seed ^ static_cast<uint64_t>(at) << 32;
     w.run_block();
   }
@@ -266,11 +268,11 @@ void fault(const char* text) {
   std::abort();  // never resumed
 }
 
-void configure(const std::string& schedule, uint64_t seed, int os_threads) {
+void configure(const std::string& schedule, uint64_t seed, int os_threads, unsigned first_block, unsigned blocks) {
   if (schedule != "forward" && schedule != "reverse" && schedule != "random")
     throw std::invalid_argument("simt: schedule: must be forward, reverse or random, got " + schedule);
   if (os_threads < 1) throw std::invalid_argument("simt: threads: must be at least 1, got " + std::to_string(os_threads));
-  settings = Settings{schedule, seed, os_threads};
+  settings = Settings{schedule, seed, os_threads, first_block, blocks};
 }
 
 void launch(size_t shared, unsigned blocks, unsigned threads, void (*body)(void*), void* context) {

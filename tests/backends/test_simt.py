@@ -3,20 +3,28 @@
 test_product.py compares every op with the reference, in whatever order threads run.
 """
 
+import mmap
+
 import numpy as np
 import pytest
 import torch
 
 import fastblackout as fb
 from fastblackout.backends import cuda
+from fastblackout.reference.draw import TWO_48, thresholds, uniforms
+from fastblackout.reference.philox import Stream
 from support import gpu_checks, product
 from support.helpers import chi_square_counts
 from support.op_table import COUNTS, OPS, PLAIN
 from support.simt import _simt, check, column, new_flag
 
+MAP_NORESERVE = 0x4000  # Linux's; Python has no name for it
+
 
 @pytest.fixture(autouse=True)
 def built():
+    _simt.configure("forward", 0, 1)
+    yield
     _simt.configure("forward", 0, 1)
 
 
@@ -72,6 +80,93 @@ def test_ties_and_window_misses_are_drawn_again():
     one, zero = torch.ones(1), torch.zeros(1)
     cuda.thin(x, p, 1 - p, rng.tensor(), 255, zero, one, out, None, None, flag, module=_simt)
     check("x_t", out, fb.thin(x, fb.Prob(p, 1 - p), rng=rng, outputs="x_t", backend="cpu").x_t)
+
+
+@pytest.mark.parametrize("max_count", [255, 300])  # tables in shared memory alone, and beside draws of elements
+@pytest.mark.parametrize("n", [1, 16])  # a row of the lower uniform, and of the upper one
+def test_uniforms_that_meet_a_threshold_in_32_bits(n, max_count):
+    """The first threshold of each sample is a uniform of 48 bits, or lies a little above or below it."""
+    rng, x, q = fb.Philox(5, call=2), torch.full((30, 64), n, dtype=torch.int16), np.empty(30)
+    drawn, seen = uniforms(30, 64, rng, Stream.THIN_DRAW, Stream.THIN_REFINE)[n == 1], set()
+    for row, of_row in enumerate(drawn):
+        u = of_row[np.argmax((of_row > 0.6 * TWO_48) & (of_row < 0.9 * TWO_48))]
+        q[row] = ((int(u) + 40 * (row % 3 - 1)) / TWO_48) ** (1 / n)
+        (first,) = thresholds(n, 1 - q[[row]], q[[row]])[:, 0]
+        if first >> np.uint64(16) == u >> np.uint64(16):
+            seen.add(int(np.sign(int(u) - int(first))))
+    assert seen >= ({-1, 0, 1} if n == 1 else {-1, 1})
+    p, q, one, out, flag = torch.from_numpy(1 - q), torch.from_numpy(q), torch.ones(30), torch.empty_like(x), new_flag()
+    cuda.thin(x, p, q, rng.tensor(), max_count, one, one, out, None, None, flag, module=_simt)
+    given = {"max_count": max_count, "outputs": "x_t", "rng": rng, "backend": "reference"}
+    check("x_t", out, fb.thin(x, fb.Prob(p, q), **given).x_t)
+
+
+@pytest.mark.parametrize("max_count", [255, 300])
+def test_ties_of_rounded_births(max_count):
+    gpu_checks.check_rounding_ties(product.kernels_of("simt-forward"), max_count)
+
+
+@pytest.mark.parametrize("op", ["thin", "bridge_step"])
+def test_pieces_of_large_arrays(op):
+    """From 2^26 elements on a block draws 65,536, of which some hundred meet a threshold. One block runs."""
+    _simt.configure("forward", 0, 1, first_block=1, blocks=1)
+    size, first, end = 1 << 26, 1 << 16, 1 << 17
+    x, half, one, flag = torch.zeros(1, size, dtype=torch.uint8), column([0.5], 1), torch.ones(1), new_flag()
+    x[:, :end], births, rng = 127, torch.full((1, 1), 128, dtype=torch.uint8).expand(1, size), fb.Philox(8)
+    out, some = torch.zeros_like(x), x[:, :end]
+    if op == "thin":
+        cuda.thin(x, half, half, rng.tensor(), 255, one, one, out, None, None, flag, module=_simt)
+        want = fb.thin(some, 0.5, rng=rng, outputs="x_t", backend="cpu").x_t
+    else:
+        pairs = half, half, half, half, rng.tensor()
+        cuda.bridge_step(x, None, births, *pairs, 255, one, True, one, one, out, None, flag, module=_simt)
+        given = {"births": births[:, :end], "step": 0.5, "attrition": 0.5, "rng": rng, "backend": "cpu"}
+        want = fb.bridge_step(some, **given).x_s
+    assert _simt.last_launch()[0] == size // (end - first)
+    check("its piece", out[:, first:end], want[:, first:])
+    assert not out[:, :first].any() and not out[:, end:].any() and flag.item() == 0
+
+
+def untouched(elements, dtype):
+    """Memory of zeros that is there where it is touched."""
+    size = elements * torch.empty((), dtype=dtype).element_size()
+    return torch.frombuffer(mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE), dtype=dtype)
+
+
+def far(tensor, more):
+    """A copy whose samples lie more than 2^32 elements apart."""
+    stride, inner = 2**32 + more, torch.empty(tensor.shape[1:]).stride()
+    whole = untouched(len(tensor) * stride, tensor.dtype)
+    return whole.as_strided(tensor.shape, (stride, *inner)).copy_(tensor)
+
+
+@pytest.mark.parametrize("more", [16, 17])  # 16 bytes an access, and element by element
+@pytest.mark.parametrize("op", OPS)
+def test_samples_far_apart(op, more):
+    case = PLAIN | {"shape": (3, 2, 520), "counts": "uint8", "inputs": "bfloat16", "max_count": 255}
+    a = product.arguments(op, case)
+    expected = product.public(op, a, case["key"], "reference")
+    images = {name for name in OPS[op].images if getattr(a.get(name), "shape", ())[:1] == (3,)}
+    there = {name: far(value, more) if name in images else value for name, value in a.items()}
+    out = {n: far(value, more) if value.ndim > 1 else value.clone() for n, value in expected.items()}
+    for value in out.values():
+        product.poison(value)
+    product.launch(product.kernels_of("simt-forward"), op, there, case["key"], out)
+    for name, value in out.items():
+        product.same(name, value, expected[name])
+
+
+def test_elements_beyond_32_bits():
+    """The blocks of elements around 2^32, where a sample ends."""
+    shape, block = (65_537, 65_536), 2**24
+    _simt.configure("forward", 0, 1, first_block=block - 1, blocks=3)
+    n = torch.full((1, 1), 200, dtype=torch.uint8).expand(shape)
+    p, q = (column([value], 1)[:, None].expand(shape) for value in (0.375, 0.625))
+    out, flag, rng = untouched(shape[0] * shape[1], torch.uint8).view(shape), new_flag(), fb.Philox(3, first_sample=9)
+    cuda.binomial(n, p, q, rng.tensor(), out, flag, module=_simt)
+    want = fb.binomial(n[-2:], 0.375, rng=rng.at(first_sample=9 + shape[0] - 2), backend="cpu")
+    check("elements", out.view(-1)[2**32 - 256 : 2**32 + 512], want.view(-1)[2**16 - 256 : 2**16 + 512])
+    assert not out[-2, :-256].any() and not out[-1, 512:].any() and not out[0].any() and flag.item() == 0
 
 
 def test_in_place():

@@ -11,10 +11,12 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 import fastblackout as fb
+from fastblackout.reference.philox import Stream, philox4x32
 from support import process_calls
 from support.helpers import KEYS
 from support.known_answers import PHILOX, words_of
@@ -53,7 +55,8 @@ def check_philox(device: torch.device, module: Any = None) -> None:
 
 
 def check_first(op: str, backend: str, device: torch.device, shape: tuple[int, ...]) -> None:
-    """An op that runs for the first time in a capture, once another has run: its kernels are loaded there."""
+    """An op that runs for the first time in a capture, once another has run: its kernels are loaded there. For CUDA:
+    Triton's kernels must have run before."""
     rng, other = fb.Philox(7, first_sample=5), "poisson" if op == "normal" else "normal"
     public(other, moved(arguments(other, PLAIN | {"shape": shape}), device), rng.tensor(device), backend)
     a = arguments(op, PLAIN | {"shape": shape})
@@ -120,6 +123,26 @@ def check_flags(op: str, backend: str, device: torch.device, shape: tuple[int, .
         else:
             raise AssertionError(f"fb.check_values says nothing of {what}")
         fb.check_values.check()
+
+
+def check_rounding_ties(kernels: Any, max_count: int) -> None:
+    """Expected births whose 32 leading bits equal the uniform's, so that its last 16 bits decide."""
+    calls = np.arange(1 << 14)
+    words = np.stack(philox4x32(np.arange(16)[:, None], 0, calls[None, :], Stream.ROUNDING.word(), 5, 0))
+    which = np.argwhere(words < 1 << 15)  # so that float32 holds 9 bits more
+    seen = set()
+    for word, block, call in which[:24]:
+        i, call = int(4 * block + word), int(call)
+        y = torch.full((1, 64), 0.25)
+        y[0, i] = float((int(words[word, block, call]) + 0.5) * 2.0**-32)
+        assert int(float(y[0, i]) * 2.0**32) == words[word, block, call]
+        x, rng, flag = torch.zeros(1, 64, dtype=torch.int16), fb.Philox(5, call=call), torch.zeros(1).int()
+        p, one, out = torch.ones(1, dtype=torch.float64), torch.ones(1), torch.empty_like(x)
+        given = x, None, y, p, 1 - p, None, None, rng.tensor(), max_count, one, True, one, one, out, None, flag
+        kernels.bridge_step(*given)
+        assert torch.equal(out, fb.bridge_step(x, births=y, step=1.0, rng=rng, max_count=max_count).x_s)
+        seen.add(int(out[0, i]))
+    assert seen == {0, 1}, "both outcomes of a tie must occur; missing by chance once in 8 million"
 
 
 def check_ranks(op: str, backend: str, device: Any, shape: tuple[int, ...], max_count: int = 100) -> None:
