@@ -6,20 +6,29 @@ from collections import Counter
 from typing import Any
 
 from gpu.aims import aims, of_ceiling, seconds_of
-from gpu.tests import ALL, subject
+from gpu.tests import ALL, BITS, DECISIVE, REST, subject
 
 Results = dict[str, Any]
-MOST_LINES, LINE = 16, 220  # of the failures in the summary, and characters of each: the rest is in tests.log
+# Of the failures in the summary, of those of a kind of test, and characters of each: the rest is in tests.log
+MOST_LINES, MOST_OF_A_KIND, LINE = 16, 3, 220
 
 
-def failures(results: Results) -> list[str]:
-    """One line each of what went wrong, the build first."""
-    lines = [f"FAILED: {text}" for text in results["errors"]]
-    lines += [
-        f"FAILED: {name}: {' '.join(result['text'].split())[-LINE:]}"
-        for name, result in sorted(results["tests"].items())
-        if result["outcome"] == "failed"
-    ]
+def _rank(kind: str) -> int:
+    """Of a kind of test: what decides whether an op is right comes first."""
+    return [*DECISIVE, *BITS, *REST, kind].index(kind)
+
+
+def failures(results: Results, of_a_kind: int | None = None) -> list[str]:
+    """One line each of what went wrong, the build first. of_a_kind: so many tests of a kind at most."""
+    lines, kinds = [f"FAILED: {text}" for text in results["errors"]], dict[str, list[str]]()
+    for name, result in sorted(results["tests"].items()):
+        if result["outcome"] == "failed":
+            line = f"FAILED: {name}: {' '.join(result['text'].split())[-LINE:]}"
+            kinds.setdefault(subject(name)[0], []).append(line)
+    for kind in sorted(kinds, key=_rank):
+        lines += kinds[kind][:of_a_kind]
+        if more := len(kinds[kind]) - len(kinds[kind][:of_a_kind]):
+            lines.append(f"FAILED: {more} more of test_{kind}")
     errors = [row for row in results["rows"] if "error" in row]
     lines += [f"FAILED: time: {row['case']} by {row['by']}: {row['error'][:LINE]}" for row in errors]
     for part in (*results["train"], *results["profile"], *results["jax"]):
@@ -57,7 +66,7 @@ def tested(results: Results) -> str:
 
 def summary(results: Results) -> str:
     """Short enough for a terminal that keeps little: what failed, the aims, the card."""
-    wrong = failures(results)
+    wrong = failures(results, MOST_OF_A_KIND)
     lines = wrong[:MOST_LINES] or ["Nothing failed."]
     if len(wrong) > MOST_LINES:
         lines.append(f"... and {len(wrong) - MOST_LINES} more, in tests.log and results.json")

@@ -252,6 +252,20 @@ def test_the_summary_is_short_and_begins_with_what_failed(script, results):
     assert not report.failures(script("gpu.results").blank())
 
 
+def test_failures_of_one_kind_hide_no_others(script, results):
+    """21 tests of the same kind, whose names come before that of the one that decides, and which run after it."""
+    report, tests = script("gpu.report"), script("gpu.tests")
+    names = list(itertools.chain(*tests.asked(OPS, ["cuda"], ["first"])))
+    results["tests"] |= {name: {"outcome": "failed", "text": "x"} for name in names}
+    lines = report.summary(results).splitlines()
+    assert (
+        lines[0].startswith("FAILED: test_product[poisson-cuda]")
+        and lines[4] == f"FAILED: {len(OPS) - 3} more of test_first"
+    )
+    assert not any("test_first" in test for test in itertools.chain(*tests.asked(OPS, ["triton"], tests.REST)))
+    assert "first" not in tests.BITS and set(tests.DECISIVE) <= set(tests.BITS)
+
+
 def test_time_that_is_short_drops_what_matters_least(script):
     times, told = script("gpu.times"), []
     made = times.Times(CPU, ["cpu"], lambda: 1.0, lambda **facts: told.append(facts))
