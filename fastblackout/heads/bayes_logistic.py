@@ -35,9 +35,11 @@ class BayesLogistic(FamilyLaw):
             mean = most / 2 * ((1 + arrays[j]) + 0.6 * (j - (components - 1) / 2))
             narrow = 32 / most * torch.exp(-arrays[components + j].clamp(-5, 5))  # 1 over the scale
             low, high = ((v - 0.5) - mean) * narrow, ((v + 0.5) - mean) * narrow
-            inner = logsigmoid(high) + logsigmoid(-low) + torch.log(-torch.expm1(-narrow))
-            mass = torch.where(v == 0, logsigmoid(high), torch.where(v == most, logsigmoid(-low), inner))
+            below, above = logsigmoid(high), logsigmoid(-low)
+            inner = below + above + torch.log(-torch.expm1(-narrow))
+            mass = torch.where(v == 0, below, torch.where(v == most, above, inner))
             parts.append(logits[j] + mass)
-        likelihood = (torch.lgamma(v + 1) - torch.lgamma(n + 1)) + n * offset
+        log_factorial = torch.lgamma(n + 1)
+        likelihood = (log_factorial[v.clamp(max=most).long()] - log_factorial) + n * offset
         logs = torch.where(n <= room, torch.logsumexp(torch.stack(parts), 0) + likelihood, -torch.inf)
         return torch.log_softmax(logs, 1)

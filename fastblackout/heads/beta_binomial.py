@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from ..ops import beta_binomial_log_prob
 from .law import FamilyLaw
 from .moments import logit_share, moments
 from .poisson_births import rows_of
@@ -26,10 +25,14 @@ class BetaBinomial(FamilyLaw):
         return torch.stack((logit_share(mean, max_count), (torch.log(size) - 1).clamp(-6, 6))).float()
 
     def log_law(self, arrays: Sequence[Tensor], room: Tensor, offset: Tensor, most: int) -> Tensor:
-        n = torch.arange(most + 1, dtype=torch.float64, device=room.device)
+        """By the ratios Pr(n + 1) / Pr(n) = (room - n) (a + n) / ((n + 1) (b + room - n - 1))."""
         z, size = arrays[0] + offset, torch.exp((arrays[1] + 1).clamp(-5, 7))
         a, b = ((torch.sigmoid(side) * size).clamp(min=1e-300) for side in (z, -z))  # all at an end is a law, too
-        return beta_binomial_log_prob(n, room, a, b)  # -inf beyond the room
+        n = torch.arange(most, dtype=torch.float64, device=room.device)
+        left = (room - n).clamp(min=0)  # at 0 the ratio is 0, and so is the law from there on
+        ratios = left * (a + n) / ((n + 1) * (b + (left - 1).clamp(min=0)))
+        logs = torch.cumsum(torch.log(ratios), 1)
+        return torch.log_softmax(torch.cat((torch.zeros_like(room), logs), 1), 1)
 
     def log_expected(self, arrays: Sequence[Tensor], room: Tensor, offset: Tensor, most: int) -> Tensor:
         return torch.log(room) + logsigmoid(arrays[0] + rows_of(offset, room))

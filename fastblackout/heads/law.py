@@ -16,7 +16,7 @@ from ..typing import LastStep
 from .head import Head, Noised, Predicted, Query
 from .poisson_births import StepProbs, held, rows_of
 
-CELLS = 1 << 20  # the most terms of the sums at once, 8 MiB of float64
+CELLS = 1 << 17  # the most terms of the sums at once, 1 MiB of float64, which stays in a cache
 
 
 class Law(Head):
@@ -85,10 +85,15 @@ class Law(Head):
         """
         p, q = (side.expand(at.room.shape).reshape(-1, 1) for side in step)
         n = torch.arange(at.max_count + 1, dtype=torch.float64, device=at.room.device)
+        log_factorial = torch.lgamma(n + 1)
         k = born.reshape(-1, 1)
+        born_by = torch.xlogy(k, p) - torch.lgamma(k + 1)
+        log_q = torch.log(q).clamp(min=-1e300)  # so that 0 times it is 0 where q is 0
 
         def of_law(part: slice, law: Tensor) -> Tensor:
-            return torch.logsumexp(law + binomial_log_prob(k[part], n, Prob(p[part], q[part])), 1)  # -inf for n below k
+            rest = n - k[part]
+            known = log_factorial + (rest * log_q[part] - log_factorial[rest.clamp(min=0).long()])
+            return born_by[part, 0] + torch.logsumexp(torch.where(rest < 0, -torch.inf, law + known), 1)
 
         return self._by_parts(self.arrays(at.outputs, at.room), at.room, at.number, at.max_count, of_law)
 

@@ -67,10 +67,10 @@ class NegativeBinomial(FamilyLaw):
             rows = max(1, int((longest * torch.arange(1, len(longest) + 1, device=a.device) <= CELLS).sum()))
             part, some = some[:rows], some[rows:]
             b = low[part, None] + torch.arange(int(longest[rows - 1]), dtype=a.dtype, device=a.device)
-            whole = [each[part, None].expand(b.shape) for each in (a, size, mean, room, f, g)]
-            log_true = binomial_log_prob(b, whole[0], Prob(*whole[4:]))  # -inf beyond the births
+            left, *alive = (each[part, None].expand(b.shape) for each in (a, f, g))
+            log_true = binomial_log_prob(b, left, Prob(*alive))  # -inf beyond the births
             inside = log_true > -torch.inf
-            law = log_mass(torch.minimum(b, whole[3]), *whole[1:4])
+            law = _log_run(b, size[part], mean[part], room[part])
             total[part] = torch.where(inside, torch.exp(log_true) * (log_true - law), 0.0).sum(1)
         return total.view(births.shape)
 
@@ -98,6 +98,18 @@ def log_mass(births: Tensor, size: Tensor, mean: Tensor, room: Tensor) -> Tensor
     if full.any():
         law[full] += _log_beyond(room[full], size[full], mean[full], law[full])
     return law
+
+
+def _log_run(births: Tensor, size: Tensor, mean: Tensor, room: Tensor) -> Tensor:
+    """log_mass of rows of numbers that follow one another, by the ratios Pr(b + 1) / Pr(b) = share (size + b) / (b + 1)
+    from the first of a row on; anything beyond the room. births: (B, N); the others: (B,)."""
+    share = mean.clamp(max=MOST)
+    share = (share / (size + share))[:, None]
+    ratios = share * (size[:, None] + births[:, :-1]) / (births[:, :-1] + 1)
+    logs = torch.cat((log_mass(births[:, 0], size, mean, room)[:, None], torch.log(ratios)), 1).cumsum(1)
+    row, column = (births == room[:, None]).nonzero(as_tuple=True)  # whose chance is all that is left
+    logs[row, column] = log_mass(room[row], size[row], mean[row], room[row])
+    return logs
 
 
 def _log_beyond(room: Tensor, size: Tensor, mean: Tensor, log_mass: Tensor) -> Tensor:

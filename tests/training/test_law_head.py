@@ -1,5 +1,8 @@
 """The beta-binomial head: its law in training, in sampling and in the likelihood bounds."""
 
+import itertools
+import re
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -10,7 +13,9 @@ import fastblackout as fb
 from fastblackout.blackout import BlackoutModel
 from fastblackout.blackout.losses import blackout_loss, loss_unit
 from fastblackout.cli.command_line import main
+from fastblackout.heads import head_named
 from fastblackout.models import small
+from fastblackout.reference import portfloat
 from fastblackout.sampling.sampler import sample_in_batches
 from fastblackout.training import trainer
 from fastblackout.training.checkpoint import EMA, NETWORK, OPTIMIZER, load_checkpoint
@@ -153,6 +158,35 @@ def test_the_bound_of_a_step_is_the_exact_divergence():
     assert got.monte_carlo_error < 0.005 * got.bits
 
 
+@pytest.mark.parametrize("most", [1, 255, 3000])
+def test_the_law_by_ratios_is_the_op(most):
+    """Also where all is at an end, or the widest and narrowest."""
+    room = torch.tensor([0, 1, most // 2, most]).double()[:, None]
+    n, offset = torch.arange(most + 1).double(), torch.full_like(room, -0.7)
+    for first, second in itertools.product((-2000.0, -40.0, 0.5, 40.0, 2000.0), (-30.0, 0.3, 30.0)):
+        size = np.exp(np.clip(second + 1, -5, 7))
+        a, b = (max(scipy.special.expit(side * (first - 0.7)) * size, 1e-300) for side in (1, -1))
+        arrays = [torch.full_like(room, first), torch.full_like(room, second)]
+        got = head_named("beta-binomial").log_law(arrays, room, offset, most)
+        torch.testing.assert_close(got, fb.beta_binomial_log_prob(n, room, a, b), rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("head", ["beta-binomial", "negative-binomial"])
+def test_a_bound_takes_no_log_gamma_for_every_count(head, monkeypatch):
+    """The logarithms of the NumPy reference, each a thousand times as slow as a term of a sum by ratios."""
+    model = BlackoutModel(Two(slope=0.7), SCHEDULE, 255, input="unit", head=head)
+    x_0 = torch.randint(0, 256, SHAPE, generator=torch.Generator().manual_seed(3))
+    asked, log = [], portfloat.log
+
+    def counted(x):
+        asked.append(np.size(x))
+        return log(x)
+
+    monkeypatch.setattr(portfloat, "log", counted)
+    fb.bits_per_dim(model, SCHEDULE, x_0, rng=RNG, steps=5, draws=1, repeats=2)
+    assert sum(asked) < 255 * 2 * x_0.numel()
+
+
 def test_the_continuous_bound_is_the_entropy_where_the_mean_is_exact():
     """A pixel of Binomial(8, 0.3): its posterior is binomial with logit(f) = logit(0.3) + log q, at every p."""
     f = 0.3
@@ -217,8 +251,10 @@ def test_the_command_line_trains_samples_and_evaluates_it(data, tmp_path, capsys
     assert main(["train", "array", *given, "--out", run, "--head=beta-binomial", *options]) == 0
     assert main(["sample", run, "--num=3", "--steps=5", "--quiet"]) == 0
     capsys.readouterr()
-    assert main(["evaluate", run, *given, "--num=30", "--seeds=1", "--steps=5", "--bits=2", "--quiet"]) == 0
-    said = capsys.readouterr().out
+    assert main(["evaluate", run, *given, "--num=30", "--seeds=1", "--steps=5", "--bits=2"]) == 0
+    said, told = capsys.readouterr()
+    assert re.search(r"^Bits of 2 held-out images take about \d+:\d\d ", told, re.MULTILINE)
+    assert "bits of held-out images: 512/512 draws, " in told  # 16 draws, 8 repeats, two bounds
     assert "bridge, 5 steps" in said and "5 steps of its law, at the times above" in said
     assert main(["sample", run, "--sampler=tau-leap", "--out", str(tmp_path / "other.npz")]) == 1
     assert "sampler: must be bridge" in capsys.readouterr().err
