@@ -19,7 +19,7 @@ from ..evaluation.samples import compare, table, takes_judge
 from ..ground.terminal import say, wrap
 from ..likelihood.blackout import BitsPerDim, bits_per_dim
 from ..philox import Philox
-from ..training.progress import Progress
+from ..training.progress import Progress, clock
 from ..training.ranks import current
 from ..training.trained_model import Run
 from .in_networks import in_networks, networks_for, note_of_networks
@@ -28,6 +28,8 @@ from .of_run import data_of, labels_for, load_for, parts_of, path_of, progress_o
 
 MOST_SEEDS = 1000  # whose samples are all kept
 REPEATS = 8  # of all draws for the bounds
+NUMBERS = 4096  # that a repeat draws for each image, about: of a larger image fewer draws are as sure
+FEW = 16  # images whose bounds are taken to tell how long all take
 NOISES = 8  # draws of an implicit head, whose mean its bound is of
 
 
@@ -105,18 +107,27 @@ def _bounds(run: Run, options: Namespace, data: Dataset, count: int) -> BitsPerD
     if run.config.conditional and data.held_out_labels is not None:
         labels = torch.from_numpy(data.held_out_labels[:count]).to(device)
     x_0 = torch.from_numpy(data.held_out[:count]).to(device)
-    # Each image is drawn 16 times, or 4, in each of 8 repeats, for each of the two bounds.
-    draws, noises = (4, NOISES) if run.model.head_object.takes_noise else (16, 1)
+    # Each image is drawn up to 16 times, or 4, in each of 8 repeats, for each of the two bounds.
+    most, noises = (4, NOISES) if run.model.head_object.takes_noise else (16, 1)
+    draws = max(1, min(most, NUMBERS // x_0[0].numel()))
     ranks = current()
     share, shown = ranks.place.share(REPEATS), ranks.first and not options.quiet
-    total = count * draws * (share.stop - share.start) * 2 * noises
-    progress = Progress(total, "draws", "bits of held-out images", shown=shown)
-    with progress, replace(options.execution, precision="fp32").of(run.model.network):
-        return bits_per_dim(
-            _Counted(run.model, progress), run.schedule, x_0, rng=Philox(options.seed), labels=labels,
-            steps=options.steps, grid=options.grid, batch=options.batch, draws=draws, repeats=REPEATS,
-            noises=noises, over=ranks.map,
-        )  # fmt: skip
+    each = count * draws * (share.stop - share.start)
+    how: dict[str, Any] = {"steps": options.steps, "grid": options.grid, "batch": options.batch, "noises": noises}
+    how["rng"] = Philox(options.seed)
+    with replace(options.execution, precision="fp32").of(run.model.network):
+        few, began = x_0[:FEW], time.perf_counter()
+        of_few = None if labels is None else labels[:FEW]
+        bits_per_dim(run.model, run.schedule, few, labels=of_few, draws=1, repeats=2, **how)
+        seconds = (time.perf_counter() - began) / (2 * len(few)) * each
+        with Progress(2 * each * noises, "draws", "bits of held-out images", shown=shown) as progress:
+            progress.say(f"Bits of {count} held-out images take about {clock(seconds)} (--bits N: of N images).")
+            model = _Counted(run.model, progress)
+            bounds = bits_per_dim(
+                model, run.schedule, x_0, labels=labels, draws=draws, repeats=REPEATS, over=ranks.map, **how
+            )
+            model.count()
+            return bounds
 
 
 def _bits(run: Run, options: Namespace, data: Dataset, count: int) -> dict[str, Any]:
@@ -141,15 +152,21 @@ def _bits(run: Run, options: Namespace, data: Dataset, count: int) -> dict[str, 
 
 
 class _Counted:
-    """A model that tells how many samples it has seen."""
+    """A model that tells of the samples of a call when it is called again: sums over them may take longer than it."""
 
     def __init__(self, model: BlackoutModel, progress: Progress) -> None:
-        self.model, self.progress = model, progress
+        self.model, self.progress, self.seen = model, progress, 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.model, name)
 
     def __call__(self, model_input: torch.Tensor, *arguments: Any) -> torch.Tensor:
+        self.count()
         logits = self.model(model_input, *arguments)
-        self.progress.update(len(logits))
+        self.seen = len(logits)
         return logits
+
+    def count(self) -> None:
+        """Tells of the last call."""
+        if self.seen:
+            self.progress.update(self.seen)

@@ -114,7 +114,7 @@ def process_bits_per_dim(
         x_t = process.sample_forward(clean, t, rng=this)
         return 2 * end * u * rate_loss(process, x_t, clean, t, rates(x_t, t)) + known[which]
 
-    return estimate(cost, x_0, draws, batch, [key.at(call=r) for r in range(repeats)])
+    return estimate([cost], x_0, draws, batch, [key.at(call=r) for r in range(repeats)])[0]
 
 
 @torch.inference_mode()
@@ -208,7 +208,7 @@ def sampler_bits_per_dim(
         divergence = torch.xlogy(true, true) - torch.xlogy(true, found)
         return steps * divergence.flatten(1).sum(1) + known[which]
 
-    return estimate(cost, x_0, draws, batch, [key.at(call=r) for r in range(repeats)])
+    return estimate([cost], x_0, draws, batch, [key.at(call=r) for r in range(repeats)])[0]
 
 
 def _check_kinds(op: str, process: Any, name: str, model: Any) -> None:

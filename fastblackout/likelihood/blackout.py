@@ -208,10 +208,8 @@ def bits_per_dim(
         return cost
 
     with evaluating(net):
-        bounds = [
-            estimate(cost_of(place), x_0, draws, batch, [key.at(call=2 * r + n) for r in range(repeats)], over)
-            for n, place in enumerate(places)
-        ]
+        keys = [key.at(call=2 * r) for r in range(repeats)]
+        bounds = estimate([cost_of(place) for place in places], x_0, draws, batch, keys, over)
     return BitsPerDim(*bounds)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -44,9 +44,16 @@ class Bound(NamedTuple):
 
 
 def estimate(
-    cost: Cost, x_0: Tensor, draws: int, batch: int, keys: list[Philox], over: Callable[..., Iterable[Any]] = map
-) -> Bound:
-    """The mean over u in (0, 1) of cost(u, sample, key), in bits per dimension; one repeat for each key, over(f, keys).
+    costs: Sequence[Cost],
+    x_0: Tensor,
+    draws: int,
+    batch: int,
+    keys: list[Philox],
+    over: Callable[..., Iterable[Any]] = map,
+) -> list[Bound]:
+    """The mean over u in (0, 1) of each cost(u, sample, key), in bits per dimension; a repeat for each key, over(f,
+    keys). Cost n has the call of the key + n. The costs of a batch are taken in turn, so that a part of the work tells
+    how long the rest will take.
 
     Point g of a repeat's low-discrepancy set belongs to sample g mod B. So the points are evenly spread over u for
     every sample, too.
@@ -55,15 +62,17 @@ def estimate(
     total = samples * draws
 
     def repeat(key: Philox) -> Any:
-        u: Any = fractions(total, key.at(first_sample=0), None, None, x_0)
-        sums = torch.zeros(samples, dtype=torch.float64, device=x_0.device)
+        own = [key.at(call=key.call + n) for n in range(len(costs))]
+        points: list[Any] = [fractions(total, each.at(first_sample=0), None, None, x_0) for each in own]
+        sums = torch.zeros((len(costs), samples), dtype=torch.float64, device=x_0.device)
         for first in range(0, total, batch):
             which = torch.arange(first, min(first + batch, total), device=x_0.device) % samples
-            sums.index_add_(0, which, cost(u[first : first + batch], which, key.at(first_sample=first)))
+            for cost, each, u, sum_ in zip(costs, own, points, sums, strict=True):
+                sum_.index_add_(0, which, cost(u[first : first + batch], which, each.at(first_sample=first)))
         return (sums / draws).cpu().numpy()
 
-    values = np.stack(list(over(repeat, keys)))
-    return _bound(values / (math.log(2.0) * x_0[0].numel()))
+    values = np.stack(list(over(repeat, keys)), 1)  # (costs, repeats, B)
+    return [_bound(of_cost) for of_cost in values / (math.log(2.0) * x_0[0].numel())]
 
 
 def _bound(values: Any) -> Bound:

@@ -59,4 +59,4 @@ class HeldOutBits:
             tick(len(u))
             return nats
 
-        return estimate(cost, self.x_0, self.draws, batch, _KEYS)
+        return estimate([cost], self.x_0, self.draws, batch, _KEYS)[0]

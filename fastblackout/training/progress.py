@@ -99,9 +99,9 @@ class Progress:
         began, first = self._known or (now, self.done)
         when = ""
         if self.done >= self.total:
-            when = f"{_clock(now - self._began)} in all"
+            when = f"{clock(now - self._began)} in all"
         elif self.done > first:
-            when = f"{_clock((now - began) / (self.done - first) * (self.total - self.done))} left"
+            when = f"{clock((now - began) / (self.done - first) * (self.total - self.done))} left"
         head = f"{self.what}: " if self.what else ""
         line = ", ".join(part for part in (f"{head}{self.done}/{self.total} {self.unit}", when, self.text) if part)
         while len(line) > COLUMNS and ", " in line:
@@ -109,7 +109,7 @@ class Progress:
         self.say(line)
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

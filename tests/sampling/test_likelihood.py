@@ -10,7 +10,7 @@ from scipy import integrate, stats
 import fastblackout as fb
 from fastblackout.heads.poisson_births import negative_entropy
 from fastblackout.likelihood.blackout import exact_bound
-from fastblackout.likelihood.terms import Line
+from fastblackout.likelihood.terms import Line, Steps
 from support.toy_data import LAW, toy_data
 
 torch.set_num_threads(1)
@@ -230,6 +230,16 @@ def test_keys_and_batches():
     one = bits(schedule, x_0[:1], 1, **how)
     assert math.isnan(one.continuous.image_error)
     assert one.continuous.monte_carlo_error > 0
+
+
+def test_both_bounds_are_taken_in_turn(monkeypatch):
+    """So that the time of a part of the work tells that of the rest."""
+    schedule, asked = fb.Schedule.logit(50, 10.0), []
+    for place in (Line, Steps):
+        cost = place.cost
+        monkeypatch.setattr(place, "cost", lambda own, *given, cost=cost: asked.append(own) or cost(own, *given))
+    bits(schedule, toy_data(7)[0], 1, steps=10, draws=2, repeats=2, batch=5)
+    assert [type(own) for own in asked] == [Line, Steps] * 6
 
 
 @pytest.mark.parametrize("f", [1e-9, 0.013, 0.5, 0.97, 1.0])
