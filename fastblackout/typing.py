@@ -114,5 +114,7 @@ Boundary: TypeAlias = Literal["blocked", "open"]
 Method: TypeAlias = Literal["auto", "eigendecomposition", "uniformization", "expm"]
 Kind: TypeAlias = Literal["logits", "probs"]  # what a model gives of x_0
 
+Labels: TypeAlias = "torch.Tensor | NDArray[np.integer[Any]] | Sequence[int] | int"
+
 # Dtypes as libraries have them, or their names.
 FloatDtypeLike: TypeAlias = "FloatDtype | torch.dtype | np.dtype[Any] | type"

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..ground.json_files import MODEL_FORMAT
 from ..ground.values import is_integer
 from ..models.config import NetworkConfig
+from ..models.labels import classes_of
 from ..ops import normal
 from ..schedule.indices import as_index
 from . import saved
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from ..philox import Philox
 
 
+_MEANING = "blackout.of."
+
+
 class NetworkModel(nn.Module):
     """A network and what it is asked with. A subclass sets what is declared here, and describes its own part."""
 
@@ -31,6 +35,7 @@ class NetworkModel(nn.Module):
 
     network: nn.Module
     head_object: Head
+    input: str
     max_count: int
     bounded: bool
     noise_channels: int
@@ -203,7 +208,8 @@ class NetworkModel(nn.Module):
         dict of str to torch.Tensor
             The tensors by name.
         """
-        return {**inside(self.network).state_dict(), **self._found()}
+        # The name of an empty tensor says what the others mean: heads may have equally many outputs.
+        return {**inside(self.network).state_dict(), **self._found(), self._meaning(): torch.zeros(0)}
 
     def load_weights(self, tensors: Mapping[str, Tensor]) -> None:
         """Fill the network, and what the model has found in data.
@@ -215,10 +221,21 @@ class NetworkModel(nn.Module):
 
         Raises
         ------
+        ValueError
+            If they are of a model with another head or input.
         RuntimeError
             If they do not fit.
         """
-        self._fill(tensors)
+        meaning, own = self._meaning(), dict(tensors)
+        for name in [name for name in own if name.startswith(_MEANING)]:
+            if name != meaning:
+                rule, got = (each.removeprefix(_MEANING) for each in (meaning, name))
+                raise ValueError(f"{self.op}.load_weights: tensors: must be of a model with {rule}, got {got}")
+            del own[name]
+        self._fill(own)
+
+    def _meaning(self) -> str:
+        return f"{_MEANING}head {self.head_object.name}, input {self.input}"
 
     def _found(self) -> dict[str, Tensor]:
         """The tensors beside the network's own."""
@@ -270,8 +287,11 @@ class NetworkModel(nn.Module):
                 rule = f"must have shape {wanted}" if self.noise_channels else f"must be None for head {name!r}"
                 raise ValueError(f"{self.op}: noise: {rule}, got {got}")
             given = torch.cat((given, noise.to(given.dtype)), dim=1)
-        known = () if labels is None else (labels,)
-        result = self.network(given, k - 1, *(known if conditions is None else (labels, conditions)))
+        if labels is None and (classes := classes_of(self)):
+            labels = torch.full((shape[0],), classes, device=given.device)  # no class
+        labels = None if labels is None else labels.long()
+        more = (labels, conditions) if conditions is not None else () if labels is None else (labels,)
+        result = self.network(given, k - 1, *more)
         return outputs_of(self.op, "network's output", result, self, shape)
 
 

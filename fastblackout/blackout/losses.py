@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from ..heads.head import Head
     from ..philox import Philox
-    from ..typing import Times, Weight
+    from ..typing import Labels, Times, Weight
 
     class Options(TypedDict, total=False):
         """The keywords of `loss`."""
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 def loss(
     model: Any,
     x_0: Tensor,
-    labels: Tensor | None = None,
+    labels: Labels | None = None,
     *,
     conditions: Tensor | None = None,
     rng: Philox | Tensor | int | None = None,
@@ -67,8 +67,9 @@ def loss(
         outermost is called, so that what it does takes place.
     x_0 : torch.Tensor
         Integer counts (B, C, ...) in 0..max_count, on the model's device.
-    labels : torch.Tensor, optional
-        Integers (B,) in 0..classes for a class-conditional network; `classes` itself stands for none.
+    labels : int, sequence of int, array or torch.Tensor, optional
+        One integer for all samples, or integers (B,), in 0..classes for a class-conditional network; `classes` itself
+        stands for none.
     conditions : torch.Tensor, optional
         Floats (B, D), which the network gets after the labels.
     rng : Philox, torch.Tensor or int, optional
@@ -129,7 +130,7 @@ def loss(
     if not isinstance(x_0, torch.Tensor) or x_0.ndim < 2 or not x_0.numel():
         got = f"shape {tuple(x_0.shape)}" if isinstance(x_0, torch.Tensor) else type(x_0).__name__
         raise TypeError(f"{op}: x_0: must be a tensor of counts (B, C, ...), got {got}")
-    x_0 = counts_of_model(own, x_0)
+    x_0 = counts_of_model(op, own, x_0)
     check_integer(op, "draws", draws, 2, 1 << 10)
     if global_batch is not None:
         check_integer(op, "global_batch", global_batch, len(x_0), 1 << 31)

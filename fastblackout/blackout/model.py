@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..philox import Philox
     from ..sampling.imputation import Options as ImputeOptions
     from ..sampling.sampler import Options
-    from ..typing import HeadName, Times, Weight
+    from ..typing import HeadName, Labels, Times, Weight
     from .losses import Options as LossOptions
 
 
@@ -47,8 +47,9 @@ class BlackoutModel(Parametrized):
     ----------
     network : torch.nn.Module
         It is called as network(input, time), network(input, time, labels) or, with conditions, network(input, time,
-        labels, conditions). The input is float32 (B, C + noise_channels, ...), the time int64 (B,). The output is (B,
-        n C, ...): n numbers of each count, one after another along the channels. Where it is an object with an
+        labels, conditions). The input is float32 (B, C + noise_channels, ...), the time int64 (B,). A network with the
+        attribute `num_classes` always gets labels, int64 (B,), `num_classes` where there is none. The output is (B, n
+        C, ...): n numbers of each count, one after another along the channels. Where it is an object with an
         attribute `sample`, as networks of diffusers return, that attribute is taken.
     schedule : Schedule
         The observation times.
@@ -197,15 +198,15 @@ class BlackoutModel(Parametrized):
     # What torch.compiler.assume_constant_result sets: where torch traces, this runs at once.
     loss_unit._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
-    def loss(self, x_0: Tensor, labels: Tensor | None = None, **options: Unpack[LossOptions]) -> Tensor:
+    def loss(self, x_0: Tensor, labels: Labels | None = None, **options: Unpack[LossOptions]) -> Tensor:
         """The training loss (B,) of counts: `fb.loss` of this model.
 
         Parameters
         ----------
         x_0 : torch.Tensor
             Integer counts (B, C, ...).
-        labels : torch.Tensor, optional
-            Integers (B,).
+        labels : int, sequence of int, array or torch.Tensor, optional
+            One integer for all samples, or integers (B,).
         **options : object
             The keywords of `fb.loss`: conditions, rng, generator, k, global_batch, draws, mask.
 
@@ -222,7 +223,7 @@ class BlackoutModel(Parametrized):
 
     def sample(
         self, shape: tuple[int, ...], steps: int | None = None, schedule: Schedule | None = None,
-        rng: Philox | int | None = None, labels: Tensor | None = None, **options: Unpack[Options],
+        rng: Philox | int | None = None, labels: Labels | None = None, **options: Unpack[Options],
     ) -> Tensor:  # fmt: skip
         """Draw counts by the reverse process: `fb.sample` of this model.
 
@@ -236,8 +237,8 @@ class BlackoutModel(Parametrized):
             Another object of the same times. The model's own by default.
         rng : Philox or int, optional
             The key, or the seed of one.
-        labels : torch.Tensor, optional
-            Integers (B,).
+        labels : int, sequence of int, array or torch.Tensor, optional
+            One integer for all samples, or integers (B,).
         **options : object
             The other keywords of `fb.sample`, such as grid, guidance, last_step and generator.
 
@@ -298,7 +299,7 @@ class BlackoutModel(Parametrized):
         Returns
         -------
         torch.Tensor
-            The mean, float32 like x; or draws, with a leading dimension of their number.
+            The mean, of the shape of x; or draws, with a leading dimension of their number.
         """
         return impute(self, self.schedule if schedule is None else schedule, x, observed, draws, rng=rng, **options)
 

@@ -28,7 +28,7 @@ from .ends import MOST_STATE, count_bridge, ends_of, slack_of, states_of
 
 if TYPE_CHECKING:
     from ..philox import Philox
-    from ..typing import HeadName
+    from ..typing import HeadName, Labels
 
 INPUTS = get_args(BridgeInput)
 TIMES = 1000  # of t = k / TIMES, k = 1..TIMES
@@ -48,7 +48,8 @@ class CountBridge(NetworkModel):
     ----------
     network : torch.nn.Module
         It is called as network(input, time), network(input, time, labels) or, with conditions, network(input, time,
-        labels, conditions). The input is float32 (B, C + noise_channels, ...), the time int64 (B,) in 0..999. The
+        labels, conditions), as that of `fb.BlackoutModel`. The input is float32 (B, C + noise_channels, ...), the
+        time int64 (B,) in 0..999. The
         output is (B, n C, ...): n numbers of each state, one after another along the channels.
     high : int
         The largest state that x_0 has.
@@ -130,7 +131,7 @@ class CountBridge(NetworkModel):
         self,
         x_0: Tensor,
         x_1: Tensor,
-        labels: Tensor | None = None,
+        labels: Labels | None = None,
         *,
         conditions: Tensor | None = None,
         rng: Philox | int | None = None,
@@ -147,8 +148,8 @@ class CountBridge(NetworkModel):
             Whole numbers (B, C, ...) in low..high, on the model's device.
         x_1 : torch.Tensor
             Whole numbers of the same shape.
-        labels : torch.Tensor, optional
-            Integers (B,) for a class-conditional network.
+        labels : int, sequence of int, array or torch.Tensor, optional
+            One integer for all samples, or integers (B,) for a class-conditional network.
         conditions : torch.Tensor, optional
             Floats (B, D), which the network gets after the labels.
         rng : Philox or int, optional
@@ -208,7 +209,7 @@ class CountBridge(NetworkModel):
         x_1: Tensor,
         steps: int = 10,
         rng: Philox | int | None = None,
-        labels: Tensor | None = None,
+        labels: Labels | None = None,
         *,
         conditions: Tensor | None = None,
         generator: torch.Generator | None = None,
@@ -223,8 +224,8 @@ class CountBridge(NetworkModel):
             How many steps, in 1..1000.
         rng : Philox or int, optional
             The key, or the seed of one. The n-th step (n = 0 first) draws with rng.at(call=n).
-        labels : torch.Tensor, optional
-            Integers (B,) for a class-conditional network.
+        labels : int, sequence of int, array or torch.Tensor, optional
+            One integer for all samples, or integers (B,) for a class-conditional network.
         conditions : torch.Tensor, optional
             Floats (B, D), as in `loss`.
         generator : torch.Generator, optional
@@ -321,7 +322,7 @@ class CountBridge(NetworkModel):
         return cls(cls._network_of(op, config, network), **rest)
 
     def _known(
-        self, op: str, name: str, x: Tensor, labels: Tensor | None, conditions: Tensor | None
+        self, op: str, name: str, x: Tensor, labels: Labels | None, conditions: Tensor | None
     ) -> tuple[Tensor | None, Tensor | None]:
         """What is known of the samples beside their states x, which must have channels."""
         if x.ndim < 2 or not x.numel():

@@ -116,7 +116,7 @@ class Fitted(NamedTuple):
         types, prints = len(columns.classes), own.get("prints")
         wrong = [
             network.genes != genes,
-            (network.num_classes or 0) != types,
+            (network.types or 0) != types,
             network.covariates != columns.conditions or own["known"].shape != (count, columns.conditions),
             own["log_depth"].shape != (count, 1) or not own["log_depth"].isfinite().all(),
             (depths is None) != (columns.size_factor_key is not None),

@@ -31,7 +31,7 @@ class CellNetwork(nn.Module):
         super().__init__()
         how = {"genes": genes, "num_classes": num_classes, "covariates": covariates, "width": width, "blocks": blocks}
         self.config = NetworkConfig("cells", {**how, "dropout": dropout, "steps": steps})
-        self.genes, self.num_classes, self.covariates, self.steps = genes, num_classes, covariates, steps
+        self.genes, self.types, self.covariates, self.steps = genes, num_classes, covariates, steps
         known = 2 * _ANGLES + 1 + covariates + (num_classes or 0)
         self.register_buffer("log_depth", torch.tensor([math.log(1e3), math.log(1e3), 1.0]))
         self.input, self.flags = nn.Linear(genes, width), nn.Linear(genes, width, bias=False)
@@ -57,10 +57,10 @@ class CellNetwork(nn.Module):
         at_mean, center, spread = self.log_depth
         angles = (time + 1)[:, None] / self.steps * (math.pi / 2) * torch.logspace(0, 8, _ANGLES, 2, device=x.device)
         about = [angles.sin(), angles.cos(), (depth - center) / spread, covariates]
-        if self.num_classes is not None:
+        if self.types is not None:
             if labels is None:
                 raise ValueError("CellNetwork: labels: must be given, as every cell has a type, got None")
-            about.append(F.one_hot(labels, self.num_classes).to(x.dtype))
+            about.append(F.one_hot(labels, self.types).to(x.dtype))
         if each:
             observed, given = conditions[:, 1 + self.covariates :].split(self.genes, 1)
             h = self.input(torch.where(observed > 0, given, x)) + self.flags(observed)

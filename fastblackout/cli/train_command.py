@@ -153,9 +153,9 @@ def _train(options: argparse.Namespace) -> int:
 def _train_in_held_folder(options: argparse.Namespace, out: str) -> int:
     from ..data import SHAPING, Dataset, load, shaping_of
     from ..training.board import check_installed
-    from ..training.checkpoint import Checkpoint, has_checkpoint, load_checkpoint
+    from ..training.checkpoint import Checkpoint
     from ..training.progress_log import read_log
-    from ..training.run import train_in_held_folder
+    from ..training.run import open_run, train_in_held_folder
     from ..training.trained_model import described, read_by
 
     given = {name: getattr(options, name) for name in HELP if getattr(options, name) is not None}
@@ -171,9 +171,10 @@ def _train_in_held_folder(options: argparse.Namespace, out: str) -> int:
     done = 0
 
     def found() -> Checkpoint | None:
-        if options.resume and not has_checkpoint(out):
+        checkpoint = open_run(Path(out), options.resume)
+        if options.resume and checkpoint is None:
             say(f"{out}: holds no checkpoint to resume: a new training begins")
-        return load_checkpoint(out) if options.resume and has_checkpoint(out) else None
+        return checkpoint
 
     checkpoint = current().from_first(found)
     if checkpoint is not None:

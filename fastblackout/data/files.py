@@ -264,13 +264,25 @@ def load_array(path: str | os.PathLike[str], max_count: int | None = None, chann
     labels. Or they are `images`, with `labels`. Each may have `counts` in place of `images`. A single array may have
     any name. Without test_images a keyed shuffle holds out a tenth. Pickled objects are never loaded.
     """
-    file = Path(path)
     if channels not in (None, "first", "last"):
         raise ValueError(f"load: channels: must be first or last, got {channels!r}")
+    images, labels, held_out, held_out_labels = read_counts("load: data", Path(path), channels)
+    top = max(int(part.max()) for part in (images, held_out) if part is not None)
+    max_count = max_count_of("load", max(top, 1) if max_count is None else max_count, "int64")
+    return make_dataset(
+        "array", images, labels, max_count=max_count, held_out=held_out, held_out_labels=held_out_labels
+    )
+
+
+def read_counts(what: str, file: Path, channels: Channels | None = None) -> tuple[Any, Any, Any, Any]:
+    """The counts (N, C, H, W) of a file and their labels, and the same of its held-out part; None for what it lacks.
+
+    what: the op and the argument, for errors.
+    """
     suffix = file.suffix.lower()
     if not file.is_file() or suffix not in (".npy", ".npz", *STACKS):
         there = "" if file.exists() else ", which does not exist"
-        raise ValueError(f"load: data: must be a .npy, .npz or .tif file, got {file}{there}")
+        raise ValueError(f"{what}: must be a .npy, .npz or .tif file, got {file}{there}")
     images: NDArray[Any] | None
     if suffix != ".npz":
         read = read_npy if suffix == ".npy" else read_stack
@@ -288,17 +300,9 @@ def load_array(path: str | os.PathLike[str], max_count: int | None = None, chann
             if images is None:
                 found = arrays.listed()
                 raise ValueError(f"load: {file}: must hold train_images, images, counts or one array, got {found}")
-    parts = [_channels_first(file, part, channels) for part in (images, held_out) if part is not None]
-    top = max(int(part.max()) for part in parts)
-    max_count = max_count_of("load", max(top, 1) if max_count is None else max_count, "int64")
-    return make_dataset(
-        "array",
-        parts[0],
-        labels,
-        max_count=max_count,
-        held_out=parts[1] if len(parts) == 2 else None,
-        held_out_labels=held_out_labels,
-    )
+    if held_out is not None:
+        held_out = _channels_first(file, held_out, channels)
+    return _channels_first(file, images, channels), labels, held_out, held_out_labels
 
 
 def _channels_first(file: Path, images: NDArray[Any], channels: str | None) -> NDArray[Any]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..blackout import BlackoutModel, saved
 from ..ground.values import check_integer, check_name, is_number
-from ..models.labels import check_classes
+from ..models.labels import classes_of, labels_on
 from ..sampling.sampler import evaluating
 from .card import model_card
 from .keys import key_from
@@ -179,17 +179,12 @@ class BlackoutPipeline(DiffusionPipeline):
 
     def _labels(self, op: str, batch_size: Any, class_labels: Any) -> tuple[int, Tensor | None]:
         """(the number of samples, labels (B,) of a network that has classes)"""
-        labels = None if class_labels is None else torch.as_tensor(class_labels)
-        usual = len(labels) if labels is not None and labels.ndim else 1
+        usual = len(class_labels) if getattr(class_labels, "ndim", None) or isinstance(class_labels, Sequence) else 1
         batch = check_integer(op, "batch_size", usual if batch_size is None else batch_size, 1, 1 << 31)
-        classes = self.unet.config.num_class_embeds
-        if labels is None:
-            return batch, None if classes is None else torch.full((batch,), classes - 1)
-        if labels.is_floating_point() or labels.dtype == torch.bool or labels.shape not in ((), (batch,)):
-            got = f"{labels.dtype} {tuple(labels.shape)}"
-            raise ValueError(f"{op}: class_labels: must be an integer or ({batch},) of them, got {got}")
-        check_classes(op, labels, None if classes is None else classes - 1, "network")
-        return batch, labels.long().expand(batch)
+        labels, classes = labels_on(op, class_labels, batch, self.unet, argument="class_labels"), classes_of(self.unet)
+        if labels is None and classes:
+            labels = torch.full((batch,), classes)
+        return batch, None if labels is None else labels.long()
 
     def _guidance(self, op: str, scale: Any, labelled: bool) -> list[float] | None:
         """The guidance w of each step; None for a run without."""

@@ -13,18 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data import Dataset
-from ..data.cells import dataset_of, read_cells
 from ..ground.extras import is_there, lacking
 from ..ground.terminal import wrap
 from ..ground.values import array_of
 from .gaussian import Gaussian
-from .sets import Samples, sets_of, spread_out
+from .sets import Data, Samples, data_of, sets_of, spread_out
 from .tables import compare_tables, rows_table
 
 if TYPE_CHECKING:
-    import os
-
-    from anndata import AnnData
     from torch import Tensor
 
 NEAREST_TRAIN, NEAREST_QUERY = 10_000, 1_000  # the most images used for nearest neighbours
@@ -103,18 +99,19 @@ def takes_judge(op: str, dataset: Dataset) -> bool:
     return True
 
 
-def compare(
-    samples: Samples | Sequence[Samples], dataset: Dataset | AnnData | str | os.PathLike[str]
-) -> dict[str, Any]:
+def compare(samples: Samples | Sequence[Samples], dataset: Data) -> dict[str, Any]:
     """Compare samples with a data set, in numbers that need no pretrained network.
 
     Parameters
     ----------
     samples : numpy.ndarray, Tensor, AnnData, str or os.PathLike, or a sequence of them
-        Samples (N, C, H, W) in counts, or several sets of so many. Of cells an AnnData, or the path of an .h5ad file or
-        a .zarr store, whose X has counts. Its genes are found by their names, so their order does not matter.
-    dataset : Dataset, AnnData, str or os.PathLike
-        The data. An AnnData, or the path of one, is read as by `fb.data.from_anndata`, which also takes a layer.
+        Samples (N, C, H, W) in counts, or rows (N, D) of a table; or several sets of so many. A path is of a .npy,
+        .npz or TIFF file, such as `fastblackout sample` writes. Of cells an AnnData, or the path of an .h5ad file or a
+        .zarr store, whose X has counts. Its genes are found by their names, so their order does not matter.
+    dataset : Dataset, numpy.ndarray, Tensor, AnnData, str or os.PathLike
+        The data. Of an array or a tensor of counts, of the same shapes, a keyed shuffle holds out a tenth. Paths are
+        read likewise, or as `fb.data.load_array` or, of a folder of images, `fb.data.load_folder` does. An AnnData is
+        read as by `fb.data.from_anndata`, which also takes a layer.
 
     Returns
     -------
@@ -129,9 +126,15 @@ def compare(
     ValueError
         If the shapes differ, if samples lack a gene of the data, or if the data have labels and scikit-learn is
         missing.
+
+    Examples
+    --------
+    >>> random = np.random.default_rng(0)
+    >>> made, train = random.poisson(4.0, (200, 3)), random.poisson(4.0, (500, 3))
+    >>> fb.evaluation.compare(made, train)["held_out"]
+    50
     """
-    if not isinstance(dataset, Dataset):
-        dataset = dataset_of("compare", "dataset", read_cells("compare", "dataset", dataset))
+    dataset = data_of(dataset)
     sets = sets_of(samples, dataset)
     if dataset.is_table:
         return compare_tables(sets, dataset)

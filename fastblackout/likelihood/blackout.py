@@ -42,14 +42,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..schedule.schedule import Schedule
-    from ..typing import Grid
+    from ..typing import Grid, Labels
 
     class Options(TypedDict, total=False):
         """The keywords of `bits_per_dim`."""
 
         rng: Philox | int | None
         generator: torch.Generator | None
-        labels: Tensor | None
+        labels: Labels | None
         conditions: Tensor | None
         steps: int | None
         grid: Grid | Sequence[float]
@@ -84,7 +84,7 @@ def bits_per_dim(
     *,
     rng: Philox | int | None = None,
     generator: torch.Generator | None = None,
-    labels: Tensor | None = None,
+    labels: Labels | None = None,
     conditions: Tensor | None = None,
     steps: int | None = None,
     grid: Grid | Sequence[float] = "cosine",
@@ -116,8 +116,8 @@ def bits_per_dim(
         not used.
     generator : torch.Generator, optional
         Where the seed comes from if there is no key.
-    labels : torch.Tensor, optional
-        Integers (B,), for p(x_0 | label).
+    labels : int, sequence of int, array or torch.Tensor, optional
+        One integer for all samples, or integers (B,), for p(x_0 | label).
     conditions : torch.Tensor, optional
         Floats (B, D), which the network gets after the labels.
     steps : int, optional
@@ -189,7 +189,7 @@ def bits_per_dim(
     net, head = model_and_head(op, model)
     check_schedule(op, schedule, net)
     check_images(op, x_0, net.max_count, draws, repeats, batch)
-    x_0 = counts_of_model(net, x_0)
+    x_0 = counts_of_model(op, net, x_0)
     labels = labels_on(op, labels, len(x_0), net, x_0.device)
     conditions = conditions_on(op, conditions, len(x_0), x_0.device)
     key = resolve_rng(rng, generator, op)

@@ -71,8 +71,11 @@ def count_of_grids(model: Any) -> int:
     return int(getattr(inner, "typical_count", None) or inner.max_count)
 
 
-def counts_of_model(model: Any, x: Tensor) -> Tensor:
-    """Counts whose dtype can hold the model's largest count; ops refuse others."""
+def counts_of_model(op: str, model: Any, x: Tensor) -> Tensor:
+    """Counts whose dtype can hold the model's largest count. ValueError for floats, which ops take up to 2^24."""
+    if x.is_floating_point() and model.max_count > 1 << 24:
+        most = "without a max_count" if getattr(model, "bounded", True) is False else f"of max_count {model.max_count}"
+        raise ValueError(f"{op}: x_0: must hold integers for a model {most}, got {x.dtype}")
     if x.is_floating_point() or x.is_complex() or x.dtype == torch.bool or torch.iinfo(x.dtype).max >= model.max_count:
         return x
     return x.to(getattr(torch, count_dtype(model.max_count).__name__))

@@ -3,29 +3,38 @@
 from __future__ import annotations
 
 import reprlib
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
-def labels_on(op: str, labels: Any, batch: int, model: Any, device: Any = None) -> Tensor | None:
-    """The labels (batch,), on the device if one is given; None for none.
+def labels_on(
+    op: str, labels: Any, batch: int, model: Any, device: Any = None, argument: str = "labels"
+) -> Tensor | None:
+    """The labels (batch,) of a number for all or of one for each, on the device if one is given; None for none.
 
-    TypeError unless a tensor of integers, ValueError for another shape, or for classes that the model does not know by
-    the attribute `num_classes` of its network or its own, where there is one.
+    TypeError unless integers, ValueError for another shape, or for classes that the model's network does not have.
     """
     if labels is None:
         return None
+    rule = f"must be an integer, or integers of shape ({batch},)"
+    if isinstance(labels, (Sequence, np.ndarray, np.generic, int)) and not isinstance(labels, (str, bool)):
+        try:
+            labels = torch.as_tensor(labels)
+        except (TypeError, ValueError, RuntimeError, OverflowError):  # no numbers, or rows of several lengths
+            raise TypeError(f"{op}: {argument}: {rule}, got {reprlib.repr(labels)}") from None
     if not isinstance(labels, Tensor):
-        raise TypeError(f"{op}: labels: must be a tensor of integers, got {type(labels).__name__}")
-    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-        raise TypeError(f"{op}: labels: must be a tensor of integers, got {labels.dtype}")
-    if tuple(labels.shape) != (batch,):
-        raise ValueError(f"{op}: labels: must have shape ({batch},), got {tuple(labels.shape)}")
-    if hasattr(owner := _knows_classes(model), "num_classes"):
-        check_classes(op, labels, owner.num_classes, "model")
-    return labels if device is None else labels.to(device)
+        raise TypeError(f"{op}: {argument}: {rule}, got {reprlib.repr(labels)}")
+    if labels.numel() and (labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool):
+        raise TypeError(f"{op}: {argument}: {rule}, got {labels.dtype}")
+    if tuple(labels.shape) not in ((), (batch,)):
+        raise ValueError(f"{op}: {argument}: {rule}, got {tuple(labels.shape)}")
+    if (classes := _classes(model)) is not None:
+        check_classes(op, labels, classes or None, "model", argument)
+    return labels.to(device).expand(batch)
 
 
 def conditions_on(op: str, conditions: Any, batch: int, device: Any) -> Tensor | None:
@@ -47,15 +56,25 @@ def conditions_on(op: str, conditions: Any, batch: int, device: Any) -> Tensor |
 
 def classes_of(model: Any) -> int:
     """How many classes a model says it knows; 0 for none."""
-    return int(getattr(_knows_classes(model), "num_classes", None) or 0)
+    return _classes(model) or 0
 
 
-def _knows_classes(model: Any) -> Any:
+def _classes(model: Any) -> int | None:
+    """The attribute `num_classes` of a model's network or its own; None where there is no such attribute.
+
+    A network of diffusers has in its place `config.num_class_embeds`, of which the last stands for no class.
+    """
     network = getattr(model, "network", model)
-    return network if hasattr(network, "num_classes") else model
+    while not hasattr(network, "num_classes") and isinstance(inner := getattr(network, "module", None), nn.Module):
+        network = inner  # of a network that is, say, inside DistributedDataParallel
+    for owner in (network, model):
+        if hasattr(owner, "num_classes"):
+            return int(owner.num_classes or 0)
+    config: Any = getattr(network, "config", None)
+    return int(config.num_class_embeds or 1) - 1 if hasattr(config, "num_class_embeds") else None
 
 
-def check_classes(op: str, labels: Tensor, classes: int | None, what: str) -> None:
+def check_classes(op: str, labels: Tensor, classes: int | None, what: str, argument: str = "labels") -> None:
     """ValueError for labels outside 0..classes, where `classes` itself means no class; None for `classes` refuses all.
 
     what: "model" or "network", which has those classes. Values are looked at on the CPU, outside torch.compile, only:
@@ -63,9 +82,9 @@ def check_classes(op: str, labels: Tensor, classes: int | None, what: str) -> No
     """
     if classes is None:
         got = reprlib.repr(labels.tolist())
-        raise ValueError(f"{op}: labels: must be None for a {what} without classes, got {got}")
+        raise ValueError(f"{op}: {argument}: must be None for a {what} without classes, got {got}")
     if labels.device.type == "cpu" and labels.numel() and not torch.compiler.is_compiling():
         low, high = int(labels.min()), int(labels.max())
         if low < 0 or high > classes:
             rule = f"must be in 0..{classes} ({classes}: no class)"
-            raise ValueError(f"{op}: labels: {rule}, got {low if low < 0 else high}")
+            raise ValueError(f"{op}: {argument}: {rule}, got {low if low < 0 else high}")

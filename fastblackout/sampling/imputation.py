@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ..philox import Philox
     from ..schedule.schedule import Schedule
-    from ..typing import Grid
+    from ..typing import Grid, Labels
     from .sampler import Checked
 
     class Options(TypedDict, total=False):
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         runs: int
         steps: int | None
         generator: torch.Generator | None
-        labels: Tensor | None
+        labels: Labels | None
         conditions: Tensor | None
         grid: Grid | Sequence[float] | None
         guidance: float | Sequence[float] | None
@@ -51,7 +51,7 @@ def impute(
     steps: int | None = None,
     rng: Philox | int | None = None,
     generator: torch.Generator | None = None,
-    labels: Tensor | None = None,
+    labels: Labels | None = None,
     conditions: Tensor | None = None,
     grid: Grid | Sequence[float] | None = None,
     guidance: float | Sequence[float] | None = None,
@@ -83,8 +83,8 @@ def impute(
         The key, or the seed of one. Draw d of row b is sample rng.first_sample + d B + b.
     generator : torch.Generator, optional
         Where the seed comes from if there is no key.
-    labels : torch.Tensor, optional
-        Integers (B,), as in `fb.sample`.
+    labels : int, sequence of int, array or torch.Tensor, optional
+        One integer for all samples, or integers (B,), as in `fb.sample`.
     conditions : torch.Tensor, optional
         Floats (B, D), as in `fb.sample`.
     grid : {"cosine", "index", "early"} or sequence of float, optional
@@ -97,7 +97,8 @@ def impute(
     Returns
     -------
     torch.Tensor
-        Without `draws` the mean, float32 of the shape of x; known counts stay as they are. With `draws` counts (draws,
+        Without `draws` the mean of the shape of x, float32; of a model whose max_count is above 2^24 or None float64,
+        so that known counts stay as they are. With `draws` counts (draws,
         B, C, ...).
 
     Raises
@@ -155,7 +156,8 @@ def impute(
         else:
             drawn.append(end)
     if draws is None:
-        return torch.where(observed.to(x.device), x, total / count).float()
+        filled = torch.where(observed.to(x.device), x, total / count)
+        return filled if net.max_count > 1 << 24 else filled.float()  # float32 holds all counts up to 2^24
     return torch.cat(drawn).view(count, *x.shape) if drawn else x.new_empty((count, *x.shape))
 
 

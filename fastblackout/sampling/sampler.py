@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..schedule.schedule import Schedule
-    from ..typing import Grid, LastStep, Rounding, Sampler
+    from ..typing import Grid, Labels, LastStep, Rounding, Sampler
     from .rules.rule import Rule
 
     class Checked(TypedDict, total=False):
@@ -66,7 +66,7 @@ def sample(
     rounding: Rounding = "stochastic",
     attrition: float = 0.0,
     rng: Philox | int | None = None,
-    labels: Tensor | None = None,
+    labels: Labels | None = None,
     guidance: float | Sequence[float] | None = None,
     known: Tensor | None = None,
     mask: Tensor | None = None,
@@ -111,8 +111,9 @@ def sample(
     rng : Philox or int, optional
         The key, or the seed of one. The n-th step (n = 0 first) draws with rng.at(call=n). Row b is sample
         rng.first_sample + b of the sequence that the seed stands for.
-    labels : torch.Tensor, optional
-        Integers (B,) in 0..classes - 1 for a class-conditional model; `classes` itself stands for none.
+    labels : int, sequence of int, array or torch.Tensor, optional
+        One integer for all samples, or integers (B,), in 0..classes - 1 for a class-conditional model; `classes` itself
+        stands for none.
     guidance : float or sequence of float, optional
         The guidance w, at least 0: log y = (1 + w) log y_labels - w log y_without. One number, or a list of one for
         each step. It is 0 by default.
@@ -230,7 +231,7 @@ def reverse_of(
     shape: tuple[int, ...],
     steps: int | None,
     rng: Philox | int | None,
-    labels: Tensor | None,
+    labels: Labels | None,
     op: str = "sample",
     **options: Unpack[Checked],
 ) -> Reverse:
@@ -263,7 +264,7 @@ def sample_in_batches(
     shape: tuple[int, ...],
     batch: int,
     rng: Philox | int | None = None,
-    labels: Tensor | None = None,
+    labels: Labels | None = None,
     steps: int | None = None,
     **options: Unpack[Options],
 ) -> Iterator[Tensor]:
@@ -282,8 +283,8 @@ def sample_in_batches(
     rng : Philox or int, optional
         The key, or the seed of one. The first row is sample rng.first_sample, so processes or machines may share a
         sequence.
-    labels : torch.Tensor, optional
-        Integers (B,), as in `sample`.
+    labels : int, sequence of int, array or torch.Tensor, optional
+        One integer for all samples, or integers (B,), as in `sample`.
     steps : int, optional
         How many steps, as in `sample`.
     **options : object

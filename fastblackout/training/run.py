@@ -145,7 +145,7 @@ def train_in_held_folder(
 ) -> Path:
     """`train` for a caller that keeps the run's folder for itself: see run_lock.holding."""
     run, ranks = Path(out), current()
-    checkpoint = as_first_has_it(lambda: _open(run, resume))
+    checkpoint = as_first_has_it(lambda: open_run(run, resume))
     config = config or TrainConfig()
     device = pick_device(config.device)
     about = {**(source or {})}
@@ -262,9 +262,15 @@ def _log(trainer: Trainer, journal: Journal, speed: float) -> None:
     journal.show(means["loss"], speed)
 
 
-def _open(run: Path, resume: bool) -> Checkpoint | None:
-    """The checkpoint to go on from; None for a new run. ValueError without `resume` for a folder that holds files."""
-    if not resume and any(path.name != LOCK for path in run.iterdir()):
+def open_run(run: Path, resume: bool) -> Checkpoint | None:
+    """The checkpoint to go on from; None for a new run, or one that was ended before its first checkpoint.
+
+    ValueError for a folder that holds files, and with `resume` for one that holds none.
+    """
+    begun = any(path.name != LOCK for path in run.iterdir())
+    if resume and not begun:
+        raise ValueError(f"train: out: must be the folder of a training to resume, got {run}, which holds none")
+    if begun and not resume:
         raise ValueError(f"train: out: {run} exists; go on with --resume, or choose another with --out")
     return load_checkpoint(run) if resume and has_checkpoint(run) else None
 

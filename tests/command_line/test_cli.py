@@ -136,7 +136,12 @@ def test_resume(place, capsys):
     fails(capsys, ["train", "array", "--data=counts.npz", "--resume", "--steps=8"], ["at least the 9", "got 8"])
     fails(capsys, ["train", "array", "--data=counts.npz", "--resume", "--batch=9"], ["batch", "keeps 8", "got 9"])
     fails(capsys, ["train", "digits", "--out=runs/array", "--resume"], ["was trained on array"])
-    assert main(["train", "array", "--data=counts.npz", "--out=fresh", "--resume", *TINY]) == 0
+    again = ["train", "array", "--data=counts.npz", "--out=fresh", "--resume", *TINY]
+    fails(capsys, again, ["train: out: must be the folder of a training to resume", "got fresh"])
+    assert not os.path.exists("fresh")
+    os.mkdir("fresh")
+    Path("fresh/log.jsonl").touch()  # as a training leaves it that was ended before its first checkpoint
+    assert main(again) == 0
     assert "fresh: holds no checkpoint to resume" in capsys.readouterr().out
 
 

@@ -146,6 +146,20 @@ def test_what_does_not_go_with_a_fit_is_named():
     assert model.fit_input(X, outputs=5)(X[:2].float(), 3).shape == (2, 10, 3, 1)
 
 
+@pytest.mark.parametrize("other", [{"head": "negative-binomial"}, {"input": "log1p"}])
+def test_weights_of_another_head_or_input_are_refused(other):
+    weights = made().fit_input(X).weights()
+    model = made(**other).fit_input(X)
+    before = model.network.first.weight.clone()
+    head, kind = other.get("head", "beta-binomial"), other.get("input", "normalized")
+    rule = f"of a model with head {head}, input {kind}, got head beta-binomial, input normalized"
+    with pytest.raises(ValueError, match=f"^BlackoutModel.load_weights: tensors: must be {rule}$"):
+        model.load_weights({name: value + 1 for name, value in weights.items()})
+    assert torch.equal(model.network.first.weight, before)
+    made().load_weights(weights)
+    made().load_weights({name: value for name, value in weights.items() if ".of." not in name})  # an earlier file
+
+
 # --- saved and read
 
 

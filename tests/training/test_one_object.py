@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -158,7 +159,7 @@ def test_two_processes_have_the_gradients_of_one(tmp_path, wrap):
         ({"k": 3}, TypeError, r"k: must be a tensor of integers .4,., got int"),
         ({"k": torch.ones(3)}, TypeError, r"k: must be a tensor of integers .4,., got .3,."),
         ({"k": torch.tensor([0, 1, 2, 3])}, ValueError, "k: must be in 1..100, got 0"),
-        ({"labels": [1, 2, 3, 4]}, TypeError, "labels: must be a tensor of integers, got list"),
+        ({"labels": [1.0, 2, 3, 4]}, TypeError, "labels: must be an integer, or integers of shape .4,., got torch.fl"),
         ({"rng": "3"}, TypeError, "rng: must be a fastblackout.Philox or its seed .*, got str"),
         ({"rng": -3}, ValueError, r"rng: must be in 0..18446744073709551615, got -3"),
         ({"rng": 3, "generator": torch.Generator()}, ValueError, "rng: must not be given together with generator"),
@@ -223,7 +224,8 @@ def test_conditions_reach_the_network_with_labels_and_without():
     labels, numbers = torch.tensor([0, 1, 2, 0]), torch.arange(8.0).view(4, 2)
     how = {"labels": labels, "conditions": numbers, "guidance": 0.5}
     whole = model.sample((4, 2, 3, 1), 3, rng=1, **how)
-    assert model.network.seen[0] is None and torch.equal(model.network.seen[1], numbers)  # the guided part of a step
+    assert model.network.seen[0].tolist() == [3] * 4  # the guided part of a step: no class
+    assert torch.equal(model.network.seen[1], numbers)
     parts = list(fb.sampling.sample_in_batches(model, SCHEDULE, (4, 2, 3, 1), 3, 1, steps=3, **how))
     assert torch.equal(torch.cat(parts), whole)
     assert not torch.equal(model.sample((4, 2, 3, 1), 3, rng=1, labels=labels, conditions=numbers + 5), whole)
@@ -238,6 +240,62 @@ def test_conditions_reach_the_network_with_labels_and_without():
     for each in (model, nn.DataParallel(model), wrapped):
         fb.loss(each, X[:4], labels, conditions=numbers, rng=1)
         assert torch.equal(model.network.seen[0], labels) and torch.equal(model.network.seen[1], numbers)
+
+
+class Classes(Flat):
+    """It must be given labels."""
+
+    num_classes = 3
+
+    def __init__(self):
+        super().__init__(2)
+        self.shift, self.seen = nn.Embedding(4, 1), []
+
+    def forward(self, x, time, labels):
+        self.seen.append(labels)
+        return super().forward(x, time) + self.shift(labels).view(-1, 1, 1, 1)
+
+
+@pytest.mark.parametrize("around", [lambda network: network, nn.DataParallel], ids=["bare", "wrapped"])
+def test_a_network_with_classes_always_gets_labels(around):
+    network = Classes()
+    model = trained(made(network=around(network)).fit_input(X)).eval()
+    bridge = fb.CountBridge(around(network), high=40, head="beta-binomial")
+    shape, how = (4, 2, 3, 1), {"steps": 2, "rng": 1}
+
+    def seen(call):
+        network.seen.clear()
+        call()
+        assert all(each.dtype == torch.int64 for each in network.seen)
+        return [each.tolist() for each in network.seen]
+
+    without = {
+        "loss": lambda: fb.loss(model, X[:4], rng=1), "sample": lambda: model.sample(shape, **how),
+        "graph": lambda: model.sample(shape, cuda_graph=True, **how), "bridge": lambda: bridge.sample(X[:4], **how),
+        "bits": lambda: model.bits_per_dim(X[:4], draws=2, repeats=2, rng=1),
+        "impute": lambda: model.impute(X[:4], X[:4] > 9, runs=1, **how), "forward": lambda: model(X[:4].float(), 3),
+        "bridge loss": lambda: bridge.loss(X[:4], X[4:8], rng=1),
+    }  # fmt: skip
+    for name, call in without.items():
+        assert (found := seen(call)) and all(set(each) == {3} for each in found), name
+    mine = [0, 1, 2, 0]
+    for more in ({}, {"cuda_graph": True}):
+        guided = seen(lambda more=more: model.sample(shape, labels=torch.tensor(mine), guidance=0.5, **how, **more))
+        assert guided == [mine, [3] * 4] * 2
+    none = model.sample(shape, labels=torch.full((4,), 3), **how)
+    assert torch.equal(model.sample(shape, **how), none)
+
+
+@pytest.mark.parametrize(
+    "given", [[2, 2, 2, 2], (2, 2, 2, 2), np.full(4, 2, np.uint8), 2, np.int16(2), torch.tensor(2)]
+)
+def test_labels_are_one_number_or_one_for_each(given):
+    model = trained(made(network=Classes()).fit_input(X)).eval()
+    labels, shape, how = torch.full((4,), 2), (4, 2, 3, 1), {"steps": 2, "rng": 1}
+    wanted = model.sample(shape, labels=labels, **how)
+    assert torch.equal(model.sample(shape, labels=given, **how), wanted)
+    assert torch.equal(torch.cat([*fb.sampling.sample_in_batches(model, SCHEDULE, shape, 3, 1, given, 2)]), wanted)
+    assert torch.equal(fb.loss(model, X[:4], given, rng=1), fb.loss(model, X[:4], labels, rng=1))
 
 
 def test_what_was_not_observed_has_the_mean_of_its_law():
@@ -259,6 +317,12 @@ def test_what_was_not_observed_has_the_mean_of_its_law():
     large = made("negative-binomial", max_count=1 << 20).fit_input(X)
     exact = large.impute(torch.full((2, 2, 3, 1), 65_537), torch.tensor(True), runs=7, steps=1, rng=1)
     assert (exact == 65_537).all()  # what is known is not averaged
+    unbounded = made("negative-binomial", max_count=None).fit_input(X)
+    exact = unbounded.impute(torch.full((2, 2, 3, 1), (1 << 24) + 1), torch.tensor(True), runs=3, steps=1, rng=1)
+    assert exact.dtype == torch.float64 and (exact == (1 << 24) + 1).all()
+    for op in (fb.loss, fb.BlackoutModel.bits_per_dim):
+        with pytest.raises(ValueError, match="x_0: must hold integers for a model without a max_count, got torch.fl"):
+            op(unbounded, X[:4].float(), rng=1)
     key = fb.Philox(1, first_sample=3 * 40)
     again = model.sample(tuple(x.shape), 4, rng=key, known=x, mask=observed)
     assert torch.equal(again, draws[3])

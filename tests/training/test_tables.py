@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fastblackout.cli import main
-from fastblackout.data import Dataset, load
+from fastblackout.data import Dataset, load, make_dataset
 from fastblackout.evaluation.samples import compare
 from fastblackout.evaluation.tables import rows_table
 from fastblackout.models import NetworkConfig, ResidualMLP
@@ -128,10 +128,36 @@ def test_figures_about_rows():
     assert max(map(len, text.splitlines())) <= 80
     assert f"correlations of pairs of columns {result['difference_samples']['correlations']:18.3f}" in text
     with pytest.raises(ValueError, match="compare: samples: need 2 or more of shape"):
-        compare(drawn, table)
+        compare(drawn[:, 1:], table)
     wide = Dataset("array", np.tile(table.train, (1, 9, 1, 1)), np.tile(table.held_out[:1], (1, 9, 1, 1)), 1000)
     text = rows_table(compare(np.tile(drawn[:, :, None, None], (1, 9, 1, 1)), wide))
     assert "the first 12 columns" in text and "nan" in text  # of a single held-out row
+
+
+@pytest.mark.parametrize("shape", [(5,), (1, 4, 4)])
+def test_samples_and_data_of_any_kind_have_one_result(shape, tmp_path):
+    random = np.random.default_rng(0)
+    drawn, given = random.poisson(5.0, (60, *shape)), random.poisson(5.0, (100, *shape))
+    four_drawn, four_given = (each.reshape(len(each), *(*shape, 1, 1)[:3]) for each in (drawn, given))
+    wanted = compare(four_drawn, make_dataset("array", four_given, max_count=int(given.max())))
+    np.save(tmp_path / "drawn.npy", drawn)
+    np.savez(tmp_path / "drawn.npz", **{"counts" if len(shape) == 1 else "images": drawn})
+    np.save(tmp_path / "given.npy", given)
+    assert wanted["held_out"] == 10
+    for samples in (drawn, four_drawn, torch.from_numpy(drawn), drawn.astype(np.float32),
+                    tmp_path / "drawn.npy", str(tmp_path / "drawn.npz")):  # fmt: skip
+        assert compare(samples, given) == wanted
+    for data in (four_given, torch.from_numpy(given), given.astype(np.float64), tmp_path / "given.npy"):
+        assert compare([drawn], data) == wanted
+    for samples, data, error, rule in (
+        (drawn, 3, TypeError, "dataset: must be an array or a tensor of counts, an AnnData or a path, got int"),
+        (drawn, given - 20, ValueError, "dataset: must be counts, whole numbers of at least 0, got -"),
+        (drawn, given[0], ValueError, "dataset: must have shape"),
+        (drawn, given[:2], ValueError, "dataset: images: "),
+        (tmp_path / "none.npy", given, ValueError, "samples: must be a .npy, .npz or .tif file, got"),
+    ):
+        with pytest.raises(error, match=f"^compare: {rule}"):
+            compare(samples, data)
 
 
 def test_the_whole_way(tmp_path, monkeypatch, capsys):
