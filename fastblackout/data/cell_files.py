@@ -6,6 +6,7 @@ h5py and zarr have the same groups and arrays, but for how an array is made. ann
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import FileIO
@@ -105,23 +106,42 @@ def made(where: str, path: Path, target: Path) -> Iterator[NewGroup]:
 
 
 class _Kept:
-    """A file for HDF5 to write to, which keeps the first error, of a full disk, and from then on writes nothing.
+    """A file for HDF5 to write to. It keeps the first error, of a full disk, and from then on all that is written, in
+    memory.
 
-    HDF5 ends the process when it has a file that it can neither write nor close. For the same reason `signals_wait`
-    keeps the exceptions of signals from it.
+    HDF5 ends the process when it has a file that it can neither write nor close, or in which it does not find again
+    what it has written. For the first reason `signals_wait` keeps the exceptions of signals from it, too.
     """
 
     def __init__(self, file: FileIO) -> None:
-        self._file = file
+        self._file, self._at = file, 0
+        self._beyond: list[tuple[int, bytes]] = []  # what is not in the file, and where it belongs; the last one counts
         self.error: OSError | None = None
-        self.seek, self.tell, self.read, self.readinto = file.seek, file.tell, file.read, file.readinto
+
+    def seek(self, place: int, whence: int = os.SEEK_SET) -> int:
+        ends = [self._file.seek(0, os.SEEK_END), *(start + len(content) for start, content in self._beyond)]
+        self._at = place + (0 if whence == os.SEEK_SET else max(ends))
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
 
     def write(self, content: memoryview) -> int:
         left = content
         while left and self.error is None:
             with self._keeping():
-                left = left[self._file.write(left) :]
+                left = left[os.pwrite(self._file.fileno(), left, self._at + len(content) - len(left)) :]
+        if left:
+            self._beyond.append((self._at, bytes(content)))
         return len(content)
+
+    def read(self, size: int) -> bytes:
+        found = bytearray(os.pread(self._file.fileno(), size, self._at).ljust(size, b"\0"))
+        for start, content in self._beyond:
+            first, last = max(start, self._at), min(start + len(content), self._at + size)
+            if first < last:
+                found[first - self._at : last - self._at] = content[first - start : last - start]
+        return bytes(found)
 
     def truncate(self, size: int) -> int:
         with self._keeping():

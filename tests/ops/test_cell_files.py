@@ -246,6 +246,15 @@ for most, call in zip((20_000, 1_000, 8_000, 20_000), calls, strict=True):
             call()
         except OSError as error:
             print(error.errno, pathlib.Path(error.filename).relative_to(out), *out.iterdir())
+names = np.array([f"barcode-{n}" for n in range(1500)])
+many, barcodes = csc.with_name("many.h5ad"), {"barcode": names.astype(object)}
+anndata.AnnData(np.ones((1500, 300), "f4"), obs=barcodes).write_h5ad(many, compression="gzip")
+for most in range(2_000, 50_000, 6_000):
+    with no_file_beyond(most):
+        try:
+            fb.cells.thin(many, 0.5, out=out / "many.h5ad", rng=1)
+        except OSError as error:
+            print(error.errno, pathlib.Path(error.filename).relative_to(out), *out.iterdir())
 """
 
 
@@ -256,7 +265,8 @@ def test_a_full_disk(files, tmp_path):
     out, err = process.communicate()
     assert (process.returncode, err) == (0, "")
     too_large = errno.EFBIG
-    assert out.splitlines() == [f"{too_large} {name}" for name in ("a.h5ad", "a.zarr", ".", "a.h5ad")]
+    names = ["a.h5ad", "a.zarr", ".", "a.h5ad", *["many.h5ad"] * 8]
+    assert out.splitlines() == [f"{too_large} {name}" for name in names]
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
