@@ -22,18 +22,32 @@ def is_annotated(value: Any) -> bool:
 
 
 def matrix_of(op: str, argument: str, data: Any, layer: str | None = None) -> Any:
-    """X of an AnnData, or one of its layers. ValueError where it is not there, or lies in a file."""
+    """X of an AnnData, or one of its layers. ValueError where it is not there, lies in a file, or is damaged."""
     if data.isbacked:
         rule = "must be in memory, read it by .to_memory() first"
         raise ValueError(f"{op}: {argument}: {rule}, got an AnnData in a file")
     if layer is not None:
         if layer not in data.layers:
             raise ValueError(f"{op}: layer: must be one of {listed(data.layers)}, got {layer!r}")
-        return data.layers[layer]
+        return checked(op, argument, data.layers[layer])
     if data.X is None:
         there = f" (its layers: {listed(data.layers)})" if len(data.layers) else ""
         raise ValueError(f"{op}: {argument}: must have counts in X, got an AnnData without X{there}")
-    return data.X
+    return checked(op, argument, data.X)
+
+
+def checked(op: str, argument: str, matrix: Any) -> Any:
+    """The matrix. ValueError where it is CSR or CSC with indices out of range: scipy's compiled loops trust them, and
+    end the process."""
+    if getattr(matrix, "format", None) in ("csr", "csc"):
+        ends, size = matrix.indptr, matrix.shape[-1 if matrix.format == "csr" else 0]
+        if ends[0] != 0 or (ends[1:] < ends[:-1]).any() or ends[-1] > min(len(matrix.indices), len(matrix.data)):
+            raise ValueError(f"{op}: {argument}: indptr must rise from 0 to the number of values, got others")
+        used = matrix.indices[: ends[-1]]
+        low, high = used.min(initial=0), used.max(initial=0)
+        if not 0 <= low <= high < max(size, 1):
+            raise ValueError(f"{op}: {argument}: indices must be in 0..{size - 1}, got {low if low < 0 else high}")
+    return matrix
 
 
 def of_layer(op: str, argument: str, value: Any, layer: str) -> Any:

@@ -20,7 +20,7 @@ import numpy as np
 from ..arrays import Array
 from ..ground.values import aligned, common_shape, is_array, is_number, is_tensor, real_array, shown
 from ..probability import Prob
-from .annotated import is_annotated, matrix_of, new_of
+from .annotated import checked, is_annotated, matrix_of, new_of
 from .numbers import largest_in
 from .request import names_of
 
@@ -73,6 +73,7 @@ class Stored:
         if matrix.format not in ("csr", "csc"):
             rule = "a sparse matrix must be in CSR or CSC format, convert it by .tocsr() first"
             raise TypeError(f"{op}: {argument}: {rule}, got {type(matrix).__name__}")
+        checked(op, argument, matrix)
         if not matrix.has_canonical_format or len(matrix.data) > matrix.nnz:  # there may be room for others
             matrix = matrix.copy()
             matrix.sum_duplicates()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..call.annotated import is_annotated, listed, matrix_of
+from ..call.annotated import checked, is_annotated, listed, matrix_of
 from ..call.numbers import MAX_COUNT, max_count_of
 from ..ground.extras import lacking as lacking_package
 from ..ground.values import shown
@@ -100,7 +100,11 @@ def read_cells(op: str, argument: str, value: Any) -> Any:
     if path.suffix == ZARR:
         import_zarr(f"{op}: {argument}")
     try:
-        return module.read_h5ad(path) if path.suffix == H5AD else module.read_zarr(path)
+        data = module.read_h5ad(path) if path.suffix == H5AD else module.read_zarr(path)
+        held = (data.layers, data.obsm, data.varm, data.obsp, data.varp)  # whoever takes some cells indexes all of them
+        for matrix in (data.X, data.raw and data.raw.X, *(each for mapping in held for each in mapping.values())):
+            checked(op, argument, matrix)
+        return data
     except Exception as error:  # reading a damaged file may fail in any way
         reason = (str(error) or type(error).__name__).splitlines()[0][:300]
         raise ValueError(f"{op}: {path}: not a readable {path.suffix} file: {reason}") from None

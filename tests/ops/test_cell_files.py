@@ -12,6 +12,7 @@ import scipy.sparse as sp
 import fastblackout as fb
 from fastblackout.cells import stores
 from fastblackout.data.cell_files import elements
+from fastblackout.data.cells import load_h5ad
 from fastblackout.data.cells_out import write_h5ad
 from support.forks import Fork
 from support.helpers import assert_named
@@ -189,6 +190,26 @@ def test_a_damaged_file(files, tmp_path):
         call = lambda p=path: fb.cells.downsample(p, 5, layer="raw", out=tmp_path / "new.h5ad")  # noqa: E731
         assert_named(call, ValueError, "downsample: ", reason)
         assert [each.name for each in tmp_path.iterdir()] == ["damaged.h5ad"]
+
+
+@pytest.mark.parametrize("name", ["csr", "csc"])
+def test_indices_out_of_range(files, tmp_path, name):
+    """Of counts in memory and in files. scipy trusts indices, and would end the process."""
+    for part, wrong, rule in (("indices", 10**6, "indices must be in 0.."), ("indices", -1, "indices must be in 0.."),
+                              ("indptr", 10**6, "indptr must rise from 0")):  # fmt: skip
+        data = cells(KINDS[name])
+        getattr(data.X, part)[3] = wrong
+        for call in (fb.data.from_anndata, lambda x: fb.split(x), lambda x: fb.cells.thin(x, 0.5)):
+            with pytest.raises(ValueError, match=rule):
+                call(data)
+        with pytest.raises(ValueError, match=f"split: counts: {rule}"):
+            fb.split(data.X)
+        path = tmp_path / f"wrong-{name}.h5ad"
+        shutil.copy(files[name, ".h5ad"], path)
+        with h5py.File(path, "r+") as file:
+            file[f"X/{part}"][3] = wrong  # the layer is whole, but is not the only one that is indexed
+        with pytest.raises(ValueError, match=rule):
+            load_h5ad(path, layer="raw")
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
