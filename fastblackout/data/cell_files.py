@@ -6,6 +6,7 @@ h5py and zarr have the same groups and arrays, but for how an array is made. ann
 from __future__ import annotations
 
 import importlib
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,9 @@ from typing import Any
 from ..atomic_files import naming
 from ..ground.extras import lacking
 from ..ground.signals import signals_wait
+from .stored import INFLATES
 
+_LEAST_BOUND = 1 << 28  # bytes that a file of any size may promise
 SUFFIXES = H5AD, ZARR = ".h5ad", ".zarr"
 
 
@@ -45,14 +48,63 @@ def import_zarr(where: str) -> Any:
 
 @contextmanager
 def opened(where: str, path: Path) -> Iterator[Any]:
-    """The root group of a file or store. where: the op and the argument, for errors."""
+    """The root group of a file or store, which holds all its values itself. where: the op and the argument, for errors.
+
+    ValueError where it would read other files, or promises arrays far beyond its size.
+    """
     if path.suffix == H5AD:
         import h5py
 
         with h5py.File(path, "r") as file:
+            _check_sizes(_arrays_of_h5ad(file), path.stat().st_size)
             yield file
     else:
-        yield import_zarr(where).open_group(str(path), mode="r")
+        files = [
+            entry for folder, names, others in os.walk(path) for entry in map(Path(folder).joinpath, names + others)
+        ]
+        for entry in files:
+            if entry.is_symlink() or not (entry.is_file() or entry.is_dir()):
+                raise ValueError(f"{where}: a store must hold plain files alone, got {entry}")
+        group = import_zarr(where).open_group(str(path), mode="r")
+        _check_sizes(_arrays_of_zarr(group), sum(entry.stat().st_size for entry in files))
+        yield group
+
+
+def _arrays_of_h5ad(file: Any) -> Iterator[Any]:
+    """ValueError where one of them lies elsewhere, or has two names."""
+    import h5py
+
+    left = [file]
+    while left:
+        group = left.pop()
+        for name in group:
+            linked = not isinstance(group.get(name, getlink=True), h5py.HardLink)
+            each = None if linked else group[name]
+            if each is None or h5py.h5o.get_info(each.id).rc > 1:
+                raise ValueError(f"it must have no links, got {name!r}")
+            if isinstance(each, h5py.Group):
+                left.append(each)
+            elif isinstance(each, h5py.Dataset):
+                if each.external or each.is_virtual:
+                    raise ValueError(f"it must hold its arrays itself, got {name!r} of other files")
+                yield each
+
+
+def _arrays_of_zarr(group: Any) -> Iterator[Any]:
+    left = [group]
+    while left:
+        group = left.pop()
+        yield from (array for _, array in group.arrays())
+        left += [each for _, each in group.groups()]
+
+
+def _check_sizes(arrays: Iterator[Any], held: int) -> None:
+    """ValueError where arrays, or a chunk of one, would take far more memory than `held` bytes can make."""
+    most, total = max(_LEAST_BOUND, held * INFLATES), 0
+    for array in arrays:
+        total += math.prod(array.shape or ()) * array.dtype.itemsize
+        if (size := max(total, math.prod(array.chunks or ()) * array.dtype.itemsize)) > most:
+            raise ValueError(f"its {held} bytes must hold at most {most} bytes of arrays, got {size}")
 
 
 class NewGroup:

@@ -15,7 +15,7 @@ from ..call.annotated import checked, is_annotated, listed, matrix_of
 from ..call.numbers import MAX_COUNT, max_count_of
 from ..ground.extras import lacking as lacking_package
 from ..ground.values import shown
-from .cell_files import H5AD, ZARR, check_stored, import_zarr
+from .cell_files import H5AD, ZARR, check_stored, import_zarr, opened
 from .dataset import MOST_CLASSES, Dataset, count_dtype, kept_and_held_out
 from .sparse_rows import SparseRows
 
@@ -100,6 +100,8 @@ def read_cells(op: str, argument: str, value: Any) -> Any:
     if path.suffix == ZARR:
         import_zarr(f"{op}: {argument}")
     try:
+        with opened(f"{op}: {argument}", path):
+            pass  # it checks what the file promises
         data = module.read_h5ad(path) if path.suffix == H5AD else module.read_zarr(path)
         held = (data.layers, data.obsm, data.varm, data.obsp, data.varp)  # whoever takes some cells indexes all of them
         for matrix in (data.X, data.raw and data.raw.X, *(each for mapping in held for each in mapping.values())):

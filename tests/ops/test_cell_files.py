@@ -212,6 +212,48 @@ def test_indices_out_of_range(files, tmp_path, name):
             load_h5ad(path, layer="raw")
 
 
+def test_what_lies_elsewhere_or_promises_too_much(files, tmp_path):
+    """No byte of another file comes into the output, and no memory is taken for what is not there."""
+    path, store, secret = tmp_path / "cells.h5ad", tmp_path / "cells.zarr", tmp_path / "secret"
+    secret.write_bytes(b"s" * 8 * CELLS)
+
+    def external(file):
+        del file["obs/total"]
+        file.create_dataset("obs/total", (CELLS,), "f8", external=[(str(secret), 0, 8 * CELLS)])
+
+    def virtual(file):
+        layout = h5py.VirtualLayout((CELLS,), "f8")
+        layout[:] = h5py.VirtualSource(str(secret), "x", (CELLS,))
+        file.create_virtual_dataset("obs/other", layout)
+
+    def long(file):
+        del file["layers/raw/indptr"]
+        file.create_dataset("layers/raw/indptr", (10**9,), "i8", chunks=(10**6,), compression="gzip")
+
+    harms = [
+        (external, "itself, got 'total'"),
+        (virtual, "itself, got 'other'"),
+        (long, "its .* bytes must hold at most .* bytes of arrays, got 80"),
+        (lambda file: file.__setitem__("obs/a", h5py.SoftLink("/obs/total")), "no links, got 'a'"),
+        (lambda file: file.__setitem__("obs/a", h5py.ExternalLink(str(secret), "/x")), "no links, got 'a'"),
+        (lambda file: file.__setitem__("obs/a", file["obs"]), "no links, got"),
+    ]
+    calls = (lambda x: load_h5ad(x, layer="raw"), lambda x: fb.cells.thin(x, 0.5, layer="raw", out=tmp_path / "o.h5ad"))
+    for harm, rule in harms:
+        shutil.copy(files["csr", ".h5ad"], path)
+        with h5py.File(path, "r+") as file:
+            harm(file)
+        for call in calls:
+            with pytest.raises(ValueError, match=rule):
+                call(path)
+    shutil.copytree(files["csr", ".zarr"], store)
+    (store / "obs" / "total" / "0").unlink()
+    (store / "obs" / "total" / "0").symlink_to(secret)
+    for call in calls:
+        with pytest.raises(ValueError, match="must hold plain files alone, got .*total/0"):
+            call(store)
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_no_counts(tmp_path, suffix):
     path = tmp_path / f"none{suffix}"
