@@ -28,7 +28,14 @@ Data: TypeAlias = "Dataset | Samples"
 
 
 def data_of(given: Data) -> Dataset:
-    """What samples are compared with, as a data set."""
+    """What samples are compared with, as a data set; ValueError for less than two that are not held out."""
+    data = _read(given)
+    if len(data.train) < 2:
+        raise ValueError(f"compare: dataset: must have 2 or more beside those held out, got {len(data.train)}")
+    return data
+
+
+def _read(given: Data) -> Dataset:
     if isinstance(given, Dataset):
         return given
     if isinstance(given, (str, os.PathLike)) and Path(given).suffix not in CELLS:

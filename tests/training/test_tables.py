@@ -134,7 +134,7 @@ def test_figures_about_rows():
     assert "the first 12 columns" in text and "nan" in text  # of a single held-out row
 
 
-@pytest.mark.parametrize("shape", [(5,), (1, 4, 4)])
+@pytest.mark.parametrize("shape", [(5,), (1, 5, 5)])
 def test_samples_and_data_of_any_kind_have_one_result(shape, tmp_path):
     random = np.random.default_rng(0)
     drawn, given = random.poisson(5.0, (60, *shape)), random.poisson(5.0, (100, *shape))
@@ -153,7 +153,7 @@ def test_samples_and_data_of_any_kind_have_one_result(shape, tmp_path):
         (drawn, 3, TypeError, "dataset: must be an array or a tensor of counts, an AnnData or a path, got int"),
         (drawn, given - 20, ValueError, "dataset: must be counts, whole numbers of at least 0, got -"),
         (drawn, given[0], ValueError, "dataset: must have shape"),
-        (drawn, given[:2], ValueError, "dataset: images: "),
+        (drawn, given[:2], ValueError, "dataset: must have 2 or more beside those held out, got 1"),
         (tmp_path / "none.npy", given, ValueError, "samples: must be a .npy, .npz or .tif file, got"),
     ):
         with pytest.raises(error, match=f"^compare: {rule}"):
