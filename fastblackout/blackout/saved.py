@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..atomic_files import atomic_write, read_plain, sync_directory
+from ..atomic_files import atomic_write, own, read_plain, sync_directory
 from ..ground.extras import lacking, pip_line
 from ..ground.json_files import BRIDGE_FORMAT, CELLS_FORMAT, MODEL_FORMAT, read_json
 from ..models.config import NetworkConfig
@@ -44,8 +44,8 @@ def write(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]
     head = {"format": kind, "format_version": FORMAT_VERSION, "files": _digests(content), "model": config}
     with suppress(OSError, ValueError, RecursionError):  # no earlier model
         os.replace(_weights(folder, read_json(folder / CONFIG)), folder / WEIGHTS)
-    atomic_write(folder / _NEXT, content)
-    atomic_write(folder / CONFIG, (json.dumps(head, indent=1) + "\n").encode())
+    atomic_write(own(folder / _NEXT), content)
+    atomic_write(own(folder / CONFIG), (json.dumps(head, indent=1) + "\n").encode())
     os.replace(folder / _NEXT, folder / WEIGHTS)
     sync_directory(folder)
     return folder

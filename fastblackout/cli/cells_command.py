@@ -153,15 +153,23 @@ def _add_output(group: Any, what: str) -> None:
 
 
 def _train(options: Namespace) -> int:
-    from ..cells import CellModel
+    from ..training.run_lock import holding
 
     folder = Path(options.out or os.path.join("runs", Path(options.file).stem))
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"train: out: {folder} is no folder; choose another with --out")
-    if folder.exists() and any(folder.iterdir()) and not (options.force and is_cell_model(folder)):
+    check_writable("train: out", folder)
+    with holding(folder):
+        return _train_alone(options, folder)
+
+
+def _train_alone(options: Namespace, folder: Path) -> int:
+    from ..cells import CellModel
+    from ..training.run_lock import LOCK
+
+    if any(entry.name != LOCK for entry in folder.iterdir()) and not (options.force and is_cell_model(folder)):
         rule = "overwrite it with --force" if is_cell_model(folder) else "it is no cell model"
         raise ValueError(f"train: out: {folder} exists: {rule}, or choose another with --out")
-    check_writable("train: out", folder)
     check_json(options, options.force)
     model = CellModel(
         options.labels, options.batch_key, options.layer, options.size_factor, options.covariate,
@@ -188,6 +196,7 @@ def _names(genes: str | None) -> str | list[str] | None:
 
 
 def _sample(options: Namespace) -> int:
+    from ..atomic_files import own
     from ..data.cells_out import write_h5ad
 
     out = _out(options, options.out or str(Path(options.path) / _SAMPLES))
@@ -195,7 +204,7 @@ def _sample(options: Namespace) -> int:
         options.num, options.label, options.depth, options.batch, dict(options.covariate or ()) or None,
         options.steps, options.seed,
     )  # fmt: skip
-    write_h5ad(cells, out)
+    write_h5ad(cells, out if options.out else own(out))
     say(out)
     give_json(options, {"file": out, "cells": options.num, "genes": cells.n_vars})
     return 0

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..atomic_files import own
 from ..ground.terminal import say, wrap
 from ..models.tuned import Tuned, to_json, tuned_from, usual_steps
 from ..schedule.schedule import Schedule
@@ -38,7 +39,7 @@ def tune_command(options: Namespace) -> int:
     check_writable("tune: run", run.checkpoint.path)
     data = data_of(run, options)
     torch.set_num_threads(options.threads or min(run.config.threads, os.cpu_count() or 1) or torch.get_num_threads())
-    state = run.checkpoint.path / STATE
+    state = own(run.checkpoint.path / STATE)
     telling = _Telling(options, run.schedule)
     with telling.progress:
         judged = tune(

@@ -12,6 +12,7 @@ import torch
 from fastblackout.cells import CellModel
 from fastblackout.cli.cells_command import is_of_cells
 from fastblackout.cli.command_line import main
+from fastblackout.training.run_lock import holding
 from support.machine import a_pipe
 from support.simulated_cells import anndata, simulated, write_zarr
 
@@ -157,6 +158,21 @@ def test_a_model_is_trained_anew_by_force_alone(place, capsys):
     fails(capsys, [*TRAIN, "--out=new", "--labels=kind"], "train: labels_key: must be a column of obs", "'kind'")
     fails(capsys, ["train", "none.h5ad"], "must be a .h5ad file or a .zarr store, got none.h5ad, which does not exist")
     assert not (place / "new").exists()
+
+
+def test_one_training_in_a_folder_and_no_link_is_followed(place, capsys):
+    with holding("runs/new"):
+        fails(capsys, [*TRAIN, "--out=runs/new"], "train: out: must be in use by no other training", "runs/new")
+    mine = place / "mine"
+    for name, line in (("samples.h5ad", ["sample", "runs/cells", "--num=2", "--steps=2"]), ("config.json", TRAIN)):
+        file = place / "runs" / "cells" / name
+        content = file.read_bytes() if file.exists() else b"mine"
+        file.unlink(missing_ok=True)
+        mine.write_bytes(content)
+        file.symlink_to(mine)
+        assert main([*line, "--force"]) == 0
+        assert not file.is_symlink() and mine.read_bytes() == content
+    assert not (place / "runs" / "cells" / ".lock").exists()
 
 
 def test_other_commands_say_who_takes_a_cell_model(place, capsys):
