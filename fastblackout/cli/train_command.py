@@ -62,7 +62,7 @@ def add_train(parser: Parser) -> None:
     made = "; ".join(f"{name}: {', '.join(known)}" for name, known in RECIPES.items())
     what = f"Take the paper's options or our best in place of the defaults; any given here wins ({made})."
     training.add_argument("--recipe", choices=names(), help=what)
-    what = "Go on from the newest checkpoint, or begin where there is none."
+    what = "Go on from the newest checkpoint in the folder of the training."
     training.add_argument("--resume", action="store_true", help=what)
     output.add_argument("--out", metavar="RUN", help="The run's folder. Default: runs/DATASET, of h5ad runs/FILE.")
     options = {each.name: each for each in fields(TrainConfig)}

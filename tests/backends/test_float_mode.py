@@ -65,7 +65,7 @@ def test_threads_that_begin_then():
 import numpy as np, torch, fastblackout as fb
 torch.set_flush_denormal(True)
 with fb.use_backend("cpu", threads=3):
-    drawn = fb.gamma(np.full((4, 40_000), 0.01, np.float32), 1e-20, rng=fb.Philox(1))
+    drawn = fb.gamma(np.full((4, 40_000), 0.01, np.float32), scale=1e-20, rng=fb.Philox(1))
 print(drawn.view(np.uint32).sum(dtype=np.uint64))
 """
     wanted = fb.gamma(np.full((4, 40_000), 0.01, np.float32), scale=1e-20, rng=KEY)

@@ -167,8 +167,8 @@ def test_wrong_usage(place, capsys, line, words):
     ("line", "words"),
     [
         ("train array --data=counts.npz", ["runs/array exists", "--resume"]),
-        ("train array --data=nothing.npy", ["nothing.npy"]),
-        ("train array", ["needs a path"]),
+        ("train array --out=new --data=nothing.npy", ["nothing.npy"]),
+        ("train array --out=new", ["needs a path"]),
         ("train array --data=counts.npz --out=new --max-count=3", ["0..3"]),
         ("train array --data=counts.npz --out=new --steps=3 --epochs=1", ["give one of them"]),
         ("train array --data=counts.npz --out=new --batch=0", ["batch", "at least 1"]),

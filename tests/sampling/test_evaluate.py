@@ -152,7 +152,7 @@ def test_what_is_no_set_of_samples_is_named(digits):
         (some / 16, ValueError, "must be counts, whole numbers of at least 0, got 0"),
         (some.astype(int) - 1, ValueError, "must be counts, whole numbers of at least 0, got -1"),
         (np.full(some.shape, np.nan), ValueError, "must be counts, whole numbers of at least 0, got nan"),
-        (some.tolist(), TypeError, "must be arrays of counts, AnnData or paths, got list"),
+        (some.tolist(), TypeError, "must be an array or a tensor of counts, an AnnData or a path, got list"),
         (list(digits.train[:300]), ValueError, r"need 2 or more of .* got (\(1, 8, 8\), ){3}\(1, 8, 8\) and 296 more$"),
     ):
         with pytest.raises(error, match=f"^compare: samples: {rule}"):

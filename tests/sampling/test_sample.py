@@ -247,7 +247,7 @@ def test_an_empty_batch():
         ({"guidance": [0, 0.5]}, ValueError, "guidance: must be a number, or a list of 3, one a step, got [0, 0.5]"),
         ({"shape": (2,)}, ValueError, "shape"),
         ({"shape": (-1, 3)}, ValueError, "shape"),
-        ({"labels": torch.zeros(3).long()}, ValueError, "labels: must have shape (2,), got (3,)"),
+        ({"labels": torch.zeros(3).long()}, ValueError, "integers of shape (2,), got (3,)"),
         ({"guidance": 1.0}, ValueError, "guidance: needs labels"),
         ({"guidance": float("nan"), "labels": torch.zeros(2).long()}, ValueError, "guidance: must be finite"),
         ({"guidance": -0.5, "labels": torch.zeros(2).long()}, ValueError, "guidance: must be finite and at least 0"),
