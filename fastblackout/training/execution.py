@@ -73,9 +73,9 @@ class Execution:
 
 @contextmanager
 def execution(model: Any, compile: Compile = "auto", precision: Precision = "auto") -> Iterator[None]:
-    """Within the block, the network of a model is executed as `fastblackout sample` executes it.
+    """Within the block, the network of a model is executed as `fastblackout sample` executes it for many samples.
 
-    Outside of it a network runs as torch is set: in float32, and not compiled.
+    Outside of it a network runs as your program has set torch: by default in float32, not compiled.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def execution(model: Any, compile: Compile = "auto", precision: Precision = "aut
         Whether the network is compiled by torch.compile, at its first call. That takes minutes for a large network.
         "auto" is "on" on a GPU with Triton, and "off" on a CPU.
     precision : {"auto", "fp32", "bf16", "tf32"}, default "auto"
-        "bf16" is autocast to bfloat16. "tf32" is float32 whose products are rounded, on a GPU alone. "auto" is "bf16"
+        "bf16" is autocast to bfloat16. "tf32" is float32 whose products are rounded to TF32, on a GPU alone. "auto" is "bf16"
         on a GPU that has it, else "fp32".
 
     Yields
@@ -98,12 +98,14 @@ def execution(model: Any, compile: Compile = "auto", precision: Precision = "aut
     TypeError
         If the model has no network that is a torch module.
     ValueError
-        If an argument is no such name, or the device cannot do what it asks for.
+        If an argument is none of these names, or the device cannot do what it asks for.
 
     Notes
     -----
     Another precision gives other outputs of the network, so other samples. A compiled network's weights are laid out
-    anew, channels last, and stay so after the block. So make it the first time before a CUDA graph of the network.
+    anew, channels last, and stay so after the block. So enter it once before you capture a CUDA graph of the network.
+    On a GPU the block also sets TF32 (on for "tf32" alone) and cuDNN's search for algorithms, for the whole process,
+    and restores both after it.
 
     Examples
     --------
