@@ -85,8 +85,8 @@ def execution(model: Any, compile: Compile = "auto", precision: Precision = "aut
         Whether the network is compiled by torch.compile, at its first call. That takes minutes for a large network.
         "auto" is "on" on a GPU with Triton, and "off" on a CPU.
     precision : {"auto", "fp32", "bf16", "tf32"}, default "auto"
-        "bf16" is autocast to bfloat16. "tf32" is float32 whose products are rounded to TF32, on a GPU alone. "auto" is "bf16"
-        on a GPU that has it, else "fp32".
+        "bf16" is autocast to bfloat16. "tf32" is float32 whose products are rounded to TF32, on a GPU alone. "auto" is
+        "bf16" on a GPU that has it, else "fp32".
 
     Yields
     ------
