@@ -85,16 +85,12 @@ def mean_head(updates: int) -> np.ndarray:
 
 
 def law_head(family: str, numbers: int, updates: int) -> np.ndarray:
-    """Each number of births has a law of its own, of `numbers` numbers of the network.
-
-    They are so many arrays, or for a law with a logit for every state one array with an axis of states.
-    """
+    """Each number of births has a law of its own, of `numbers` numbers of the network."""
     torch.manual_seed(0)
     net, how = network(2, 2 * numbers), {"family": family, "offset": OFFSET, "max_count": MOST}
 
     def head(x_t: Tensor) -> tuple[Tensor, ...]:
-        output = net(scaled(x_t))
-        return (output.view(-1, 2, numbers),) if "categorical" in family else output.chunk(numbers, 1)
+        return net(scaled(x_t)).chunk(numbers, 1)
 
     train(net, lambda x_t, births, _: fb.posterior_loss(head(x_t), x_t, births, 1.0, **how), updates)
     each = []
@@ -102,7 +98,7 @@ def law_head(family: str, numbers: int, updates: int) -> np.ndarray:
         seen = torch.tensor([SEEN])
         for pixel in (0, 1):  # -log P of all numbers of births, as so many samples of one pixel
             n = torch.arange(MOST - SEEN[pixel] + 1)[:, None]
-            given = [array[:, pixel : pixel + 1].expand(len(n), 1, *array.shape[2:]) for array in head(seen)]
+            given = [array[:, pixel : pixel + 1].expand(len(n), 1) for array in head(seen)]
             nats = fb.posterior_loss(given, seen[:, pixel : pixel + 1].expand(len(n), 1), n, 1.0, **how)
             law = np.exp(-nats.double().numpy())
             if family == "negative-binomial":  # it knows no largest count: a step cuts births at the room
@@ -139,8 +135,6 @@ HEADS = {
     "beta-binomial": partial(law_head, "beta-binomial", 2),
     "bayes-logistic": partial(law_head, "bayes-logistic", 5),
     "negative-binomial": partial(law_head, "negative-binomial", 2),
-    "categorical": partial(law_head, "categorical", MOST + 1),
-    "bayes-categorical": partial(law_head, "bayes-categorical", MOST + 1),
     "implicit": implicit_head,
 }
 

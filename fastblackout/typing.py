@@ -81,12 +81,8 @@ Backend: TypeAlias = Literal["auto", "reference", "cpu", "cuda", "triton"]
 Isa: TypeAlias = Literal["scalar", "avx2", "avx512"]
 CountDtype: TypeAlias = Literal["uint8", "int16", "int32", "int64"]
 FloatDtype: TypeAlias = Literal["float32", "float64", "bfloat16", "float16"]
-Family: TypeAlias = Literal[
-    "beta-binomial", "bayes-logistic", "negative-binomial", "categorical", "bayes-categorical", "mean"
-]
-HeadName: TypeAlias = Literal[
-    "mean", "implicit", "beta-binomial", "bayes-logistic", "negative-binomial", "categorical", "bayes-categorical"
-]
+Family: TypeAlias = Literal["beta-binomial", "bayes-logistic", "negative-binomial", "mean"]
+HeadName: TypeAlias = Literal["mean", "implicit", "beta-binomial", "bayes-logistic", "negative-binomial"]
 ThinOutput: TypeAlias = Literal["x_t", "births", "model_input"]
 StepOutput: TypeAlias = Literal["x_s", "model_input"]
 Rounding: TypeAlias = Literal["stochastic", "nearest"]

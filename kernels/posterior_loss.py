@@ -25,7 +25,6 @@ from .checks import report
 from .draw import own_block, place, rounded, span
 from .heads import law_counts, load_head, load_number
 from .launch import OPTIONS, batch_and_elements, layout_of, on, per_element
-from .states import STATES, states_loss, states_loss_backward
 
 __all__ = ["posterior_loss", "posterior_loss_backward"]
 BAYES = 1  # the numbers of "bayes-logistic" and "negative-binomial" in call/head.py
@@ -149,9 +148,6 @@ def posterior_loss(x_t: Tensor, family: int, *others: Any) -> None:
     if family == BAYES:
         bayes_loss(x_t, head, births, weight, offset, max_count, loss, flag)
         return
-    if family in STATES:
-        states_loss(x_t, family, head[0], births, weight, offset, max_count, loss, flag)
-        return
     head_0, head_1 = head[:2]
     batch, elements = batch_and_elements(x_t)
     if batch == 0:
@@ -179,9 +175,6 @@ def posterior_loss_backward(x_t: Tensor, family: int, *others: Any) -> None:
         return
     if family == BAYES:
         bayes_loss_backward(x_t, head, births, coefficient, offset, max_count, grads, flag)
-        return
-    if family in STATES:
-        states_loss_backward(x_t, family, head[0], births, coefficient, offset, max_count, grads[0], flag)
         return
     head_0, head_1, grad_0, grad_1 = *head[:2], *grads[:2]
     arrays, block = [x_t, births, head_0, head_1, grad_0, grad_1], 256 if family == NEGATIVE_BINOMIAL.value else 512

@@ -21,7 +21,6 @@ from .gamma import _LEAST
 from .heads import load_head
 from .launch import bounded, on, per_element
 from .posterior_loss import BAYES, NEGATIVE_BINOMIAL, beta_binomial_law
-from .states import STATES, states_step
 from .steps import law_step_block, store_step
 
 __all__ = ["posterior_step"]
@@ -78,9 +77,6 @@ def posterior_step(x_t: Tensor, family: int, *others: Any) -> None:
     numbers, made = (p.contiguous(), q.contiguous(), offset, center, scale, key), [x_s, model_input]
     if family == BAYES:
         bayes_step(x_t, head, made, numbers, max_count, flag)
-        return
-    if family in STATES:
-        states_step(x_t, family, head[0], made, numbers, max_count, flag)
         return
     arrays = [x_t, *head[:2], *made]
     grid, sizes, options = per_element("posterior_step", arrays, BOUNDED=bounded(x_t, max_count), LAW=family)

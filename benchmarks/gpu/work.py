@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 import fastblackout as fb
-from gpu import heads, state_heads, states
+from gpu import heads, states
 from gpu.inputs import Inputs, column, filled, reverse, rows
 from support import draws
 from support.draw_values import by_cupy
@@ -127,11 +127,6 @@ CASES = (
     Case("posterior_loss + gradient, negative-binomial", "posterior_loss", heads.law_of_births,
          heads.law_loss("negative-binomial"), {"eager torch": heads.eager_law_loss(heads.negative_binomial_of)},
          reads=2),
-    *(Case(f"posterior step, {family}, 16 states", "posterior_step", state_heads.pixels, state_heads.step(family),
-           {"eager torch": state_heads.eager_step(family)}) for family in ("categorical", "bayes-categorical")),
-    *(Case(f"posterior_loss + gradient, {family}, 16 states", "posterior_loss", state_heads.pixels,
-           state_heads.loss(family), {"eager torch": state_heads.eager_loss(family)}, reads=2)
-      for family in ("categorical", "bayes-categorical")),
     *(Case(name, op, inputs, drawn(op), draw.PEERS) for op, draw in draws.DRAWS.items()
       for name, inputs in draw.TIMED.items()),
     Case("categorical, probabilities", "categorical", states.noising, states.draw,

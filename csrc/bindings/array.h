@@ -72,19 +72,6 @@ bool fill_draws(const Array& array, Draws& draws) {
   return fill_view({array.data, array.dtype, array.dims - 1, array.sizes + 1, array.strides + 1}, draws);
 }
 
-// An array of a head: where it has more values than a sample has elements, its last dimension is the states.
-template <class States>
-bool fill_states(Array array, int64_t elements, States& head) {
-  int64_t values = 1;
-  for (int d = 1; d < array.dims; ++d) values *= array.sizes[d];
-  if (values != elements) {
-    const int last = --array.dims;
-    head.states = array.sizes[last];
-    head.state_stride = array.strides[last];
-  }
-  return fill(array, head);
-}
-
 // A field of an op whose samples have so many elements.
 template <class Field>
 bool fill(const Array& array, int64_t, Field& field) {

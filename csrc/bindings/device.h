@@ -35,8 +35,6 @@ inline bool fill(const Array& array, cuda::Matrices& m) {
   return true;
 }
 
-inline bool fill(const Array& array, int64_t elements, cuda::States& head) { return fill_states(array, elements, head); }
-
 inline bool fill(const Array& array, int64_t elements, cuda::Probabilities& prob) {
   if (!fill(array, prob)) return false;
   if (array.dims > 1) return true;

@@ -17,8 +17,6 @@ inline bool fill(const Array& array, cpu::View& view) { return fill_view(array, 
 
 inline bool fill(const Array& array, cpu::Draws& draws) { return fill_draws(array, draws); }
 
-inline bool fill(const Array& array, int64_t elements, cpu::States& head) { return fill_states(array, elements, head); }
-
 inline bool fill(const Array& array, cpu::Matrices& m) {
   const int64_t *const sizes = array.sizes, *const strides = array.strides;
   m = cpu::Matrices{array.data, static_cast<cpu::Dtype>(array.dtype), sizes[0], sizes[1], sizes[2], strides[0], strides[1]};

@@ -107,33 +107,6 @@ struct Draws : View {
   }
 };
 
-// An array of a head: the view of the elements and, where the array has an axis of states after theirs, their number, else 0. The
-// view is then one of the first state, and the others follow it `state_stride` elements apart.
-struct States : View {
-  int64_t states = 0, state_stride = 0;
-
-  View operator[](int64_t state) const {
-    View view = *this;
-    view.data += state * state_stride * bytes_of(dtype);
-    return view;
-  }
-  // All states of all elements; the states of an element follow one another
-  View all() const {
-    View view = *this;
-    const int last = dims - 1;
-    if (sizes[last] == 1 || strides[last] == states * state_stride) {
-      view.sizes[last] *= states;
-      view.strides[last] = state_stride;
-    } else if (dims == kMaxDims) {
-      throw std::invalid_argument("arrays may have at most 16 dimensions that do not merge");
-    } else {
-      view.sizes[dims] = states;
-      view.strides[view.dims++] = state_stride;
-    }
-    return view;
-  }
-};
-
 struct Backend {
   using Common = cpu::Common;
   using View = cpu::View;
@@ -144,7 +117,6 @@ struct Backend {
   using Counter = int64_t;
   using Weights = cpu::View;
   using Draws = cpu::Draws;
-  using States = cpu::States;
   using Rows = double*;  // in C order
   using LogProbPair = cpu::Prob;
 };

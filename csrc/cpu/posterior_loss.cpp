@@ -10,7 +10,6 @@
 
 #include "cpu/support/chunks.h"
 #include "cpu/support/factorials.h"
-#include "cpu/support/states.h"
 #include "fastblackout/bayes_logistic.h"
 #include "fastblackout/birth_loss.h"
 #include "fastblackout/negative_binomial_law.h"
@@ -23,7 +22,6 @@ struct LawSums : PosteriorLoss {
   float* chunk_sums;         // (samples, chunks of a sample)
   const double* factorials;  // log n! for n = 0..kMostTabled; null where counts may be larger
   std::atomic<bool>* bad;    // set where a value may be wrong
-  const StateScratch* scratch = nullptr;  // of a head with a logit for every state
 };
 
 // What slopes are multiplied by at once
@@ -42,20 +40,6 @@ namespace {
 constexpr const char* kName = "posterior_loss";
 
 FB_CHUNK(law_chunk, LawSums)
-
-void states_chunk(const LawSums& op, int64_t sample, int64_t i0, int count) {
-  const StateScratch scratch(op.max_count + 1, static_cast<Family>(op.family), static_cast<double>(op.offset[sample]));
-  LawSums job = op;
-  job.scratch = &scratch;
-  FB_CALL_ISA(op.isa, states_chunk, job, sample, i0, count);
-}
-
-void states_grad_chunk(const PosteriorLoss& op, int64_t sample, int64_t i0, int count) {
-  const StateScratch scratch(op.max_count + 1, static_cast<Family>(op.family), static_cast<double>(op.offset[sample]));
-  FB_CALL_ISA(op.isa, states_grad_chunk, op, scratch, sample, i0, count);
-}
-
-bool of_states(const PosteriorLoss& op) { return has_states(static_cast<Family>(op.family)); }
 
 FB_CHUNK(law_grad_chunk, PosteriorLoss)
 
@@ -89,7 +73,7 @@ void posterior_loss(const PosteriorLoss& op) {
   std::vector<float> sums(static_cast<size_t>(op.samples * chunks));
   std::atomic<bool> bad{false};
   LawSums job{op, sums.data(), tabled_factorials(op.max_count), &bad};
-  for_chunks(job, of_states(op) ? states_chunk : law_chunk, kChunk, of_states(op) ? op.max_count / 16 + 1 : 16);
+  for_chunks(job, law_chunk, kChunk, 16);
   if (bad) {  // perhaps, seen on the way: what is written so far reaches nobody
     check_head(op, kName);
     check_births(op);
@@ -102,7 +86,7 @@ void posterior_loss(const PosteriorLoss& op) {
 }
 
 void posterior_loss_gradient(const PosteriorLoss& op) {
-  for_chunks(op, of_states(op) ? states_grad_chunk : law_grad_chunk, kChunk, of_states(op) ? op.max_count / 16 + 1 : 16);
+  for_chunks(op, law_grad_chunk, kChunk, 16);
 }
 
 }  // namespace fastblackout::cpu
@@ -114,7 +98,6 @@ namespace fastblackout::cpu::FB_ISA {
 #include "cpu/per_isa/wide.inc"
 #include "cpu/per_isa/double_parts.inc"
 #include "cpu/per_isa/bayes.inc"
-#include "cpu/per_isa/states.inc"
 
 // A part of a chunk: the head in float32, and counts brought into their ranges.
 struct LawPart {
@@ -125,7 +108,7 @@ struct LawPart {
 
   void fill(const PosteriorLoss& op, int64_t sample, int64_t i0, int size) {
     count = size;
-    heads = has_states(static_cast<Family>(op.family)) ? 0 : heads_of(op);
+    heads = heads_of(op);
     for (int g = 0; g < heads; ++g) load(op.head[g], sample, i0, count, head[g]);
     load(op.x_t, sample, i0, count, room);
     load(op.births, sample, i0, count, births);
@@ -236,30 +219,6 @@ static void law_chunk(const LawSums& op, int64_t sample, int64_t i0, int count) 
     if (op.grad[0]) store_slopes(op, sample, i0 + at, part.count, slopes);
   }
   finish_chunk(op, sample, i0, count, losses, wrong != 0);
-}
-
-static void states_chunk(const LawSums& op, int64_t sample, int64_t i0, int count) {
-  alignas(64) float losses[kChunk];
-  LawPart part;
-  bool wrong = false;
-  const float coefficient = foreseen_coefficient(op, sample);
-  for (int at = 0; at < count; at += kStatePart) {
-    part.fill(op, sample, i0 + at, count - at < kStatePart ? count - at : kStatePart);
-    wrong = wrong || part.wrong != 0;
-    wrong |= state_losses<true>(*op.scratch, op, sample, i0 + at, part.count, part.room, part.births, coefficient, losses + at);
-  }
-  finish_columns();
-  finish_chunk(op, sample, i0, count, losses, wrong);
-}
-
-static void states_grad_chunk(const PosteriorLoss& op, const StateScratch& scratch, int64_t sample, int64_t i0, int count) {
-  LawPart part;
-  const float coefficient = static_cast<float>(op.weight[sample]);
-  for (int at = 0; at < count; at += kStatePart) {
-    part.fill(op, sample, i0 + at, count - at < kStatePart ? count - at : kStatePart);
-    state_losses<false>(scratch, op, sample, i0 + at, part.count, part.room, part.births, coefficient, nullptr);
-  }
-  finish_columns();
 }
 
 static void law_grad_chunk(const PosteriorLoss& op, int64_t sample, int64_t i0, int count) {

@@ -5,7 +5,6 @@
 
 #include "cpu/support/chunks.h"
 #include "cpu/support/factorials.h"
-#include "cpu/support/states.h"
 #include "fastblackout/bayes_logistic.h"
 #include "fastblackout/negative_binomial_law.h"
 #include "fastblackout/poisson.h"
@@ -20,11 +19,6 @@ constexpr const char* kName = "posterior_step";
 
 FB_CHUNK(posterior_step_chunk, PosteriorStep)
 
-void states_step_chunk(const PosteriorStep& op, int64_t sample, int64_t i0, int count) {
-  const StateScratch scratch(op.max_count + 1, static_cast<Family>(op.family), static_cast<double>(op.offset[sample]));
-  FB_CALL_ISA(op.isa, states_step_chunk, op, scratch, sample, i0, count);
-}
-
 }  // namespace
 
 void posterior_step(const PosteriorStep& op) {
@@ -33,8 +27,7 @@ void posterior_step(const PosteriorStep& op) {
   check_values(op, kName, "x_t", op.x_t, Rule::count, static_cast<double>(op.max_count));
   check_head(op, kName);
   draw_seed(op);
-  const bool states = has_states(static_cast<Family>(op.family));
-  for_chunks(op, states ? states_step_chunk : posterior_step_chunk, kChunk, states ? op.max_count / 16 + 1 : 16);
+  for_chunks(op, posterior_step_chunk, kChunk, 16);
 }
 
 }  // namespace fastblackout::cpu
@@ -49,7 +42,6 @@ namespace fastblackout::cpu::FB_ISA {
 #include "cpu/per_isa/beta.inc"
 #include "cpu/per_isa/double_parts.inc"
 #include "cpu/per_isa/bayes.inc"
-#include "cpu/per_isa/states.inc"
 #include "cpu/per_isa/beta_binomial_births.inc"
 
 // A draw of N from the law of a part: the part of the sum that holds it, then the walk to it.
@@ -152,21 +144,6 @@ static void bayes_logistic_births(const PosteriorStep& op, int64_t sample, int64
     for (int k = 0; k < draw.law.count; ++k) left[at + k] = draw.n[k];
   }
   add_births(op, sample, i0, count, left, x);
-}
-
-static void states_step_chunk(const PosteriorStep& op, const StateScratch& scratch, int64_t sample, int64_t i0, int count) {
-  alignas(64) double x[kChunk], left[kChunk], room[kStatePart];
-  uniforms(op, sample, i0, count, left);
-  load(op.x_t, sample, i0, count, x);
-  const double most = static_cast<double>(op.max_count);
-  for (int at = 0; at < count; at += kStatePart) {
-    const int some = count - at < kStatePart ? count - at : kStatePart;
-    for (int k = 0; k < some; ++k) room[k] = at_least(at_most(most - x[at + k], most), 0.0);
-    state_draws(scratch, op.head[0], sample, i0 + at, some, room, left + at);
-  }
-  add_births(op, sample, i0, count, left, x);
-  store_input(op.input, sample, i0, count, x);
-  if (op.x_s) store(op.x_s, sample, i0, count, x);
 }
 
 #include "cpu/per_isa/negative_binomial_births.inc"

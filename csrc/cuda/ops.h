@@ -75,10 +75,6 @@ struct Draws : View {                 // the first of several draws; the others 
   int64_t draws = 0, draw_stride = 0;
 };
 
-struct States : View {                // of a head; where it has an axis of states, a view of the first, else `states` is 0
-  int64_t states = 0, state_stride = 0;
-};
-
 struct RowsOut {                         // row n of a sample, element k: strides in this order
   double* data = nullptr;
   int64_t strides[3] = {0, 0, 1};
@@ -100,7 +96,6 @@ struct Backend {
   using Counter = unsigned long long;  // the type that atomicAdd takes
   using Weights = cuda::Weights;
   using Draws = cuda::Draws;
-  using States = cuda::States;
   using Rows = cuda::RowsOut;
   using LogProbPair = cuda::LogProbPair;
 };

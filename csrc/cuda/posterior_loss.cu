@@ -5,7 +5,6 @@
 #include "cuda/bayes_logistic_loss.cuh"
 #include "cuda/beta_binomial_loss.cuh"
 #include "cuda/negative_binomial_loss.cuh"
-#include "cuda/states_loss.cuh"
 
 namespace fastblackout::cuda {
 namespace {
@@ -26,8 +25,6 @@ int posterior_loss(const PosteriorLoss& op, void* stream) {
   switch (family_of(op)) {
     case Family::bayes_logistic: return launch_chunks(law_losses<BayesLosses>, op, stream);
     case Family::negative_binomial: return launch_chunks(law_losses<NegativeBinomialLosses>, op, stream);
-    case Family::categorical: return launch_chunks(law_losses<StateLosses<false>>, op, stream);
-    case Family::bayes_categorical: return launch_chunks(law_losses<StateLosses<true>>, op, stream);
     default: return launch_chunks(law_losses<BetaBinomialLosses>, op, stream);
   }
 }
@@ -37,8 +34,6 @@ int posterior_loss_gradient(const PosteriorLoss& op, void* stream) {
   switch (family_of(op)) {
     case Family::bayes_logistic: return launch_chunks(law_grads<BayesLosses>, op, stream);
     case Family::negative_binomial: return launch_chunks(law_grads<NegativeBinomialLosses>, op, stream);
-    case Family::categorical: return launch_chunks(law_grads<StateLosses<false>>, op, stream);
-    case Family::bayes_categorical: return launch_chunks(law_grads<StateLosses<true>>, op, stream);
     default: return launch_chunks(law_grads<BetaBinomialLosses>, op, stream);
   }
 }

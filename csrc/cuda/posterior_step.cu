@@ -1,7 +1,6 @@
 // posterior_step: x_s = x_t + births and the next model input, where a head gives a law of the births; a thread an element.
 #include "cuda/bayes.cuh"
 #include "cuda/reverse.cuh"
-#include "cuda/states.cuh"
 #include "fastblackout/negative_binomial_law.h"
 #include "fastblackout/posterior_step.h"
 
@@ -88,14 +87,6 @@ FB_DEVICE double state_uniform(const StoredKey& key, uint32_t i) {
   return uniform_from_zero(bits53(high, low));
 }
 
-// The count after the step, where N births are left
-FB_DEVICE int64_t after_births(const PosteriorStep& op, const Place& place, const StoredKey& key, int64_t n, int flags, BinomialHat& hat) {
-  const PQ birth = checked_birth(op, place, flags);
-  raise(op.flag, flags, flags != 0);
-  const int64_t births = binomial_draw(n, birth.p, birth.q, key, place.i, POSTERIOR_ELEMENT, hat);
-  return load_count(op, place, flags) + births;
-}
-
 struct BayesStep {
   static constexpr int kBlocks = 2;
   static constexpr bool kTabled = true;
@@ -112,20 +103,10 @@ struct BayesStep {
     const BayesElement x = bayes_element(static_cast<double>(op.max_count), checked_room(op, place, flags), offset);
     const BayesHead<PosteriorStep> head = bayes_head(op, place.sample, place.i, flags);
     const double n = bayes_draw(x, head, factorials, state_uniform(key, place.i), own.slots);
-    return after_births(op, place, key, static_cast<int64_t>(n), flags, own.hat);
-  }
-};
-
-template <bool Known>
-struct StateStep {
-  static constexpr int kBlocks = Known ? 2 : 3;
-  static constexpr bool kTabled = Known;
-
-  static FB_DEVICE int64_t after(const PosteriorStep& op, const Place& place, const StoredKey& key, const LogFactorials& factorials) {
-    int flags = 0;
-    const double offset = checked_law_offset(op, place.sample, flags);
-    const StateRow<Known> row(op, place.sample, place.i, checked_room(op, place, flags), offset, factorials, flags);
-    return after_births(op, place, key, row.drawn(state_uniform(key, place.i)) - row.x, flags, own_hat<BinomialHat>());
+    const PQ birth = checked_birth(op, place, flags);
+    raise(op.flag, flags, flags != 0);
+    const int64_t births = binomial_draw(static_cast<int64_t>(n), birth.p, birth.q, key, place.i, POSTERIOR_ELEMENT, own.hat);
+    return load_count(op, place, flags) + births;
   }
 };
 
@@ -135,8 +116,6 @@ int posterior_step(const PosteriorStep& op, void* stream) {
   switch (static_cast<Family>(op.family)) {
     case Family::bayes_logistic: return launch_elements(law_step<BayesStep>, op, stream);
     case Family::negative_binomial: return launch_elements(law_step<NegativeBinomialStep>, op, stream);
-    case Family::categorical: return launch_elements(law_step<StateStep<false>>, op, stream);
-    case Family::bayes_categorical: return launch_elements(law_step<StateStep<true>>, op, stream);
     default: return launch_elements(law_step<BetaBinomialStep>, op, stream);
   }
 }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack, get_args
 from torch import Tensor, nn
 
 from ..ground.values import check_integer, check_name, is_number
-from ..heads import HEADS, head_named, weight_of
+from ..heads import HEADS, check_head, head_named, weight_of
 from ..likelihood.blackout import BitsPerDim, bits_per_dim
 from ..models.config import check_keys
 from ..models.tuned import Tuned, to_json, tuned_from
@@ -65,8 +65,8 @@ class BlackoutModel(Parametrized):
     data_std : float, optional
         The standard deviation of all training counts.
     head : str, default "mean"
-        What the outputs say of the births: "mean", "implicit", "beta-binomial", "bayes-logistic", "negative-binomial",
-        "categorical" or "bayes-categorical". Each head is described by its class in `fastblackout.heads` and in
+        What the outputs say of the births: "mean", "implicit", "beta-binomial", "bayes-logistic" or
+        "negative-binomial". Each head is described by its class in `fastblackout.heads` and in
         https://github.com/fastblackout/fastblackout/blob/main/docs/heads.md. The attribute `head_object` is an object
         of that class.
     noise_channels : int, default 0
@@ -141,7 +141,7 @@ class BlackoutModel(Parametrized):
             raise TypeError(f"{op}: schedule: must be a Schedule, got {type(schedule).__name__}")
         check_name(op, "input", input, INPUTS)
         check_name(op, "parametrization", parametrization, PARAMETRIZATIONS)
-        check_name(op, "head", head, tuple(HEADS))
+        check_head(op, head, tuple(HEADS))
         check_name(op, "times", times, TIMES)
         check_name(op, "weight", weight := weight_of(head) if weight is None else weight, WEIGHTS)
         self.head_object = head_named(head)

@@ -13,7 +13,7 @@ from ..call.keys import resolve_rng
 from ..data.dataset import count_dtype
 from ..ground.json_files import BRIDGE_FORMAT
 from ..ground.values import check_integer, check_name
-from ..heads import HEADS, head_named
+from ..heads import HEADS, check_head, head_named
 from ..heads.head import Noised, Query
 from ..models.config import check_keys
 from ..models.interface import Wrapped
@@ -55,8 +55,8 @@ class CountBridge(NetworkModel):
         The largest state that x_0 has.
     head : str
         What the outputs say of x_0: "implicit", joint draws of all states, trained by the energy score; or a law of
-        each state on its own: "beta-binomial", "bayes-logistic", "negative-binomial", "categorical" or
-        "bayes-categorical". They are the heads of `BlackoutModel` where no particle is left, of the counts x_0 - low.
+        each state on its own: "beta-binomial", "bayes-logistic" or "negative-binomial". They are the
+        heads of `BlackoutModel` where no particle is left, of the counts x_0 - low.
     low : int, default 0
         The least state that x_0 has, which may be negative.
     noise_channels : int, default 0
@@ -117,7 +117,7 @@ class CountBridge(NetworkModel):
         op = self.op
         if not isinstance(network, nn.Module):
             raise TypeError(f"{op}: network: must be an nn.Module, got {type(network).__name__}")
-        check_name(op, "head", head, [name for name in HEADS if name != "mean"])  # which gives no law
+        check_head(op, head, [name for name in HEADS if name != "mean"])  # which gives no law
         check_name(op, "input", input, INPUTS)
         self.network, self.head_object, self.input = network, head_named(head), input
         self.low = check_integer(op, "low", low, -MOST_STATE, MOST_STATE - 1)

@@ -17,7 +17,6 @@ class Family(NamedTuple):
     """A law of `posterior_loss` and `posterior_step`."""
 
     arrays: tuple[int, ...]  # how many its head may have
-    of_states: bool = False  # one array, with a logit for every state in its last axis
     largest_count: int = MAX_COUNT  # less for a law that sums over states
 
 
@@ -26,21 +25,12 @@ FAMILIES = {
     "beta-binomial": Family((2,)),
     "bayes-logistic": Family((2, 5, 8), largest_count=65_535),
     "negative-binomial": Family((2,)),
-    "categorical": Family((1,), True, 4095),
-    "bayes-categorical": Family((1,), True, 4095),
 }
 MOST_HEAD = max(max(law.arrays) for law in FAMILIES.values())  # kMostHead in csrc/include/fastblackout/ops.h
 
 
-def arrays_of_head(family: Any, head: Any) -> Any:
-    """The arrays of a head as a tuple, where it is one; a law whose head is one array takes it as it is, too."""
-    law = FAMILIES.get(family) if isinstance(family, str) else None
-    return (head,) if law and law.of_states and not isinstance(head, (tuple, list)) else head
-
-
 class Head(Argument):
-    """(family, head): the name of a law, and the arrays of the shape of the first argument that it is made of, or the
-    one array that has an axis of states after that shape."""
+    """(family, head): the name of a law, and the arrays of the shape of the first argument that it is made of."""
 
     names = fields = "family", "head"
     parts = ("int family", "Tensor head_0", *(f"Tensor? head_{at}" for at in range(1, MOST_HEAD)))
@@ -49,30 +39,22 @@ class Head(Argument):
         family, head = value
         check_name(call.op, "family", family, (*FAMILIES, "mean"))  # ops/mean_family.py has that
         checks.has_samples(call.op, call.first_name, call.first)
-        law, head = FAMILIES[family], arrays_of_head(family, head)
+        law = FAMILIES[family]
         rule = f"must be a tuple of {' or '.join(map(str, law.arrays))} arrays for family {family!r}"
-        if law.of_states:
-            rule = f"must be an array, or a tuple of one, for family {family!r}"
         if not isinstance(head, (tuple, list)):
             raise TypeError(f"{call.op}: head: {rule}, got {shown(type(head).__name__)}")
         if len(head) not in law.arrays:
             raise ValueError(f"{call.op}: head: {rule}, got {len(head)}")
-        arrays = [self._array(call, f"head[{at}]", each, law.of_states) for at, each in enumerate(head)]
+        arrays = [self._array(call, f"head[{at}]", each) for at, each in enumerate(head)]
         return list(FAMILIES).index(family), (*arrays, *[None] * (MOST_HEAD - len(head)))
 
     def from_parts(self, *parts: Any) -> Any:
         family, *head = parts
         return list(FAMILIES)[family], tuple(each for each in head if each is not None)
 
-    def _array(self, call: Call, name: str, value: Any, states: bool) -> Array:
+    def _array(self, call: Call, name: str, value: Any) -> Array:
         array = adopt(call.settle(name, value), call.op, name, FLOATS)
-        if states:
-            if array.shape[:-1] != call.first.shape:
-                shapes = f"(*shape of {call.first_name}, max_count + 1), ({str(call.first.shape)[1:-1].rstrip(',')}, S)"
-                raise ValueError(f"{call.op}: {name}: shape must be {shapes}, got {array.shape}")
-            checks.same_device(call.op, name, array, call.first_name, call.first)
-        else:
-            checks.same_shape(call.op, name, array, call.first_name, call.first)
+        checks.same_shape(call.op, name, array, call.first_name, call.first)
         checks.same_library(call.op, name, array, call.first_name, call.first)
         return array
 
@@ -86,9 +68,6 @@ class MaxCountOfHead(MaxCount):
         if count > law.largest_count:
             rule = f"must be at most {law.largest_count} for family {family!r}"
             raise ValueError(f"{call.op}: max_count: {rule}, got {count}")
-        if law.of_states and (states := call.record["head"][0].shape[-1]) != count + 1:
-            rule = f"must have max_count + 1 = {count + 1} states in its last dimension for family {family!r}"
-            raise ValueError(f"{call.op}: head: {rule}, got {states}")
         return (count,)
 
 

@@ -153,7 +153,7 @@ def unet2d(
     head : str, default "mean"
         What the outputs say of the births, as in `fb.BlackoutModel`.
     max_count : int or None, default 255
-        The largest count. Categorical heads have an output for each.
+        The largest count.
     classes : int, optional
         The number of classes. The label `classes` itself then stands for none.
     channels : int, default 64

@@ -80,8 +80,6 @@ class Head(ABC):
     largest_count: int = MAX_COUNT  # the most that max_count may be
     unbounded: ClassVar[int | None] = None  # what stands for max_count where there is no bound; None: it needs one
     takes_noise: ClassVar[bool] = False  # whether noise comes in beside the image: other noise gives another draw
-    # Whether its outputs hold at the time asked about alone: births / (1 - p) are taken to be the same between times.
-    of_its_time: ClassVar[bool] = False
     gives_law: ClassVar[bool] = False  # whether it gives a law of each pixel; if not, then:
     gives: ClassVar[str] = "one number of births"
     grid: ClassVar[Grid] = "early"  # where the steps of a run lie, by the measurements of docs/results.md

@@ -14,7 +14,7 @@ from ..philox import Philox
 from ..probability import Prob
 from ..typing import LastStep
 from .head import Head, Noised, Predicted, Query
-from .poisson_births import StepProbs, held, rows_of
+from .poisson_births import StepProbs, rows_of
 
 CELLS = 1 << 17  # the most terms of the sums at once, 1 MiB of float64, which stays in a cache
 
@@ -59,11 +59,9 @@ class Law(Head):
         return {"births": self.log_expected(arrays, most - x.double(), offset, most).exp()}
 
     def log_mean(self, at: Predicted, between: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """The log of the births expected. Where `of_its_time`, births / (1 - p) are taken to be the same between times:
-        a bound would else be infinite as p -> 1."""
-        offset = at.number if between is None else torch.log(between[0])  # which a law of its time does not use
-        log_y = self.log_expected(self.arrays(at.outputs, at.room), at.room, offset, at.max_count)
-        return held(log_y, between) if self.of_its_time else log_y
+        """The log of the births expected."""
+        offset = at.number if between is None else torch.log(between[0])
+        return self.log_expected(self.arrays(at.outputs, at.room), at.room, offset, at.max_count)
 
     def log_expected(self, arrays: Sequence[Tensor], room: Tensor, offset: Tensor, most: int) -> Tensor:
         """log E[births], -inf where there is no room. arrays, room: float64 (B, ...); offset: (B,) or ()."""
@@ -102,8 +100,7 @@ class Law(Head):
     ) -> Tensor:
         """of_law(part, log_law of the elements of a part, a row for each) for all elements, in room's shape."""
         shift, flat = rows_of(offset, room).expand(room.shape).reshape(-1, 1), room.reshape(-1, 1)
-        # of one number, or of all states
-        rows = [each.reshape(len(flat), *each.shape[room.ndim :] or (1,)) for each in arrays]
+        rows = [each.reshape(-1, 1) for each in arrays]
         total, some = torch.empty_like(room.reshape(-1)), max(1, CELLS // (most + 1))
         for first in range(0, len(flat), some):
             part = slice(first, first + some)

@@ -166,8 +166,7 @@ def bits_per_dim(
 
     - A head that gives a law, such as "beta-binomial": the continuous bound is for its mean, at any p. The discrete
       bound is for `fb.sample` with its only sampler. KL is an exact sum over the births that the head holds
-      possible, at births of the step that are drawn. The law of "categorical" knows no p, so y / (1 - p) is held for
-      it as above.
+      possible, at births of the step that are drawn.
     - "negative-binomial": the law of a step is closed. KL is an exact sum over its births, and nothing is drawn. All
       births beyond max_count - x_t count as that many, as `fb.sample` takes them.
     - "implicit": it gives draws and no law. Both bounds are for the mean of its draws. The discrete one is for

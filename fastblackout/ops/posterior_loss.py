@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..call.arguments import Births, Counts
-from ..call.head import Head, LikeHead, MaxCountOfHead, arrays_of_head
+from ..call.head import Head, LikeHead, MaxCountOfHead
 from ..call.numbers import PerSample
 from ..call.outputs import Single
 from ..call.route import need_gradient, through_torch
@@ -75,11 +75,6 @@ def posterior_loss(
     It is for counts without a bound. max_count is then above all counts that are met. x_0 ~ Poisson(lambda) with
     lambda ~ Gamma(r) m / r. x_t is a part of x_0, and the births are the rest.
 
-    "categorical" and "bayes-categorical", one array l of logits of all states v = 0..M, in a last dimension::
-
-        P(births = n) = w(n) / sum of w over 0..R,  w(n) = exp(l_v),  v = x_t + n,
-        or, with the known law of x_t multiplied to it,  w(n) = exp(l_v) C(v, x_t) exp(n offset_b)
-
     "mean", an array of logits that give the expected births alone: fb.birth_loss with gain = max_count / 4
     exp(offset_b), whose errors it raises. Up to a constant it is -log of a Poisson law of the births.
 
@@ -87,15 +82,15 @@ def posterior_loss(
     ----------
     head : array or sequence of arrays
         Arrays in the shape of `x_t`, of float32, float64, bfloat16 or float16, finite in float32. Any strides
-        will do: the chunks of a network's output need no copy. Logits of states have a last dimension of M + 1 more, as
-        they are or in a tuple. Torch tensors have a gradient, see the notes.
+        will do: the chunks of a network's output need no copy. Torch tensors have a
+        gradient, see the notes.
     x_t : array of counts (B, ...)
         Counts in 0..max_count, as in fb.thin.
     births : array
         x_0 - x_t, whole numbers in 0..R, in the shape of `x_t` and any integer or float dtype.
     weight : number or array
         Finite, per sample: Schedule.weight(name, k).
-    family : {"beta-binomial", "bayes-logistic", "negative-binomial", "categorical", "bayes-categorical", "mean"}
+    family : {"beta-binomial", "bayes-logistic", "negative-binomial", "mean"}
         The law.
     offset : number or array, optional
         Finite, per sample: log(1 - p_k), as BlackoutModel.offset gives it. With it a pixel whose x_0 is
@@ -103,8 +98,7 @@ def posterior_loss(
         the posterior of a pixel by its law of x_0.
     max_count : integer, optional
         As in fb.thin, and it is in R: the max_count of the model. uint8 counts have the default 255, which is wrong for
-        data with another largest count. It is at most 65,535 for "bayes-logistic", which adds up states, and 4,095 with
-        a logit for each.
+        data with another largest count. It is at most 65,535 for "bayes-logistic", which adds up states.
     backend : {"auto", "reference", "cpu", "cuda", "triton"}, optional
         Which kernels run. All give the same bits.
 
@@ -127,10 +121,6 @@ def posterior_loss(
     clamp cuts, its array has gradient 0. Where R is 0, the loss and its gradient are 0, but for "negative-binomial",
     whose law goes on beyond R. Autocast leaves the loss alone.
 
-    **Logits of states.** A network's output (B, (M + 1) C, H, W), the C logits of state 0 first, goes in as
-    output.unflatten(1, (M + 1, C)).movedim(1, -1), without a copy. Logits of states below x_t count for nothing, but
-    must be finite, too.
-
     **Accuracy.** Elements are computed in float64 and rounded once. Before that -log P is as exact as this, for counts
     up to 255:
 
@@ -139,8 +129,6 @@ def posterior_loss(
       fastblackout/reference/bayes_logistic.py derives it.
     - "negative-binomial": within 1e-11 + 1e-14 A theta, derivatives as for "bayes-logistic".
       negative_binomial_law.py there derives it.
-    - A logit for every state: -log P and derivatives above 1e-28 are within 5e-6 of themselves, also where P is next to
-      1. Exponentials are float32, added in float64 (states.py there).
 
     The result is equal to the bit on every backend. The sum runs in a fixed order: trees of 1,024 in float32, added in
     float64. No exponential, factor or tail is lost. The loss is finite for every finite head whose first array (all
@@ -166,18 +154,12 @@ def posterior_loss(
     array([1.3933266], dtype=float32)
     >>> fb.posterior_loss(head, x_t, births, weight=1.0, family="negative-binomial", offset=-0.5, max_count=10)
     array([5.347707], dtype=float32)
-    >>> logits = np.linspace(0, 4, 22, dtype=np.float32).reshape(1, 2, 11)
-    >>> fb.posterior_loss(logits, x_t, births, weight=1.0, family="categorical", max_count=10)
-    array([4.1314163], dtype=float32)
-    >>> fb.posterior_loss(logits, x_t, births, weight=1.0, family="bayes-categorical", offset=-0.5, max_count=10)
-    array([3.4056797], dtype=float32)
     """
     if is_mean(family):
         logits, gain = as_births("posterior_loss", head, x_t, offset, max_count)
         return birth_loss(logits, births, weight, gain=gain, backend=backend)
     values = x_t, (family, head), births, weight, offset, max_count
-    arrays = arrays_of_head(family, head)
-    arrays = arrays if isinstance(arrays, (tuple, list)) else ()
+    arrays = head if isinstance(head, (tuple, list)) else ()
     graded = any(need_gradient(each) for each in arrays)
     if not graded or through_torch(x_t, backend) or any(through_torch(each, backend) for each in arrays):
         return _POSTERIOR_LOSS(values, backend=backend)

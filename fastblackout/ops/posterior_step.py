@@ -67,7 +67,7 @@ def posterior_step(
         births ~ Binomial(R, f step_b),  f ~ Beta(m c, (1 - m) c),
         m = sigmoid(o_1 + offset_b),  c = exp(clamp(o_2 + 1, -5, 7))
 
-    "bayes-logistic", a head of 2, 5 or 8 arrays, and "categorical" and "bayes-categorical", one array of logits::
+    "bayes-logistic", a head of 2, 5 or 8 arrays::
 
         births ~ Binomial(N, step_b),  N by the law of fb.posterior_loss, drawn by its distribution function
 
@@ -92,7 +92,7 @@ def posterior_step(
     step : number, array or Prob
         The birth probability (p_s - p_t) / (1 - p_t) in [0, 1], per sample: Schedule.bridge(k_t, k_s). It is given like
         `alive` of fb.thin.
-    family : {"beta-binomial", "bayes-logistic", "negative-binomial", "categorical", "bayes-categorical", "mean"}
+    family : {"beta-binomial", "bayes-logistic", "negative-binomial", "mean"}
         The law.
     offset : number or array, optional
         As in fb.posterior_loss: log(1 - p_t), per sample.
@@ -136,9 +136,8 @@ def posterior_step(
     - "beta-binomial", for every finite head: 1.5e-13 + 1.5e-15 sqrt(R).
     - "bayes-logistic" with max_count 255, means in 0..max_count and logits below 1000: 1e-10.
     - "negative-binomial": 6e-14 + 5e-15 sqrt(A) + 2e-15 sqrt(step_b A theta).
-    - With a logit for every state, as their exponentials are float32: 6e-8 (3 + log(R + 1)).
 
-    posterior_step.py, bayes_logistic.py, negative_binomial_law.py and states.py of fastblackout/reference derive them.
+    posterior_step.py, bayes_logistic.py and negative_binomial_law.py of fastblackout/reference derive them.
 
     References
     ----------
@@ -161,9 +160,6 @@ def posterior_step(
     array([[  0,  41,  73, 176]], dtype=uint8)
     >>> fb.posterior_step(x_t, head, 0.5, **step | {"family": "negative-binomial", "offset": -0.5}).x_s
     array([[  1,  25,  52, 184]], dtype=uint8)
-    >>> logits = np.linspace(0, 9, 1024, dtype=np.float32).reshape(1, 4, 256)
-    >>> fb.posterior_step(x_t, logits, 0.5, **step | {"family": "bayes-categorical", "offset": -0.5}).x_s
-    array([[  0,  38,  64, 162]], dtype=uint8)
     """
     if is_mean(family):
         logits, gain = as_births("posterior_step", head, x_t, offset, max_count)

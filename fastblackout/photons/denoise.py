@@ -134,8 +134,8 @@ def denoise(
     intervals train a head that gives a law, such as "beta-binomial".
 
     The steps are equal in the angle arccos sqrt(p), from each image's own p to 1, at the nearest times of the schedule.
-    Between two times the network is asked about the nearest one, and its law is taken at p itself. Heads "mean" and
-    "categorical" speak of the time asked about alone: their births divided by 1 - p are taken to be the same at p.
+    Between two times the network is asked about the nearest one, and its law is taken at p itself. Head "mean"
+    speaks of the time asked about alone: its births divided by 1 - p are taken to be the same at p.
 
     Of an image in tiles every step is taken as a whole: the network's outputs for its tiles are averaged where they
     overlap, and then one draw is made of all pixels. So no draw has a seam. The counts do not depend on `batch`,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from . import bayes_births, negative_binomial_law, states
+from . import bayes_births, negative_binomial_law
 from . import portfloat as pf
 from .birth_loss import sum_sample
 from .rows import check_all, rounded_as, sample_rows, widened
@@ -96,15 +96,11 @@ LOSSES: dict[int, Callable[..., Any]] = {
     0: _beta_binomial_losses,
     1: bayes_births.losses,
     2: negative_binomial_law.losses,
-    3: states.losses,
-    4: states.bayes_losses,
 }
 SLOPES: dict[int, Callable[..., Any]] = {
     0: _beta_binomial_slopes,
     1: bayes_births.slopes,
     2: negative_binomial_law.slopes,
-    3: states.slopes,
-    4: states.bayes_slopes,
 }
 
 
@@ -115,8 +111,8 @@ def posterior_loss(
     """weight_b times the sum over a sample of -log P(births), float32 (B,), of values that are looked at first.
 
     x_t: (B, ...) counts in 0..max_count. head: the MOST_HEAD arrays of a head, None where the law has fewer, each of
-    x_t's shape, or with a last axis of states, float16, float32 or float64 (rounded to float32), uint16 as the
-    bits of bfloat16. births: x_t's shape, whole, in 0..max_count - x_t. weight, offset: (B,).
+    x_t's shape, float16, float32 or float64 (rounded to float32), uint16 as the bits of bfloat16.
+    births: x_t's shape, whole, in 0..max_count - x_t. weight, offset: (B,).
     """
     arrays, births = head_arrays(*head), widened(births)
     _check(x_t, arrays, births, max_count)

@@ -2,8 +2,7 @@
 csrc/include/fastblackout/posterior_step.h to the bit.
 
 "bayes-logistic": N is drawn as reference/bayes_logistic.py says, which derives its error, and births ~ Binomial(N, q),
-q as given, with the error of reference/binomial.py for one element. "categorical" and "bayes-categorical": so,
-with N of reference/states.py.
+q as given, with the error of reference/binomial.py for one element.
 
 "negative-binomial": its births are drawn as reference/negative_binomial_law.py says, which derives their error.
 
@@ -40,7 +39,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import common, negative_binomial_law, states
+from . import common, negative_binomial_law
 from .bayes_births import draw_births_left
 from .beta import beta_pair
 from .binomial import binomial
@@ -49,7 +48,7 @@ from .philox import Stream
 from .posterior_loss import beta_binomial_shapes, check_head, head_arrays
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Collection, Sequence
 
     from ..philox import Philox
     from .dtypes import F32, F64, I64, Array
@@ -67,25 +66,20 @@ def _beta_binomial_births(
     return binomial(room, born, np.minimum(rest, 1.0), key, Stream.POSTERIOR_ELEMENT)
 
 
-def _births_of_left(draw: Callable[..., I64]) -> Callable[..., I64]:
-    """draw: N, (B, n), of a head, offset, room, max_count and a key."""
-
-    def births(head: Sequence[Array], offset: F32, room: I64, p: F64, q: F64, key: Philox, most: int) -> I64:
-        """Binomial(N, p), (B, n); p and q = 1 - p: (B,)."""
-        left = draw(head, offset, room, most, key)
-        p, q = (np.broadcast_to(each[:, None], room.shape) for each in (p, q))
-        return binomial(left, p, q, key, Stream.POSTERIOR_ELEMENT)
-
-    return births
+def _bayes_logistic_births(
+    head: Sequence[Array], offset: F32, room: I64, p: F64, q: F64, key: Philox, most: int
+) -> I64:
+    """Binomial(N, p), (B, n); p and q = 1 - p: (B,)."""
+    left = draw_births_left(head, offset, room, most, key)
+    p, q = (np.broadcast_to(each[:, None], room.shape) for each in (p, q))
+    return binomial(left, p, q, key, Stream.POSTERIOR_ELEMENT)
 
 
 # By the number of the family, call/head.py
 BIRTHS = {
     0: _beta_binomial_births,
-    1: _births_of_left(draw_births_left),
+    1: _bayes_logistic_births,
     2: negative_binomial_law.draw_births,
-    3: _births_of_left(states.draw),
-    4: _births_of_left(states.bayes_draw),
 }
 
 

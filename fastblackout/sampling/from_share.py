@@ -79,15 +79,11 @@ def births_expected(setting: Setting, x: Tensor, share: NDArray[np.float64], key
     places.q[0] = np.maximum(places.q[0], _NEAR)
     state = state_at(setting.model, x, _on(x, places.k[0]), key)
     births = expected_births(setting, _numbers(setting, places, 0, x), state)
-    left = setting.schedule.q[places.k[0]] if setting.head.of_its_time else places.q[0]
-    return births / rows_of(_on(x, left), x)
+    return births / rows_of(_on(x, places.q[0]), x)
 
 
 def _numbers(setting: Setting, places: Stages, n: int, like: Tensor) -> Numbers:
-    """The numbers of step n, (B,) each.
-
-    Where the head's outputs hold at the time asked about alone, births / (1 - p) are taken to be the same at p.
-    """
+    """The numbers of step n, (B,) each."""
     model, schedule = setting.model, setting.schedule
     asked = np.maximum(places.k[n], 1)
     ends = places.p[n + 1], places.q[n + 1], places.p[n], np.maximum(places.q[n], _LEAST)
@@ -95,8 +91,6 @@ def _numbers(setting: Setting, places: Stages, n: int, like: Tensor) -> Numbers:
     arrived = places.q[n] == 0  # nothing is left to be born
     birth, rest = np.where(arrived, 0.0, birth), np.where(arrived, 1.0, rest)
     between = np.maximum(places.q[n], _LEAST) / schedule.q[asked]
-    if setting.head.of_its_time:
-        birth, rest = np.minimum(birth * between, 1.0), np.maximum(rest + birth * (1 - between), 0.0)
     time, following = _on(like, asked), _on(like, places.k[n + 1])
     number = setting.head.number(model, time)
     number = setting.head.number_between(number, _on(like, between))

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, get_args
 
 from ..data.sets import SETS
-from ..heads import HEADS
+from ..heads import GONE, GONE_RULE, HEADS
 from ..typing import Compile, Input, Network, Parametrization, Precision, ScheduleName, StopBy, Times, Weight
 from .options import POSITIVE, SHARE, below, documented, least, option, require, typed, whole, within
 
@@ -55,6 +55,7 @@ class TrainConfig:
     head: HeadName = option(
         "mean",
         "What the network gives. mean: expected births, as in the paper; implicit: a joint draw; the others: laws.",
+        (lambda name: name not in GONE, GONE_RULE),
         choices=HEADS,
     )
     noise_channels: int = option(4, "Put N channels of noise beside the image, with head implicit.", within(1, 64))

@@ -29,8 +29,6 @@ LAWS = {
     "law_lossesINS1_22NegativeBinomialLosses": 80, "law_gradsINS1_22NegativeBinomialLosses": 80,
     "20NegativeBinomialStep": 64,
     "law_lossesINS1_11BayesLosses": 128, "law_gradsINS1_11BayesLosses": 128, "9BayesStep": 128,
-    "law_lossesINS1_11StateLossesILb0E": 64, "law_gradsINS1_11StateLossesILb0E": 80, "9StateStepILb0E": 80,
-    "law_lossesINS1_11StateLossesILb1E": 128, "law_gradsINS1_11StateLossesILb1E": 128, "9StateStepILb1E": 128,
 }  # fmt: skip
 MORE_REGISTERS = LAWS | {"thin_wide": 128, "bridge_wide": 128}  # two blocks: table and hats need the room
 MORE_REGISTERS["bridge_sharedILb1E"] = 128  # two blocks: of its two tables shared memory has no room for more

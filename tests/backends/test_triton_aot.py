@@ -31,7 +31,6 @@ REGISTERS = {
     "posterior_loss_kernel": 128, "posterior_grad_kernel": 168, "posterior_step_kernel": 120,
     "bayes_loss_kernel": 192, "bayes_grad_kernel": 232, "bayes_step_kernel": 200, "sum_losses_kernel": 32,
     "negative_binomial_loss_kernel": 104, "negative_binomial_grad_kernel": 96, "negative_binomial_step_kernel": 112,
-    "factorials_kernel": 64, "states_loss_kernel": 80, "states_grad_kernel": 80, "states_step_kernel": 120,
     **{f"{op}_kernel": draw.REGISTERS for op, draw in draws.DRAWS.items()},
 }  # fmt: skip
 KERNELS = set(REGISTERS)
@@ -82,9 +81,6 @@ DTYPES = {
     "negative_binomial_loss_kernel": {"x_t": COUNTS, "head_0": FLOATS, "head_1": FLOATS, "births": COUNTS | FLOATS},
     "negative_binomial_grad_kernel": {"x_t": COUNTS, "head_0": FLOATS, "births": COUNTS | FLOATS, "grad_1": FLOATS},
     "negative_binomial_step_kernel": {"x_t": COUNTS, "head_0": FLOATS, "x_s": COUNTS, "model_input": FLOATS},
-    "states_loss_kernel": {"x_t": COUNTS, "head": FLOATS, "births": COUNTS | FLOATS},
-    "states_grad_kernel": {"x_t": COUNTS, "head": FLOATS, "births": COUNTS | FLOATS, "grad": FLOATS},
-    "states_step_kernel": {"x_t": COUNTS, "head": FLOATS, "x_s": COUNTS, "model_input": FLOATS},
     "categorical_kernel": {"state": COUNTS, "probs": {"float32", "float64"}, "index": {"int64"}, "out": COUNTS},
     "categorical_table_kernel": {"state": COUNTS, "index": {"int64"}, "out": COUNTS},
     "categorical_bridge_kernel": {"x_t": COUNTS, "x_0": COUNTS, "weights": FLOATS, "index": {"int64"}, "x_s": COUNTS},
@@ -210,8 +206,6 @@ def test_the_page_states_the_budgets():
 
 def test_keys_and_sizes_do_not_specialise(runs):
     """Seeds 0, 1, 16, 2^63, call numbers, sizes 1, 16, 17, ... and limits meet one kernel (categorical_bridge: one for
-    each draw; birth_loss: one for whole samples, one for chunks; states: one for a single element, whose logits
-    lie in C order)."""
+    each draw; birth_loss: one for whole samples, one for chunks)."""
     two = dict.fromkeys(("birth_loss_kernel", "categorical_bridge_kernel"), 2)
-    two |= dict.fromkeys(("states_loss_kernel", "states_grad_kernel", "states_step_kernel"), 2)
     assert runs["90"].result()["kinds"] == dict.fromkeys(KERNELS | {"thin_kernel wide", "bridge_kernel wide"}, 1) | two

@@ -46,14 +46,6 @@ def bayes_logistic(head: list[float], x: int, most: int, offset: float) -> np.nd
         return normalised(np.log(prior) + log_choices(x, most - x) + np.arange(most - x + 1) * offset)
 
 
-def categorical(head: list[float], x: int, most: int, offset: float) -> np.ndarray:
-    return normalised(np.array(head[x:]))
-
-
-def bayes_categorical(head: list[float], x: int, most: int, offset: float) -> np.ndarray:
-    return normalised(np.array(head[x:]) + log_choices(x, most - x) + np.arange(most - x + 1) * offset)
-
-
 def negative_binomial_numbers(head: list[float], x: int, most: int, offset: float) -> tuple[float, float]:
     """Size and mean of all births left, without a bound."""
     mean = np.exp(np.clip(np.log(most) / 2 + head[0], -12, 36))
@@ -71,8 +63,6 @@ def cut(law: stats.rv_discrete, room: int) -> np.ndarray:
 FAMILIES = {
     "beta-binomial": beta_binomial,
     "bayes-logistic": bayes_logistic,
-    "categorical": categorical,
-    "bayes-categorical": bayes_categorical,
 }
 
 

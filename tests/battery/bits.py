@@ -68,8 +68,7 @@ def expected_births(head: str, outputs: np.ndarray, x_t: int, q: float, q_k: flo
     if head == "negative-binomial":
         return birth_laws.negative_binomial_numbers(numbers, x_t, MOST, np.log(q))[1]
     law = birth_laws.FAMILIES[head](numbers, x_t, MOST, np.log(q))
-    mean = float(law @ np.arange(len(law)))
-    return mean * q / q_k if head == "categorical" else mean
+    return float(law @ np.arange(len(law)))
 
 
 def continuous(model: Tiny, x_0: int) -> float:
@@ -192,5 +191,5 @@ def check(heads: list[str], seed: int, rounds: int, deadline: float, draws: int 
     return [Row(f"bits per dim, {head}", 0, len(found), seconds[head], found) for head, found in chances.items()]
 
 
-LAWS = ["beta-binomial", "bayes-logistic", "negative-binomial", "categorical", "bayes-categorical"]
+LAWS = ["beta-binomial", "bayes-logistic", "negative-binomial"]
 HEADS = ["mean", *LAWS, "processes"]

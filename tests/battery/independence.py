@@ -36,8 +36,8 @@ def samples() -> dict[str, Sample]:
     def stepped(family: str, head: list[float]) -> Sample:
         def draw(key: fb.Philox, shape: tuple[int, int]) -> np.ndarray:
             given: Any = np.broadcast_to(np.array(head, np.float32), (*shape, len(head)))
-            arrays = given if "categorical" in family else tuple(np.moveaxis(given, -1, 0))
-            how = {"family": family, "rng": key, "max_count": len(head) - 1 if given is arrays else 200}
+            arrays = tuple(np.moveaxis(given, -1, 0))
+            how = {"family": family, "rng": key, "max_count": 200}
             return fb.posterior_step(full(shape, 0, "uint8"), arrays, 0.5, **how).x_s
 
         return draw
@@ -72,7 +72,6 @@ def samples() -> dict[str, Sample]:
             full(shape, 0, "uint8"), births=full(shape, 80, "float32"), step=0.5, rng=key
         ).x_s,
         "posterior_step, shares": stepped("beta-binomial", [0.0, 0.0]),
-        "posterior_step, states": stepped("categorical", [0.0] * 200),
         "categorical": lambda key, shape: fb.categorical(full(shape, 0), uniform, rng=key),
         "categorical_bridge": lambda key, shape: fb.categorical_bridge(
             full(shape, 0), full(shape, 0), before=uniform, after=uniform, rng=key

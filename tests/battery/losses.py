@@ -73,20 +73,10 @@ def negative_binomial(head: Numbers, x: int, n: int, most: int, offset: Any) -> 
     return -(chosen + n * log(theta / (1 + theta)) - a * log(1 + theta))
 
 
-def categorical(head: Numbers, x: int, n: int, most: int, offset: Any) -> Any:
-    return by_weights(head[x:], n)
-
-
-def bayes_categorical(head: Numbers, x: int, n: int, most: int, offset: Any) -> Any:
-    return by_weights([head[v] + log_choices(v, x) + (v - x) * offset for v in range(x, most + 1)], n)
-
-
 FAMILIES: dict[str, Callable[..., Any]] = {
     "beta-binomial": beta_binomial,
     "bayes-logistic": bayes_logistic,
     "negative-binomial": negative_binomial,
-    "categorical": categorical,
-    "bayes-categorical": bayes_categorical,
 }
 
 
@@ -98,30 +88,25 @@ def promised(family: str, truth: float, room: int, mean: float) -> tuple[float, 
         loss, slope = 1e-11, lambda exact: 1e-12 * (1 + room)
     elif family == "bayes-logistic":
         loss, slope = 2e-10, lambda exact: max(1e-8, 1e-5 * abs(exact))
-    elif family == "negative-binomial":
+    else:
         loss = 1e-11 + 1e-14 * mean
         slope = lambda exact: loss  # noqa: E731
-    else:
-        loss, slope = max(5e-6 * abs(truth), 1e-28), lambda exact: max(5e-6 * abs(exact), 1e-28)
     return loss + ROUNDED * abs(truth) + 1e-45, slope
 
 
 def head_of(family: str, most: int, random: np.random.Generator) -> np.ndarray:
     """Of float32, of a usual size or beyond every clamp."""
-    count = {"beta-binomial": 2, "negative-binomial": 2}.get(family, most + 1)
-    if family == "bayes-logistic":
-        count = int(random.choice((2, 5, 8)))
+    count = int(random.choice((2, 5, 8))) if family == "bayes-logistic" else 2
     return (random.normal(size=count) * random.choice((0.5, 2.0, 6.0))).astype(np.float32).astype(np.float64)
 
 
 def measure(family: str, random: np.random.Generator, loss_at: Greatest, slope_at: Greatest, head_at: Greatest) -> None:
     """One element, its loss, the slopes of that, and the law that bounds take."""
-    with_states = "categorical" in family
     most = int(random.choice(MOSTS[:4] if family == "bayes-logistic" else MOSTS))
     x = int(random.integers(most + 1)) if random.random() < 0.7 else 0
     n = int(random.integers(most - x + 1))
     head, offset = head_of(family, most, random), float(np.float32(-(10.0 ** random.uniform(-3, 1))))
-    given = [torch.tensor(head)[None, None]] if with_states else [torch.tensor([[each]]) for each in head]
+    given = [torch.tensor([[each]]) for each in head]
     leaves = [each.clone().requires_grad_() for each in given]
     how = {"family": family, "offset": offset, "max_count": most}
     counts = (torch.tensor([[each]]) for each in (x, n))
@@ -148,9 +133,8 @@ def measure(family: str, random: np.random.Generator, loss_at: Greatest, slope_a
         slope = mpf(0) if abs(slope) < mpf(10) ** -28 else slope
         slope_at.add(slopes[at], slope, slope_bound(float(slope)) + ROUNDED * abs(float(slope)), f"{place}, by {at}")
     # What `fb.bits_per_dim` asks of the head.
-    arrays = [each[0] for each in given] if with_states else given
     room, shift = torch.tensor([[float(most - x)]], dtype=torch.float64), torch.tensor([[offset]], dtype=torch.float64)
-    asked = arrays, room, shift, most
+    asked = given, room, shift, most
     log_law = head_named(family).log_law(*asked)[0]
     if family != "negative-binomial" or n < most - x:  # whose last state holds all beyond
         head_at.add(log_law[n].item(), -truth, OURS * (1 + abs(float(truth))), f"log_law of {place}")

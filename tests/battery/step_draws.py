@@ -105,8 +105,6 @@ HEADS: dict[str, list[list[float]]] = {
         [-1.5, 1.0, 1.0, 1.0, -1.0],
     ],
     "negative-binomial": [[0.3, -2.0], [0.0, 1.0], [1.0, 3.0], [-3.0, 0.0], [-9.0, -9.0], [2.0, 20.0]],
-    "categorical": [],  # logits of all states, which are made
-    "bayes-categorical": [],
 }  # fmt: skip
 
 
@@ -120,7 +118,7 @@ def posterior_step(family: str, heads: list[list[float]]) -> Draw:
 
     def op(given: np.ndarray, key: fb.Philox) -> Any:
         head = np.broadcast_to(table, (*given.shape, table.shape[1]))
-        arrays: Any = head if "categorical" in family else tuple(np.moveaxis(head, -1, 0))
+        arrays = tuple(np.moveaxis(head, -1, 0))
         how = {"family": family, "offset": OFFSETS, "rng": key, "max_count": MOST, "outputs": ("x_s",)}
         return fb.posterior_step(given, arrays, STEPS, **how).x_s
 
@@ -136,9 +134,7 @@ def posterior_step(family: str, heads: list[list[float]]) -> Draw:
 
 
 def posterior_steps() -> list[Draw]:
-    random = np.random.default_rng(5)
-    logits = [(random.normal(size=MOST + 1) * width).astype(np.float32).tolist() for width in (0.0, 1.0, 6.0)]
-    return [posterior_step(family, heads or logits) for family, heads in HEADS.items()]
+    return [posterior_step(family, heads) for family, heads in HEADS.items()]
 
 
 def splits() -> list[Draw]:

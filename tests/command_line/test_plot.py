@@ -168,8 +168,7 @@ class Given(torch.nn.Module):
 @pytest.mark.parametrize("head", FAMILIES)
 def test_the_laws_drawn_are_those_of_the_training_loss(figures, tmp_path, head):
     most, schedule = 9, fb.Schedule.cosine(50)
-    law = FAMILIES[head]
-    outputs = most + 1 if law.of_states else law.arrays[-1]
+    outputs = FAMILIES[head].arrays[-1]
     model = BlackoutModel(Given(outputs), schedule, most, input="unit", head=head).eval()
     x_0 = torch.tensor([[[0, 5, 9], [2, 9, 7]]], dtype=torch.uint8)
     laws = pixel_laws(model, schedule, x_0, None, fb.Philox(4))
@@ -187,11 +186,9 @@ def test_the_laws_drawn_are_those_of_the_training_loss(figures, tmp_path, head):
             n = torch.arange(room if head == "negative-binomial" else room + 1)  # whose loss knows of no largest count
             all_seen = torch.full((len(n), 1), most - room, dtype=torch.uint8)
             given = network.flatten(2)[0, :, int(pixel)].expand(len(n), outputs)
-            arrays = (given,) if law.of_states else given.unbind(1)
-            arrays = tuple(each.reshape(len(n), 1, -1).squeeze(-1).contiguous() for each in arrays)
             how = {"family": head, "offset": model.offset(k), "max_count": most}
             loss = fb.posterior_loss(
-                tuple(each.contiguous() for each in arrays), all_seen, n[:, None].int(), 1.0, **how
+                tuple(each[:, None].contiguous() for each in given.unbind(1)), all_seen, n[:, None].int(), 1.0, **how
             )
             drawn = laws.laws[row, column, most - room :][: len(n)]
             assert np.allclose(np.exp(-loss.numpy()), drawn, rtol=2e-4, atol=1e-7)

@@ -58,7 +58,7 @@ def test_it_passes():
         *words.check(words.philox, SEED, 1, soon(), ("element", "stream")),
         *log_probs.check(log_probs.LOG_PROBS, SEED, 50, soon()),
         *losses.check(SEED, 10, soon()),
-        *bits.check(["mean", "categorical"], SEED, 1, soon(), draws=16),
+        *bits.check(["mean", "beta-binomial"], SEED, 1, soon(), draws=16),
     ]
     rows += results.pooled(rows)
     assert not fails(rows) and all(row.cases and (row.smallest is not None or row.error) for row in rows)

@@ -71,12 +71,10 @@ def test_draws_with_parameters_for_each_element(op):
     equal(wanted, lambda: function(**given, rng=KEYS[1]))
 
 
-FAMILIES = {"beta-binomial": 2, "negative-binomial": 2, "categorical": 1, "bayes-categorical": 1}
+FAMILIES = {"beta-binomial": 2, "negative-binomial": 2}
 
 
 def posterior_draw(at, family, row, offset, x, most, pair):
-    if "categorical" in family:
-        return specified_reals.state_births(at, row, offset if "bayes" in family else None, x, pair)
     if family == "beta-binomial":
         return specified_reals.beta_binomial_births(at, row, offset, most - x, pair)
     if family == "negative-binomial":
@@ -91,21 +89,20 @@ def test_posterior_step(family, arrays):
     Where step is 1, the births are all that the law draws.
     """
     key, random, pairs = KEYS[1], np.random.default_rng(9), [PAIRS[1], PAIRS[3], PAIRS[1], PAIRS[5]]
-    most = 60 if "categorical" in family else 300
+    most = 300
     x_t = mixed((4, 60), [0, 0, 0, 1, 17, 40, 60, most // 2, most - 1, most]).astype("int32")
     offset = np.array([-0.001, -0.2, -2.0, -40.0], "float32")
-    shape = (1, *x_t.shape, most + 1) if "categorical" in family else (arrays, *x_t.shape)
+    shape = (arrays, *x_t.shape)
     head = (random.normal(0, 1, shape) * random.choice([0.3, 3, 30], shape)).astype("float32")
-    outputs = (head[0].reshape(240, -1) if "categorical" in family else head.reshape(arrays, 240).T).tolist()
+    outputs = head.reshape(arrays, 240).T.tolist()
 
     def draw(at, place, b, x):
         return x + posterior_draw(at, family, outputs[place], float(offset[b]), x, most, pairs[b])
 
     wanted = drawn(draw, key, np.arange(240).reshape(4, 60), np.arange(4)[:, None], x_t)
     how = {"family": family, "offset": offset, "max_count": most, "rng": key, "outputs": ("x_s",)}
-    given = head[0] if "categorical" in family else tuple(head)
     probs = fb.Prob(*np.array(pairs).T)
-    equal(np.reshape(wanted, x_t.shape).astype("int32"), lambda: fb.posterior_step(x_t, given, probs, **how).x_s)
+    equal(np.reshape(wanted, x_t.shape).astype("int32"), lambda: fb.posterior_step(x_t, tuple(head), probs, **how).x_s)
 
 
 LAWS = {

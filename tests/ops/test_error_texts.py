@@ -21,7 +21,7 @@ LOGITS = np.linspace(-2, 2, 6, dtype=np.float32).reshape(2, 3)
 STATE, STEP = X % S, np.full((S, S), 1.0 / S)
 THREE, INDEX, HUGE = np.full((3, S, S), 1.0 / S), np.zeros(2, np.int64), np.broadcast_to(np.uint8(0), (1, 2**32))
 ONES, DRAWS = torch.ones(2, 3, dtype=torch.uint8), torch.zeros(2, 2, 3)
-STATES, EACH, SPARSE = np.zeros((2, 3, 11), np.float32), X / 9.0 + 0.1, scipy.sparse.csr_matrix(X)
+EACH, SPARSE = X / 9.0 + 0.1, scipy.sparse.csr_matrix(X)
 BASE = {
     "thin": {"x_0": X, "alive": 0.5, "rng": RNG},
     "bridge_step": {"x_t": X, "logits": LOGITS, "step": 0.5, "rng": RNG},

@@ -85,8 +85,7 @@ def test_numpy_and_torch_agree_to_the_bit(family, floats):
     most, shape = 40, (3, 2, 5)
     random, head = np.random.default_rng(2), {"bayes-logistic": 8, "mean": 1}.get(family, 2)
     x, births = random.integers(0, most // 2, (2, *shape)).astype(np.uint8)
-    size = (1, *shape, most + 1) if "categorical" in family else (head, *shape)
-    arrays = tuple(random.normal(0, 3, size).astype(floats))
+    arrays = tuple(random.normal(0, 3, (head, *shape)).astype(floats))
     offset = np.array([-0.3, -4.7, 2.3]).astype(floats)
     how = {"family": family, "max_count": most}
     made = fb.posterior_step(x, arrays, 0.4, offset=offset, rng=fb.Philox(1), **how)

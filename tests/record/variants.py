@@ -64,10 +64,6 @@ def bases(library: Any, shape: tuple[int, ...]) -> dict[str, Call]:
 
 def _head(family: str, right: dict[str, Any]) -> dict[str, Any]:
     array = right["head"][0]
-    if "categorical" in family:
-        states = (array[..., None] for _ in range(8))
-        joined = torch.cat(list(states), -1) if isinstance(array, torch.Tensor) else np.concatenate(list(states), -1)
-        return {"family": family, "head": (joined,), "max_count": 7}
     return {"family": family, "head": (array,) * {"mean": 1, "bayes-logistic": 5}.get(family, 2)}
 
 

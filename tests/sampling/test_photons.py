@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 import fastblackout as fb
+from support.states_head import add_heads
 
 MOST = 6
 DOUBT = 1e-6  # the false-alarm rate of a comparison
@@ -39,15 +40,20 @@ class Beside(nn.Module):
         return torch.cat((near, 0.3 * near - time.view(-1, 1, 1, 1) / 50), 1)
 
 
-def categorical(logits):
+@pytest.fixture(autouse=True)
+def states(monkeypatch):
+    add_heads(monkeypatch)
+
+
+def with_prior(logits):
     schedule = fb.Schedule.cosine(100)
-    return fb.BlackoutModel(Known(logits), schedule, max_count=MOST, input="unit", head="bayes-categorical")
+    return fb.BlackoutModel(Known(logits), schedule, max_count=MOST, input="unit", head="known-states")
 
 
 @pytest.fixture
 def exact():
     """A model that knows the law of each of three pixels, which are independent."""
-    return categorical(np.log(PRIORS).T[:, None])
+    return with_prior(np.log(PRIORS).T[:, None])
 
 
 @pytest.fixture
@@ -130,7 +136,7 @@ def test_pixels_that_depend_on_one_another():
             other = seen.flip(1) @ torch.from_numpy(joint)  # joint is symmetric
             return torch.log(other).float().movedim(2, 1)[:, :, None]
 
-    model = fb.BlackoutModel(Two(), schedule, max_count=2, input="unit", head="bayes-categorical")
+    model = fb.BlackoutModel(Two(), schedule, max_count=2, input="unit", head="known-states")
     share = float(schedule.p[250])
     drawn = fb.photons.denoise(model, np.array([[[[0, 1]]]]), share, draws=4000, steps=250, batch=4000).draws
     pairs = drawn[:, 0, 0, 0].astype(int) @ [3, 1]
@@ -176,47 +182,17 @@ def test_rate_is_the_mean_of_the_rate(unbounded, p):
     assert np.allclose(fb.photons.rate(model, y, p), (r + y) * m / (r + p * m), rtol=1e-5)
 
 
-@pytest.mark.parametrize("parametrization, head", [("likelihood", "mean"), ("paper", "mean"), ("paper", "categorical")])
-def test_between_times_a_head_that_knows_no_other_holds_its_rate(parametrization, head):
-    network = Known(np.full((1 if head == "mean" else 9, 1, 1), 0.7))
-    model = fb.BlackoutModel(network, fb.Schedule.cosine(10), 8, "unit", parametrization, head=head)
+@pytest.mark.parametrize("parametrization", ["likelihood", "paper"])
+def test_between_times_a_mean_holds_its_rate(parametrization):
+    network = Known(np.full((1, 1, 1), 0.7))
+    model = fb.BlackoutModel(network, fb.Schedule.cosine(10), 8, "unit", parametrization)
     share = np.array([model.schedule.p[5], 0.52])
     rates = fb.photons.rate(model, np.zeros((2, 1, 1, 1), int), share)
     assert np.allclose(rates[0], rates[1], rtol=1e-6)
-    known = model.gain(5) * np.log1p(np.exp(0.7)) if head == "mean" else 4.0  # all of 0..8 are as likely
-    assert np.allclose(rates[0] * model.schedule.q[5], known, rtol=1e-6)
+    assert np.allclose(rates[0] * model.schedule.q[5], model.gain(5) * np.log1p(np.exp(0.7)), rtol=1e-6)
     drawn = fb.photons.denoise(model, np.zeros((2, 1, 1, 1), int), share, draws=4000, steps=1, batch=8000).draws
     births = drawn.reshape(4000, 2).mean(0)
     assert np.allclose(births, rates.ravel() * (1 - share), atol=6 * drawn.std() / 4000**0.5)
-
-
-class Posterior(nn.Module):
-    """Logits of the law of x_0 given x_t at the time asked about, which is all that the head "categorical" knows."""
-
-    def __init__(self, schedule):
-        super().__init__()
-        self.p = torch.tensor(schedule.p)
-
-    def forward(self, given, time, labels=None):
-        p = self.p[time + 1].view(-1, 1, 1, 1)
-        x_t = ((given.double() + p) * MOST / 2).round()  # of input "unit"
-        x = torch.arange(MOST + 1.0, dtype=torch.float64).view(1, -1, 1, 1)
-        births = (x - x_t).clamp(min=0)
-        survive = torch.lgamma(x + 1) - torch.lgamma(births + 1) + births * torch.log1p(-p)
-        return (torch.tensor(np.log(PRIORS[0])).view(1, -1, 1, 1) + survive).float()
-
-
-@pytest.mark.parametrize("p", [0.37, 0.998, 1.0])
-def test_a_law_of_the_time_asked_about_alone(p):
-    schedule = fb.Schedule.cosine(20)  # of which p_1 is .9938
-    model = fb.BlackoutModel(Posterior(schedule), schedule, MOST, "unit", head="categorical")
-    y, x = np.array([0, 2, 5]), np.arange(MOST + 1)
-    laws = [posterior(PRIORS[0], each, p) for each in y]
-    limit = (y + 1) * PRIORS[0][y + 1] / PRIORS[0][y]
-    rates = limit if p == 1 else (np.array(laws) @ x - y) / (1 - p)
-    assert np.allclose(fb.photons.rate(model, y.reshape(1, 1, 1, 3), p).ravel(), rates, rtol=0.03)
-    drawn = fb.photons.denoise(model, y.reshape(1, 1, 1, 3), p, draws=4000, steps=1, batch=4000).draws.reshape(-1, 3)
-    assert all(agree(drawn[:, i], laws[i]) for i in range(3))
 
 
 def test_a_share_of_1_leaves_an_image(beside):
@@ -258,7 +234,7 @@ def test_libraries_dtypes_and_dimensions(beside):
 
 
 def test_a_network_of_single_pixels_gives_the_same_in_tiles(exact):
-    model = categorical(np.log(PRIORS[0])[:, None, None])
+    model = with_prior(np.log(PRIORS[0])[:, None, None])
     images = np.random.default_rng(0).integers(0, 4, (2, 1, 9, 13))
     whole = fb.photons.denoise(model, images, 0.4, draws=3, steps=4)
     tiled = fb.photons.denoise(model, images, 0.4, draws=3, steps=4, tile=5, overlap=2)

@@ -59,10 +59,9 @@ def _leap(**given: Any) -> Any:
 
 
 def _posterior(family: str, outputs: int, most: int = 255) -> Any:
-    states = "categorical" in family
-    head = [between(-6, 6, 5 + j, "float32", (*SHAPE, most + 1) if states else SHAPE) for j in range(outputs)]
+    head = [between(-6, 6, 5 + j, "float32", SHAPE) for j in range(outputs)]
     how = {"family": family, "offset": [-0.1, -2.0, 0.3, -30.0], "max_count": most, "rng": KEY}
-    return fb.posterior_step(whole(most, 4, "int32"), head[0] if states else head, P, **how)
+    return fb.posterior_step(whole(most, 4, "int32"), head, P, **how)
 
 
 def _between(**given: Any) -> Any:
@@ -127,8 +126,6 @@ CASES: dict[str, Callable[[], Any]] = {
     "posterior_step, bayes-logistic of 2": lambda: _posterior("bayes-logistic", 5),
     "posterior_step, bayes-logistic of 3": lambda: _posterior("bayes-logistic", 8),
     "posterior_step, negative-binomial": lambda: _posterior("negative-binomial", 2, 3000),
-    "posterior_step, categorical": lambda: _posterior("categorical", 1, 20),
-    "posterior_step, bayes-categorical": lambda: _posterior("bayes-categorical", 1, 20),
     "Uniform": lambda: _redrawn(fb.Uniform(50_258)),
     "Absorbing": lambda: _redrawn(fb.Absorbing(50_258)),
     "Redraw": lambda: _redrawn(fb.Redraw(rows(24))),

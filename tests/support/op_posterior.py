@@ -44,16 +44,14 @@ def step_arguments(x: int, o_1: float, o_2: float, p: float, q: float, offset: f
     return counts, head, (*pair, torch.tensor([offset]), fb.Philox(3).tensor()), bits
 
 
-NAMES = "beta-binomial, bayes-logistic, negative-binomial, categorical, bayes-categorical, mean"  # as errors list them
+NAMES = "beta-binomial, bayes-logistic, negative-binomial, mean"  # as errors list them
 HEADS = tuple(f"head_{at}" for at in range(8))
 
 
 def _head(m: Maker) -> dict[str, Any]:
     """Extremes of the head lie beyond both clamps. The factor "components": of the law "bayes-logistic"; for the other
     laws see `family_of`."""
-    components = m.case.get("components", 0)
-    if (family := family_of(m)) > 2:
-        return _states(m) | {"offset": m.rows((0.0, -1.5, -20.0, 3.0)), "family": family}
+    components, family = m.case.get("components", 0), family_of(m)
     arrays = max(3 * components - 1, 2)
     made = {name: m.uniform(-9.0, 9.0, EXTREMES[at:] + EXTREMES[:at]) for at, name in enumerate(HEADS[:arrays])}
     if components <= 0:
@@ -62,18 +60,9 @@ def _head(m: Maker) -> dict[str, Any]:
 
 
 def family_of(m: Maker) -> int:
-    """The number of the law. The factor "components": above 0 "bayes-logistic" of so many, -1 "negative-binomial", -2
-    and -3 the laws with a logit for every state."""
+    """The number of the law. The factor "components": above 0 "bayes-logistic" of so many, -1 "negative-binomial"."""
     components = m.case.get("components", 0)
     return 1 - components if components < 0 else int(components > 0)
-
-
-def _states(m: Maker) -> dict[str, Any]:
-    """A logit for every state."""
-    made = m.random
-    logits = 6.0 * torch.randn((*m.shape, m.max_count + 1), generator=made, dtype=torch.float64)
-    logits.view(-1)[::17][: len(EXTREMES)] = torch.tensor(EXTREMES, dtype=torch.float64)[: len(logits.view(-1)[::17])]
-    return {"head_0": logits.to(m.floats)}
 
 
 def _bounded(m: Maker) -> None:

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 
 from support.specified_counts import element_draw, poisson_draw
-from support.specified_floats import F, deviance, exp, exp32, log, log1p, log_factorial, polynomial, stirling
-from support.specified_words import Element, one, zero
+from support.specified_floats import deviance, exp, log, log1p, polynomial, stirling
+from support.specified_words import Element, one
 
 
 def _halved(h: int, l: int) -> tuple[float, float]:  # noqa: E741
@@ -168,31 +168,6 @@ def negative_binomial_births(at: Element, head: list[float], offset: float, room
     size = r + (max_count - room)
     m, s = magnitude(at, size, "POSTERIOR_A"), exponent(at, size, "POSTERIOR_BOOST")
     return min(poisson_draw(at, min(scaled(theta * p, m, s), 2.0**52), "POSTERIOR_ELEMENT"), room)
-
-
-def state_births(at: Element, logits: list[float], offset: float | None, x_t: int, pair: tuple[float, float]) -> int:
-    """offset: None for "categorical"."""
-    logs = [float(F(each)) for each in logits]
-    if offset is not None:
-        rest = [n * offset - log_factorial(n) for n in map(float, range(len(logs) - x_t))]
-        logs = [each + (log_factorial(float(v)) + rest[v - x_t]) if v >= x_t else each for v, each in enumerate(logs)]
-    top = max(logs[x_t:])
-    weights = {v: float(exp32(F(logs[v] - top))) for v in range(x_t, len(logs))}
-    ends, total = [], 0.0
-    for c in range(16):
-        lane = 0.0
-        for v, weight in weights.items():
-            lane = lane + weight if v % 16 == c else lane
-        total = total + lane
-        ends.append(total)
-    target = zero(at.word("POSTERIOR_STATE"), at.word("POSTERIOR_STATE_REFINE")) * ends[15]
-    c = next(c for c in range(16) if ends[c] > target)
-    goal, passed, found = target - ends[c - 1] if c else target, 0.0, x_t
-    for v, weight in weights.items():
-        if v % 16 == c and weight > 0:
-            found = v if passed <= goal else found
-            passed = passed + weight
-    return element_draw(at, found - x_t, *pair, "POSTERIOR_ELEMENT")
 
 
 SHAPES = np.array([[1e-300, 1e-8, 0.3, 0.999, 1.0, 1.4, 5.0, 88.8, 1e6, 1e300] * 3])

@@ -69,12 +69,10 @@ def energy(counts=U8, logits=F32, births=None, draws=2, most=255, shape=(4, 3072
     backend.energy_loss_backward(x, y, n, doubles(shape[0]), one, most, norms, y.clone(), FLAG)
 
 
-def _head(components, shape, dtype, other, most):
-    """(number of the law, the eight arrays of a head). components: of how many "bayes-logistic" is, or 0, -1, -2,
-    -3 for the other laws in the order of call/head.py."""
+def _head(components, shape, dtype, other):
+    """(number of the law, the eight arrays of a head). components: of how many "bayes-logistic" is, 0 of
+    "beta-binomial", -1 of "negative-binomial"."""
     family = int(components > 0) if components >= 0 else 1 - components
-    if family > 2:  # a logit for every state
-        return family, [torch.zeros(*shape, most + 1, dtype=dtype)] + [None] * 7
     count = max(3 * components - 1, 2)
     given = [torch.zeros(shape, dtype=(dtype, other or dtype)[at % 2]) for at in range(count)]
     return family, given + [None] * (8 - count)
@@ -82,7 +80,7 @@ def _head(components, shape, dtype, other, most):
 
 def posterior(counts=U8, head=F32, other=None, births=None, most=255, shape=(4, 3072), components=0):
     x, n, one = torch.zeros(shape, dtype=counts), torch.zeros(shape, dtype=births or counts), torch.zeros(shape[0])
-    family, arrays = _head(components, shape, head, other, most)
+    family, arrays = _head(components, shape, head, other)
     given = (x, family, *arrays, n, doubles(shape[0]), one, most)
     backend.posterior_loss(*given, one, FLAG)
     backend.posterior_loss_backward(*given, *(None if each is None else each.clone() for each in arrays), FLAG)
@@ -90,7 +88,7 @@ def posterior(counts=U8, head=F32, other=None, births=None, most=255, shape=(4, 
 
 def law_step(counts=U8, head=F32, other=None, inputs=F32, most=255, shape=(4, 3072), key=KEY, components=0):
     x, one, p = torch.zeros(shape, dtype=counts), torch.zeros(shape[0]), doubles(shape[0])
-    family, arrays = _head(components, shape, head, other, most)
+    family, arrays = _head(components, shape, head, other)
     given = (x, family, *arrays, p, p, one, key, most)
     backend.posterior_step(*given, one, one, x, torch.zeros(shape, dtype=inputs), FLAG)
 
@@ -165,10 +163,6 @@ CASES = {
     "bayes step": lambda: law_step(components=1),
     "negative binomial law": lambda: posterior(components=-1),
     "negative binomial step": lambda: law_step(components=-1),
-    "categorical head": lambda: posterior(components=-2),
-    "categorical head step": lambda: law_step(components=-2),
-    "bayes-categorical": lambda: posterior(components=-3),
-    "bayes-categorical step": lambda: law_step(components=-3),
     **{op: lambda op=op: draw(op) for op in DRAWS},
     "categorical": lambda: categorical(),
     "categorical table": lambda: table(),
@@ -229,7 +223,6 @@ for _number in QUARTERS:
         _case("posterior_step", law_step, _counts, _floats, _other, FLOATS[_number - 1])
         _case("bayes step", law_step, _counts, _floats, _other, FLOATS[_number - 1], components=1)
         _case("negative binomial step", law_step, _counts, _floats, _other, FLOATS[_number - 1], components=-1)
-        _case("bayes-categorical step", law_step, _counts, _floats, inputs=_other, components=-3)
     _case("bridge", bridge, _counts, _floats, _other)
     _case("tau_leap", tau_leap, _counts, _floats, _other)
     if _counts != U8:
@@ -245,4 +238,3 @@ for _number in QUARTERS:
             _case("posterior_loss", posterior, _counts, _other, _floats, _births)
             _case("bayes", posterior, _counts, _other, _floats, _births, components=1)
             _case("negative binomial law", posterior, _counts, _other, _floats, _births, components=-1)
-            _case("bayes-categorical", posterior, _counts, _floats, births=_births, components=-3)

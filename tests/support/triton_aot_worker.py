@@ -88,7 +88,6 @@ def respecialised():
         cases.law_step(key=k, shape=shape, most=most)
         cases.law_step(key=k, shape=shape, most=most, components=1)
         cases.law_step(key=k, shape=shape, most=most, components=-1)
-        cases.law_step(key=k, shape=shape, most=most, components=-3)
         for op in DRAWS:
             cases.draw(op, key=k, shape=shape)
         cases.loss(shape=shape)
@@ -98,7 +97,6 @@ def respecialised():
         cases.posterior(shape=shape, most=most)
         cases.posterior(shape=shape, most=most, components=1)
         cases.posterior(shape=shape, most=most, components=-1)
-        cases.posterior(shape=shape, most=most, components=-3)
         cases.categorical(key=k, shape=shape, states=most)
         cases.table(key=k, shape=shape, states=most)
         cases.states_bridge(key=k, shape=shape, states=most + 1)

@@ -11,6 +11,7 @@ import torch
 from fastblackout.blackout import BlackoutModel
 from fastblackout.models import NCSNpp, NetworkConfig, ema_decay, ema_of, register_network, small
 from fastblackout.schedule.schedule import Schedule
+from fastblackout.training.config import preset
 
 torch.set_num_threads(1)
 SCHEDULE = Schedule.logit(steps=100, t_end=10.0)
@@ -101,11 +102,16 @@ def test_config_rebuilds_the_model():
     k, labels = torch.tensor([1, 100]), torch.tensor([3, 10])
     assert torch.equal(again.eval()(x, k, labels), model.eval()(x, k, labels))
     assert again.scale(50) == model.scale(50)
-    preset = NetworkConfig("small", {"shape": [1, 8, 8], "num_classes": 10, "channels": 8})
-    assert preset.build().config == network.config  # the class and its full arguments, whatever the preset becomes
+    described = NetworkConfig("small", {"shape": [1, 8, 8], "num_classes": 10, "channels": 8})
+    assert described.build().config == network.config  # the class and its full arguments, whatever the preset becomes
     for wrong in ({**config, "extra": 1}, {k: v for k, v in config.items() if k != "input"}):
         with pytest.raises(ValueError, match="must have exactly the keys"):
             BlackoutModel.from_config(wrong)
+    gone = r"head: must be one of this version's \(the last commit that reads it is ee522888\), got 'bayes-categorical'"
+    with pytest.raises(ValueError, match=gone):
+        BlackoutModel.from_config({**config, "head": "bayes-categorical"})
+    with pytest.raises(ValueError, match=gone):
+        preset("digits", head="bayes-categorical")
     with pytest.raises(ValueError, match="kwargs"):
         NetworkConfig("small", {"shape": [1, 8, 8], "depth": 3}).build()
     with pytest.raises(ValueError, match="name: must be one of"):
@@ -169,7 +175,6 @@ def test_network_must_return_logits_of_the_inputs_shape():
     ("outputs", "head", "max_count", "others"),
     [
         (2, "mean", 16, "'beta-binomial' or 'bayes-logistic' or 'negative-binomial'"),
-        (17, "mean", 16, "'categorical' or 'bayes-categorical'"),
         (1, "beta-binomial", 16, "'mean'"),
         (3, "mean", 16, ""),
         (1, "negative-binomial", None, ""),  # "mean" needs a bound

@@ -9,10 +9,18 @@ from torch import nn
 import fastblackout as fb
 from fastblackout.heads import HEADS, head_named
 from support.helpers import assert_named, chi_square_counts
+from support.states_head import add_heads
 
 torch.set_num_threads(1)
 FALSE_ALARM = 1e-6  # of each statistical check, seeds fixed; about 30 of them a run
 RNG = fb.Philox(seed=51, first_sample=3, call=2)
+
+
+@pytest.fixture(autouse=True)
+def states(monkeypatch):
+    add_heads(monkeypatch)
+
+
 X = np.arange(-60, 61)  # states that hold all of the laws here but 1e-12
 
 
@@ -98,7 +106,7 @@ class Exact(nn.Module):
 @pytest.mark.parametrize("steps", [1, 2, 7])
 def test_a_network_that_knows_the_law_gives_the_law(slack, low, steps):
     joint = np.array([[4, 1, 0, 1], [0, 6, 0, 0], [1, 0, 0, 9]]) / 22  # x_0 = low.., x_1 = 0..3
-    bridge = fb.CountBridge(Exact(joint, slack, low), low + 2, "categorical", low=low, slack=slack)
+    bridge = fb.CountBridge(Exact(joint, slack, low), low + 2, "states", low=low, slack=slack)
     generator = np.random.default_rng(steps)
     x_1 = torch.from_numpy(generator.choice(4, (30_000, 1, 2), p=joint.sum(0)))
     x_0 = bridge.sample(x_1, steps, rng=fb.Philox(8))
@@ -110,7 +118,7 @@ def test_a_network_that_knows_the_law_gives_the_law(slack, low, steps):
 def test_the_loss_of_a_law_is_its_negative_log_probability():
     joint = np.array([[4, 1, 0, 1], [0, 6, 0, 0], [1, 0, 0, 9]]) / 22
     net = Exact(joint, 0.7, -1)
-    bridge = fb.CountBridge(net, 1, "categorical", low=-1, slack=0.7)
+    bridge = fb.CountBridge(net, 1, "states", low=-1, slack=0.7)
     x_0, x_1 = torch.tensor([[-1, 1], [0, 1]]).repeat(30, 1), torch.tensor([[0, 3], [1, 0]]).repeat(30, 1)
     k = torch.full((60,), 400)
     x_t = fb.count_bridge(x_0, x_1, 0.4, slack=0.7, rng=RNG)
@@ -222,22 +230,22 @@ def test_a_saved_bridge_comes_back(tmp_path):
 
 def test_errors_of_the_model_are_named():
     x_0, x_1 = ENDS
-    bridge, net = made("categorical"), Linear(1)
+    bridge, net = made("beta-binomial"), Linear(1)
     for call, error, rule, value in (
-        (lambda: fb.CountBridge(1, 3, "categorical"), TypeError, ": network: must be an nn.Module", "int"),
+        (lambda: fb.CountBridge(1, 3, "beta-binomial"), TypeError, ": network: must be an nn.Module", "int"),
         (lambda: fb.CountBridge(net, 3, "mean"), ValueError, ": head: must be one of implicit, beta", "'mean'"),
-        (lambda: fb.CountBridge(net, 3, "categorical", low=3), ValueError, ": high: must be in 4..", "3"),
-        (lambda: fb.CountBridge(net, 5000, "categorical"), ValueError, ": high: must be in 1..4095", "5000"),
-        (lambda: fb.CountBridge(net, 3.5, "categorical"), TypeError, ": high: must be an integer", "3.5"),
+        (lambda: fb.CountBridge(net, 3, "beta-binomial", low=3), ValueError, ": high: must be in 4..", "3"),
+        (lambda: fb.CountBridge(net, 70_000, "bayes-logistic"), ValueError, ": high: must be in 1..65535", "70000"),
+        (lambda: fb.CountBridge(net, 3.5, "beta-binomial"), TypeError, ": high: must be an integer", "3.5"),
         (lambda: fb.CountBridge(net, 3, "implicit"), ValueError, ": noise_channels: must be an integer of at", "0"),
         (
-            lambda: fb.CountBridge(net, 3, "categorical", noise_channels=1),
+            lambda: fb.CountBridge(net, 3, "beta-binomial", noise_channels=1),
             ValueError,
             ": noise_channels: must be 0",
             "",
         ),
-        (lambda: fb.CountBridge(net, 3, "categorical", slack=-1), ValueError, ": slack: must be in 0..2^28", "-1"),
-        (lambda: fb.CountBridge(net, 3, "categorical", input="a"), ValueError, ": input: must be one of unit", "'a'"),
+        (lambda: fb.CountBridge(net, 3, "beta-binomial", slack=-1), ValueError, ": slack: must be in 0..2^28", "-1"),
+        (lambda: fb.CountBridge(net, 3, "beta-binomial", input="a"), ValueError, ": input: must be one of unit", "'a'"),
         (lambda: bridge.loss(x_0, x_1[:5]), ValueError, ".loss: x_1: must have the shape of x_0", "(5, 2)"),
         (lambda: bridge.loss(x_0 / 2, x_1), ValueError, ".loss: x_0: must hold whole numbers", "5"),
         (lambda: bridge.loss(x_0 - 9, x_1), ValueError, ".loss: x_0: must be in -2..12", "-11"),
@@ -253,5 +261,5 @@ def test_errors_of_the_model_are_named():
         (lambda: bridge(x_1, 1001), ValueError, ": k: must be in 1..1000", "1001"),
     ):
         assert_named(call, error, f"CountBridge{rule}", value)
-    with pytest.raises(ValueError, match=r"CountBridge: network's output: must have shape \(12, 8\) .*got \(12, 2\)"):
-        fb.CountBridge(net, 3, "categorical").loss(x_0.abs() % 4, x_1)
+    with pytest.raises(ValueError, match=r"CountBridge: network's output: must have shape \(12, 4\) .*got \(12, 2\)"):
+        fb.CountBridge(net, 3, "beta-binomial").loss(x_0.abs() % 4, x_1)

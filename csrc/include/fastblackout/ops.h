@@ -31,8 +31,6 @@ namespace ops {
 template <class B>
 using View = typename B::View;
 template <class B>
-using States = typename B::States;  // of a head: a view of the elements, perhaps with a last dimension of states
-template <class B>
 using Prob = typename B::Prob;  // p and q = 1 - p for each sample
 template <class B>
 using Matrices = typename B::Matrices;
@@ -164,7 +162,7 @@ constexpr int kMostHead = 8;  // arrays of a head, MOST_HEAD of call/head.py
 template <class B>
 struct PosteriorLoss : B::Common {
   View<B> x_t, births;
-  States<B> head[kMostHead], grad[kMostHead];  // of head and grad those that the family has, the others null
+  View<B> head[kMostHead], grad[kMostHead];  // of head and grad those that the family has, the others null
   int64_t family = 0;
   PerSample<B, double> weight{};    // of the loss; of the gradient: upstream * weight
   PerSample<B, float> offset{};
@@ -181,7 +179,7 @@ struct PosteriorLoss : B::Common {
 template <class B>
 struct PosteriorStep : B::Common {
   View<B> x_t, x_s;
-  States<B> head[kMostHead];  // of head those that the family has, the others null
+  View<B> head[kMostHead];  // of head those that the family has, the others null
   int64_t family = 0;
   Prob<B> birth;
   PerSample<B, float> offset{};

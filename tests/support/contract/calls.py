@@ -118,15 +118,13 @@ def add_counts(case: Case, kind: kinds.Counts) -> None:
     bound = next((each for each in op.arguments if isinstance(each, numbers.MaxCount)), None)
     within = op.per_element is not None
     dtype = case.pick("counts", (*COUNTS, *COPIED))
-    limit = min(LIMITS[dtype], 4096 if "categorical" in case.arguments.get("family", "") else 2**53 + 1)
+    limit = min(LIMITS[dtype], 2**53 + 1)
     if case.arguments.get("family") == "bayes-logistic":
         limit = min(limit, 300)  # whose reference adds up all states
     if not first or bound is None:
         most: Any = case.pick("most", [each for each in (255, 9, 40_000, 2**53) if each < limit])
     else:
         tops = [each for each in (255, 9, 1, 0, 256, 40_000, 2**40, 2**53) if bound.low <= each < limit]
-        if "categorical" in case.arguments.get("family", ""):
-            tops = [9, 1, 30]
         most = case.pick("max_count", tops)
         if within and case.pick("max_count is", ("one", "an array")) == "an array":
             number(case, "max_count", lambda shape: case.random.integers(0, most + 1, shape), "limits", True)
@@ -200,9 +198,6 @@ def add_head(case: Case, kind: Head) -> None:
     family = case.arguments["family"]
     if family == "mean":
         case.add("head", case.network(case.shape), "head", case.shape)
-    elif FAMILIES[family].of_states:
-        shape = (*case.shape, case.arguments.get("max_count", 255) + 1)
-        case.add("head", case.network(shape), "head", shape)
     else:
         count = case.pick("arrays", FAMILIES[family].arrays)
         case.add("head", tuple(case.network(case.shape) for _ in range(count)), "head", case.shape)

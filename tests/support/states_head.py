@@ -1,0 +1,43 @@
+"""Heads for tests: a law with a logit for every state of x_0, so that a network can know any law exactly."""
+
+import torch
+
+import fastblackout as fb
+from fastblackout import heads
+from fastblackout.heads.law import Law
+
+
+def add_heads(monkeypatch):
+    """They are there as long as the test: "states", and "known-states", a prior times the known law of x_t."""
+    for name in ("states", "known-states"):
+        monkeypatch.setitem(heads.HEADS, name, heads.Listed(f"{__name__}:States", {"weight": "uniform"}))
+
+
+class States(Law):
+    """Pr(births = n) in proportion to exp(l_v), v = x_t + n, or to exp(l_v) C(v, x_t) exp(n offset)."""
+
+    def numbers_per_count(self, max_count):
+        return (max_count + 1,)
+
+    def log_law(self, arrays, room, offset, most):
+        n = torch.arange(most + 1, dtype=torch.float64)
+        v = most - room + n
+        logs = torch.cat(list(arrays), 1).double().gather(1, v.clamp(max=most).long())
+        if self.name == "known-states":
+            logs = logs + torch.lgamma(v + 1) - torch.lgamma(n + 1) + n * offset
+        return torch.log_softmax(torch.where(n <= room, logs, -torch.inf), 1)
+
+    def _laws(self, outputs, x, number, most):
+        shift = torch.as_tensor(number, dtype=torch.float64).reshape(-1, *[1] * (x.ndim - 1)).expand(x.shape)
+        room, shift = (each.double().reshape(-1, 1) for each in (most - x, shift))
+        laws = self.log_law([each.reshape(-1, 1) for each in self.arrays(outputs, x)], room, shift, most)
+        return laws.view(*x.shape, most + 1)
+
+    def loss(self, model, noised):
+        outputs = model(noised.model_input, noised.k, noised.labels)
+        laws = self._laws(outputs, noised.x_t, noised.number, model.max_count)
+        return -noised.weight * laws.gather(-1, noised.births.long()[..., None]).flatten(1).sum(1)
+
+    def births(self, query, x, number, key):
+        laws = self._laws(query.guided(), x, number, query.model.max_count)
+        return {"births": fb.categorical_rows(logits=laws, rng=key).float()}
