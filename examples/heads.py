@@ -155,9 +155,9 @@ def picture(laws: dict[str, np.ndarray], path: Path) -> None:
     from matplotlib.colors import PowerNorm
 
     exact, counts = laws["exact"], np.arange(MOST + 1)
-    figure, axes = plt.subplots(4, 4, figsize=(6.6, 7.4), constrained_layout=True, sharex=True)
+    figure, axes = plt.subplots(4, 3, figsize=(5.2, 7.4), constrained_layout=True, sharex=True)
     pairs = [pair for rows in (axes[:2], axes[2:]) for pair in rows.T]
-    for (name, law), (above, below) in zip(laws.items(), pairs, strict=False):
+    for (name, law), (above, below) in zip(laws.items(), pairs, strict=True):
         above.bar(counts, law.sum(1), color="tab:blue")
         above.step(counts, exact.sum(1), where="mid", color="black", linewidth=1)
         above.set_ylim(0, 1.3 * exact.sum(1).max())
