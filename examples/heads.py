@@ -157,7 +157,7 @@ def picture(laws: dict[str, np.ndarray], path: Path) -> None:
     exact, counts = laws["exact"], np.arange(MOST + 1)
     figure, axes = plt.subplots(4, 3, figsize=(5.2, 7.4), constrained_layout=True, sharex=True)
     pairs = [pair for rows in (axes[:2], axes[2:]) for pair in rows.T]
-    for (name, law), (above, below) in zip(laws.items(), pairs, strict=True):
+    for (name, law), (above, below) in zip(laws.items(), pairs, strict=False):
         above.bar(counts, law.sum(1), color="tab:blue")
         above.step(counts, exact.sum(1), where="mid", color="black", linewidth=1)
         above.set_ylim(0, 1.3 * exact.sum(1).max())

@@ -107,7 +107,7 @@ def test_config_rebuilds_the_model():
     for wrong in ({**config, "extra": 1}, {k: v for k, v in config.items() if k != "input"}):
         with pytest.raises(ValueError, match="must have exactly the keys"):
             BlackoutModel.from_config(wrong)
-    gone = r"head: must be one of this version's \(the last commit that reads it is ee522888\), got 'bayes-categorical'"
+    gone = r"head: must be one of this version's \(the last commit that reads it is ee522888\), got .?bayes-categorical"
     with pytest.raises(ValueError, match=gone):
         BlackoutModel.from_config({**config, "head": "bayes-categorical"})
     with pytest.raises(ValueError, match=gone):
