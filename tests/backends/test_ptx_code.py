@@ -14,7 +14,7 @@ every_source = pytest.mark.parametrize("source", ptx_kernels.SOURCES)
 some_sources = pytest.mark.parametrize("source", ptx_kernels.of_today(ptx_kernels.SOURCES, 5))
 # fast_element.h, which draws again in float64 what float32 leaves open; the rest of a division in portfloat.h
 FUSED = {"beta_binomial", "binomial", "bridge", "negative_binomial", "poisson", "tau_leap", "thin"}
-FUSED |= {"birth_loss", "energy_loss", "posterior_loss", "posterior_step"}
+FUSED |= {"birth_loss", "energy_loss", "posterior_step"}
 
 
 def opcodes(source):
