@@ -14,6 +14,7 @@ import os
 import random
 import re
 import resource
+import signal
 import subprocess
 import sys
 import tokenize
@@ -170,17 +171,20 @@ def run(mutant: dict, seconds: float, workers: int) -> dict[str, object]:
         if compiled and subprocess.run(BUILD, shell=True, cwd=ROOT, capture_output=True).returncode:
             return {"noticed": None, "by": "it does not compile"}
         command = f"{sys.executable} -m pytest -x -q -p no:cacheprovider -n {workers} {FOLDERS[mutant['folder']][1]}"
+        tests = subprocess.Popen(
+            command, shell=True, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            start_new_session=True, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (12 << 30, 12 << 30)),
+        )  # fmt: skip
         try:
-            done = subprocess.run(
-                command, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=seconds,
-                preexec_fn=lambda: (os.setpgid(0, 0), resource.setrlimit(resource.RLIMIT_DATA, (12 << 30, 12 << 30))),
-            )  # fmt: skip
+            said, _ = tests.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
+            os.killpg(tests.pid, signal.SIGKILL)  # with its workers
+            tests.communicate()
             return {"noticed": True, "by": f"no end in {seconds:.0f} s"}
-        if done.returncode in (0, 5):
+        if tests.returncode in (0, 5):
             return {"noticed": False, "by": ""}
-        failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
-        return {"noticed": True, "by": failed[0] if failed else done.stdout[-200:]}
+        failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", said, re.MULTILINE)
+        return {"noticed": True, "by": failed[0] if failed else said[-200:]}
     finally:
         file.write_text(text)
         if compiled:
@@ -198,6 +202,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=900, help="for the tests of one mutant; default: %(default)s")
     parser.add_argument("--workers", type=int, default=0, help="of pytest; default: %(default)s")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # a mutant is taken out again, as after Ctrl-C
     if options.choose:
         chosen = (json.dumps(mutant) for mutant in choose(options.choose, options.seed))
         LIST.write_text("[\n" + ",\n".join(chosen) + "\n]\n")
