@@ -58,7 +58,7 @@ def test_a_head_that_draws_jointly_is_nearest_to_two_pixels(tmp_path):
     assert all(law.sum() == pytest.approx(1) for law in laws.values())
     heads.picture(laws, tmp_path / "heads.png")
     with Image.open(tmp_path / "heads.png") as image:
-        assert image.width > 700
+        assert image.width > 500
     if not NIGHT:
         return
     # After 500 updates 1.00, 0.93, 0.54, 0.93 and 0.60 (keyed: the same on one build of torch), after the 3,000 of main

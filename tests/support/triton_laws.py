@@ -74,26 +74,6 @@ def law_flags():
             assert int(bits) == (0 if np.isnan(weight) else told), (family, x, logit, born, shift, weight)
 
 
-def state_flags():
-    """A wrong logit of a state below x_t is told too; a NaN of another makes the loss NaN."""
-    nan, inf = float("nan"), float("inf")
-    cases = (2, 0.0), (2, nan), (2, -inf), (8, nan), (10, nan)  # x_t is 5, 10 the seen state
-    for family, (state, wrong) in itertools.product((3, 4), cases):
-        x, head, one = torch.tensor([[3, 5]]), torch.zeros(1, 2, 11), torch.ones(1, dtype=torch.float64)
-        head[0, 1, state], told = wrong, 0 if wrong == 0 else 2
-        spreads = wrong != wrong and state >= 5
-        given = x, family, head, *NO_MORE, None, x, one, torch.zeros(1), 10
-        backend.posterior_loss(*given, loss := torch.empty(1), bits := flag())
-        assert int(bits) == told and bool(loss.isnan()) == spreads
-        backend.posterior_loss_backward(*given, grad := torch.empty_like(head), *NO_MORE, None, bits := flag())
-        assert int(bits) == told and bool(grad[0, 1, 5:].isnan().all()) == spreads
-        assert not grad[0, 0].isnan().any() and not grad[0, 1, :5].isnan().any()
-        numbers = one / 2, one / 2, torch.zeros(1), fb.Philox(3).tensor(), 10, *torch.ones(2, 1)
-        x_s = torch.full_like(x, 99)
-        backend.posterior_step(x, family, head, *NO_MORE, None, *numbers, x_s, None, bits := flag())
-        assert int(bits) == told and x_s.min() >= 0 and x_s.max() <= 10
-
-
 def step_flags():
     for case, family in itertools.product(STEP_CASES, (0, 1, 2)):
         x, head, numbers, expected = step_arguments(*case)
@@ -127,4 +107,4 @@ def numbers_within_samples():
             assert one is other is None or one.numpy().tobytes() == other.numpy().tobytes(), name
 
 
-SINGLE = (portable_factorials, law_flags, step_flags, state_flags, composed, numbers_within_samples)
+SINGLE = (portable_factorials, law_flags, step_flags, composed, numbers_within_samples)
