@@ -64,7 +64,7 @@ def bases(library: Any, shape: tuple[int, ...]) -> dict[str, Call]:
 
 def _head(family: str, right: dict[str, Any]) -> dict[str, Any]:
     array = right["head"][0]
-    return {"family": family, "head": (array,) * {"mean": 1, "bayes-logistic": 5}.get(family, 2)}
+    return {"family": family, "head": (array,) * (1 if family == "mean" else 2)}
 
 
 def forms_of(name: str, base: str, known: dict[str, Call], library: Any, shape: tuple[int, ...]) -> Forms:
