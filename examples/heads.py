@@ -154,9 +154,8 @@ def picture(laws: dict[str, np.ndarray], path: Path) -> None:
     from matplotlib.colors import PowerNorm
 
     exact, counts = laws["exact"], np.arange(MOST + 1)
-    figure, axes = plt.subplots(4, 3, figsize=(5.2, 7.4), constrained_layout=True, sharex=True)
-    pairs = [pair for rows in (axes[:2], axes[2:]) for pair in rows.T]
-    for (name, law), (above, below) in zip(laws.items(), pairs, strict=False):
+    figure, axes = plt.subplots(2, len(laws), figsize=(8.6, 3.7), constrained_layout=True, sharex=True)
+    for (name, law), (above, below) in zip(laws.items(), axes.T, strict=True):
         above.bar(counts, law.sum(1), color="tab:blue")
         above.step(counts, exact.sum(1), where="mid", color="black", linewidth=1)
         above.set_ylim(0, 1.3 * exact.sum(1).max())
@@ -165,8 +164,7 @@ def picture(laws: dict[str, np.ndarray], path: Path) -> None:
         below.set_xlabel("births, pixel 1")
         below.set_xticks([0, 8, 16])
         below.set_yticks([0, 8, 16])
-        below.tick_params(labelbottom=True)
-    for row, label in zip(axes[:, 0], 2 * ("probability", "births, pixel 2"), strict=True):
+    for row, label in zip(axes[:, 0], ("probability", "births, pixel 2"), strict=True):
         row.set_ylabel(label)
     figure.savefig(path, dpi=110, bbox_inches="tight", pad_inches=0.12)
     plt.close(figure)
