@@ -64,7 +64,7 @@ FB_DEVICE uint32_t widened(uint32_t u) { return u << 16 | 0x8000u; }  // z of a 
 
 // The buckets that a thread makes: 16 threads make a row's, each the same number of narrow ones and of neighbouring wide
 // ones. Narrow buckets hold any number of thresholds. That no wide one holds two is a property of the binomial law (its mass
-// between two quantiles, compared with the bucket there), which tests/backends/test_cuda_buckets.py checks; one that does is a
+// between two quantiles, compared with the bucket there), which tests/backends/test_cuda_tables.py checks; one that does is a
 // fault, and traps. A row's thresholds are followed by a 65535, which ends the walk from bucket to bucket.
 template <int Bits, int Unit>
 struct OwnBuckets {

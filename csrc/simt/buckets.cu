@@ -1,4 +1,4 @@
-// Where the CUDA kernels put the buckets of a table, for the test of its bank conflicts (tests/backends/test_cuda_banks.py).
+// Where the CUDA kernels put the buckets of a table, for the test of its bank conflicts (tests/backends/test_cuda_tables.py).
 #include "simt/buckets.h"
 
 #include "cuda/table.cuh"

@@ -1,4 +1,4 @@
-// The tables that the CUDA kernels keep, few of them, for the test of how they are kept (tests/backends/test_cuda_kept.py).
+// The tables that the CUDA kernels keep, few of them, for the test of how they are kept (tests/backends/test_cuda_tables.py).
 #include "simt/kept.h"
 
 #define FB_KEPT_TABLES 4

@@ -259,6 +259,14 @@ def test_the_usual_way():
         assert paths.usual(*paths.loop(lambda body: True)) == once
 
 
+@needs_tools
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_room_for_kept_tables(architecture):
+    """33 MiB in each of the two files of kernels that keep tables, and in no other."""
+    room = [size for size in sass.module_memory(module_path(), built(architecture)) if size > 1024]
+    assert len(room) == 2 and all(32 * 2**20 < size < 33 * 2**20 for size in room), room
+
+
 def test_module_needs_no_cuda_library():
     text = subprocess.run(["ldd", module_path()], capture_output=True, text=True, check=True).stdout
     assert "libcuda" not in text and "libcudart" not in text and "not found" not in text

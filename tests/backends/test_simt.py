@@ -1,4 +1,4 @@
-"""The CUDA kernels, run on the CPU by csrc/simt: known answers, large counts, ties, in place, the law.
+"""The CUDA kernels, run on the CPU by csrc/simt: known answers, how losses spread, ties, sizes, in place.
 
 test_product.py compares every op with the reference, in whatever order threads run.
 """
@@ -14,7 +14,6 @@ from fastblackout.backends import cuda
 from fastblackout.reference.draw import TWO_48, thresholds, uniforms
 from fastblackout.reference.philox import Stream
 from support import gpu_checks, product
-from support.helpers import chi_square_counts
 from support.op_table import COUNTS, OPS, PLAIN
 from support.simt import _simt, check, column, new_flag
 
@@ -62,15 +61,33 @@ def test_what_counts_chunks_is_zero_again(schedule, monkeypatch):
     assert [counter.tolist() for counter in counters] == [[0, 0, 0]] * 3
 
 
-def test_large_counts_and_pairs():
-    rng, flag = fb.Philox(16), new_flag()
-    count = torch.tensor([[2**53, 2**31, 10**6, 0]] * 3, dtype=torch.int64)
-    p = torch.tensor([[0.5, 1e-9, 1.0 - 1e-12, 0.3]] * 3, dtype=torch.float64)
-    want = fb.binomial(count, fb.Prob(p, 1 - p), rng=rng, backend="cpu")
-    out = torch.empty_like(count)
-    cuda.binomial(count, p, 1 - p, rng.tensor(), out, flag, module=_simt)
-    check("binomial", out, want)
-    assert flag.item() == 0
+BLOCKS = [((16, 3072), 16, 3), ((3, 7), 3, 1), ((2, 1025), 2, 2), ((2, 8192), 2, 8), ((2, 8193), 18, 1)]
+
+
+@pytest.mark.parametrize("shape, blocks, chunks", BLOCKS, ids=str)
+def test_a_sample_is_a_block(shape, blocks, chunks):
+    """Of 128 threads a chunk, up to 8 chunks; of a larger sample every chunk is a block."""
+    logits, births, loss = torch.zeros(shape), torch.ones(shape, dtype=torch.uint8), torch.empty(shape[0])
+    weight, gain = torch.ones(shape[0], dtype=torch.float64), torch.ones(shape[0])
+    cuda.birth_loss(logits, births, weight, gain, loss, new_flag(), module=_simt)
+    assert _simt.last_launch() == (blocks, 128 * chunks)
+
+
+@pytest.mark.parametrize("op, most", [("birth_loss", 8 * 1024), ("energy_loss", 1024), ("posterior_loss", 1024)])
+def test_a_sample_of_one_block_needs_no_counter(op, most, monkeypatch):
+    """Which would be zeroed by a launch of its own."""
+    counters, new_zeros, key = [], torch.Tensor.new_zeros, fb.Philox(3)
+    for elements in (0, 9, most, most + 1):
+        a = product.arguments(op, PLAIN | {"shape": (2, elements)})
+        wanted = product.public(op, a, key, "reference")
+        made = {name: torch.full_like(value, 7) for name, value in wanted.items()}
+        counters.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(torch.Tensor, "new_zeros", lambda *x, **how: counters.append(1) or new_zeros(*x, **how))
+            OPS[op].kernel(product.kernels_of("simt-forward"), a, key.tensor(), made, new_flag())
+        assert len(counters) == (elements > most)
+        for name, value in wanted.items():
+            check(f"{elements} elements: {name}", made[name], value)
 
 
 def test_ties_and_window_misses_are_drawn_again():
@@ -201,16 +218,3 @@ def test_the_device_in_use_stays():
     out, flag = torch.empty(1, 4, dtype=torch.int64), new_flag()
     cuda.poisson(torch.ones(1, 4), fb.Philox(1).tensor(), out, flag, module=_simt)  # on device -1
     assert _simt.device() == 0
-
-
-def test_law():
-    """An independent oracle: chi-square against scipy; with this seed fixed it cannot fail by chance."""
-    from scipy import stats
-
-    x, p, flag = torch.full((1, 200000), 100, dtype=torch.uint8), column([0.3], 1), new_flag()
-    out = torch.empty_like(x)
-    cuda.thin(
-        x, p, 1 - p, fb.Philox(11).tensor(), 255, torch.zeros(1), torch.ones(1), out, None, None, flag, module=_simt
-    )
-    seen = np.bincount(out.numpy().ravel(), minlength=101)
-    assert chi_square_counts(seen, stats.binom(100, 0.3).pmf(np.arange(101)) * x.numel()) > 1e-4

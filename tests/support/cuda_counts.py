@@ -49,7 +49,7 @@ KERNELS = {
 
 
 # Turns, called wavefronts, in which shared memory serves a warp's two look-ups of a draw, one in the upper and one in
-# the lower buckets, for counts and uniforms drawn evenly: tests/backends/test_cuda_banks.py simulates them.
+# the lower buckets, for counts and uniforms drawn evenly: tests/backends/test_cuda_tables.py simulates them.
 LOOK_UPS = 6.7
 
 
