@@ -23,8 +23,7 @@ from support.subprocesses import BOTH, asked
 
 _simt = pytest.importorskip("fastblackout._simt", reason="fastblackout._simt is not built")
 pytestmark = [pytest.mark.timeout(3600), *ptx_kernels.needs_nvcc()]
-SHIM = ("xla_device", "simt", "simt_device", "simt_flags", "simt_states")
-SHIM += "quick_device", "quick_device_energy"
+SHIM = ("xla_device", "simt", "simt_device", "simt_flags", "simt_states", "quick_device")
 
 
 def environment(sanitizer=True, **more):

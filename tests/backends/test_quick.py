@@ -12,10 +12,35 @@ import torch
 
 import fastblackout as fb
 from fastblackout.call import short
+from fastblackout.call.keys import resolve_rng
 from support import short_way
 from support.short_way import BIRTHS, KEY, LAYOUTS, LOGITS, PAIR, SPREAD, WEIGHT, B, P, X, bridge, loss, same, thin
 
 pytestmark = short_way.only
+
+OFFSET = torch.tensor([-0.3, 0.0, -9.0])
+
+
+def drawn_logits(draws: int, x: torch.Tensor = X) -> torch.Tensor:
+    return torch.randn(draws, *x.shape, generator=torch.Generator().manual_seed(draws))
+
+
+DRAWS = drawn_logits(2)
+
+
+def energy(
+    weight: Any = 1.0,
+    offset: Any = 0.0,
+    logits: Any = DRAWS,
+    x_t: Any = X,
+    births: Any = BIRTHS,
+    backend: str = "auto",
+) -> Any:
+    return short.call("quick_energy", x_t, backend, (x_t, logits, births, weight, offset, None))
+
+
+def energy_loss(leaf: torch.Tensor) -> Any:
+    return fb.energy_loss(leaf, X, BIRTHS, WEIGHT, offset=OFFSET)
 
 
 def negated(value: torch.Tensor) -> torch.Tensor:
@@ -74,14 +99,36 @@ def test_loss_is_the_long_way(layout: str, dtype: str) -> None:
         assert same(results[0], results[2]) and same(results[1], results[2])
 
 
-def test_loss_keeps_slopes_for_one_gradient_only() -> None:
-    logits = LOGITS.clone().requires_grad_()
-    made = fb.birth_loss(logits, BIRTHS, WEIGHT, gain=SPREAD)
-    first, again = (torch.autograd.grad(made, logits, torch.ones(B), retain_graph=True)[0] for _ in range(2))
-    assert first.data_ptr() != again.data_ptr() and torch.equal(first, again)
-    with pytest.raises(RuntimeError, match="cannot be differentiated again"):
-        (twice,) = torch.autograd.grad(made, logits, torch.ones(B), create_graph=True)
-        twice.sum().backward()
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("draws", (2, 3, 8))
+@pytest.mark.parametrize("dtype", ("uint8", "int64", "float32", "bfloat16"))
+def test_energy_is_the_long_way(layout: str, draws: int, dtype: str) -> None:
+    """Gradients of sums, and of another order; logits whose draws lie apart, and in dimension 1."""
+    x, births = LAYOUTS[layout], BIRTHS.to(getattr(torch, dtype))
+    drawn = drawn_logits(draws, x)
+    upstream = torch.tensor([2.0, 0.0, -0.7, 0.0, 1e-3])[::2]
+    for logits in (drawn, drawn.transpose(0, 1).contiguous().transpose(0, 1), drawn.repeat_interleave(2, 0)[::2]):
+        for weight, offset in ((WEIGHT, OFFSET), (0.5, OFFSET.double()), (WEIGHT.float(), -1.0)):
+            results = []
+            for backend in ("auto", "reference"):
+                leaf = logits.detach().requires_grad_()
+                taken = energy(weight, offset, leaf, x, births, backend) is not None
+                assert taken == (backend == "auto")
+                made = fb.energy_loss(leaf, x, births, weight, offset=offset, backend=backend)
+                grads = [torch.autograd.grad(made, leaf, up, retain_graph=True)[0] for up in (torch.ones(B), upstream)]
+                (expanded,) = torch.autograd.grad(made.sum(), leaf)
+                results.append((made.detach(), *grads, expanded))
+            assert same(*results)
+
+
+def test_energy_without_a_gradient_and_of_another_backend_later() -> None:
+    made = energy_loss(DRAWS)
+    assert not made.requires_grad and torch.equal(made, energy(WEIGHT, OFFSET)[0])
+    leaf = DRAWS.clone().requires_grad_()
+    loss = energy_loss(leaf)
+    with fb.use_backend("reference"):  # the gradient is of the backend that made the loss
+        (grad,) = torch.autograd.grad(loss.sum(), leaf)
+    assert torch.equal(grad, torch.autograd.grad(energy_loss(leaf).sum(), leaf)[0])
 
 
 @pytest.mark.parametrize("weight", (WEIGHT, WEIGHT.numpy()), ids=("short", "long"))
@@ -126,11 +173,18 @@ def test_loss_foresees_the_gradient_from_above() -> None:
     assert torch.equal(short.scale_slopes(slopes, same, WEIGHT, foreseen), wanted[0])
 
 
-@pytest.mark.parametrize("changed", ("weight", "gain"))
-def test_a_changed_number_is_told(changed: str) -> None:
-    logits, numbers = LOGITS.clone().requires_grad_(), {"weight": WEIGHT.clone(), "gain": SPREAD.clone()}
-    made = fb.birth_loss(logits, BIRTHS, **numbers)
-    numbers[changed].mul_(2)
+CHANGED = [("birth_loss", name) for name in ("weight", "gain")]
+CHANGED += [("energy_loss", name) for name in ("logits", "x_t", "births", "weight", "offset")]
+
+
+@pytest.mark.parametrize(("op", "changed"), CHANGED)
+def test_a_changed_argument_is_told(op: str, changed: str) -> None:
+    numbers = {"gain": SPREAD} if op == "birth_loss" else {"x_t": X, "offset": OFFSET}
+    given = {name: value.clone() for name, value in {"births": BIRTHS, "weight": WEIGHT, **numbers}.items()}
+    given["logits"] = (LOGITS if op == "birth_loss" else DRAWS).clone().requires_grad_()
+    made = getattr(fb, op)(**given)
+    with torch.no_grad():
+        given[changed].mul_(2)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         made.sum().backward()
 
@@ -187,6 +241,23 @@ def test_a_changed_number_is_told(changed: str) -> None:
         lambda: bridge(X, LOGITS, PAIR, rounding=np.array(["nearest", "nearest"])),
         lambda: loss(negated(LOGITS), BIRTHS),
         lambda: loss(LOGITS, negated(BIRTHS.float())),
+        lambda: energy(x_t=X.int()),
+        lambda: energy(x_t=X.numpy()),
+        lambda: energy(x_t=X[:2]),
+        lambda: energy(logits=DRAWS.double()),
+        lambda: energy(logits=DRAWS.bfloat16()),
+        lambda: energy(logits=DRAWS.numpy()),
+        lambda: energy(logits=DRAWS[:1]),
+        lambda: energy(logits=drawn_logits(9)),
+        lambda: energy(logits=DRAWS[:, :, :1]),
+        lambda: energy(logits=DRAWS[0]),
+        lambda: energy(births=BIRTHS.numpy()),
+        lambda: energy(births=BIRTHS[:, :1]),
+        lambda: energy(float("nan")),
+        lambda: energy(WEIGHT[:2]),
+        lambda: energy(offset=float("inf")),
+        lambda: energy(offset=SPREAD.half()),
+        lambda: energy(backend="reference"),
     ),
 )
 def test_what_is_not_plain_goes_the_long_way(made: Any) -> None:
@@ -232,21 +303,48 @@ def test_slopes_are_kept_where_there_may_be_a_gradient() -> None:
         assert loss(leaf, BIRTHS)[1] is None
 
 
-def test_wrong_values_are_told_as_on_the_long_way() -> None:
-    for call, options in ((fb.thin, {"max_count": 9}), (fb.bridge_step, {"logits": LOGITS * float("nan")})):
-        texts = []
-        for rng in (KEY, KEY.tensor()):
-            with pytest.raises(ValueError) as raised:
-                call(X, **{"alive" if call is fb.thin else "step": PAIR}, rng=rng, **options)
-            texts.append(str(raised.value))
-        assert texts[0] == texts[1]
-    for logits, births in ((LOGITS, BIRTHS.float() - 1), (LOGITS * float("inf"), BIRTHS), (LOGITS / 0, BIRTHS.byte())):
-        texts = []
-        for weight in (1.0, 1):
-            with pytest.raises(ValueError) as raised:
-                fb.birth_loss(logits, births, weight)
-            texts.append(str(raised.value))
-        assert texts[0] == texts[1]
+def test_a_second_backward_gives_the_same() -> None:
+    """The first makes its gradient in memory that the loss has prepared, which then is no more what it was."""
+    leaf = DRAWS.clone().requires_grad_()
+    loss = energy_loss(leaf)
+    first, second = (torch.autograd.grad(loss.sum(), leaf, retain_graph=True)[0] for _ in range(2))
+    assert first.data_ptr() != second.data_ptr() and torch.equal(first, second) and first.any()
+
+
+def test_gradients_of_what_is_not_plain_go_the_long_way() -> None:
+    values = X, DRAWS, BIRTHS, WEIGHT, OFFSET, None
+    _, norms, _ = short.call("quick_energy", values[0], "auto", values)
+    ones = torch.ones(B)
+
+    def taken(norms: Any, upstream: Any, backend: str = "auto") -> bool:
+        return short.call("quick_energy_gradient", X, backend, values, norms, upstream, None) is not None
+
+    assert taken(norms, ones) and not taken(norms, ones, "reference")
+    assert not taken(norms, ones.double()) and not taken(norms, ones[:2]) and not taken(norms.numpy(), ones)
+
+
+BORN, NAN = BIRTHS.float(), float("nan")
+WRONG = {  # the same call on the short way and on the long one
+    "counts": (lambda rng: fb.thin(X, PAIR, rng=rng, max_count=9), KEY, KEY.tensor()),
+    "logits": (lambda rng: fb.bridge_step(X, LOGITS * NAN, PAIR, rng=rng), KEY, KEY.tensor()),
+    "births of a loss": (lambda weight: fb.birth_loss(LOGITS, BORN - 1, weight), 1.0, 1),
+    "infinite logits": (lambda weight: fb.birth_loss(LOGITS * float("inf"), BIRTHS, weight), 1.0, 1),
+    "logits by 0": (lambda weight: fb.birth_loss(LOGITS / 0, BIRTHS.byte(), weight), 1.0, 1),
+    "counts of energy": (lambda x: fb.energy_loss(DRAWS, x, BIRTHS, 1.0, max_count=9), X, X.int()),
+    "logits of energy": (lambda x: fb.energy_loss(DRAWS * NAN, x, BIRTHS, 1.0, max_count=255), X, X.int()),
+    "births of energy": (lambda x: fb.energy_loss(DRAWS, x, BORN - 1, 1.0, max_count=255), X, X.int()),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_values_are_told_as_on_the_long_way(name: str) -> None:
+    call, *ways = WRONG[name]
+    texts = []
+    for way in ways:
+        with pytest.raises(ValueError) as raised:
+            call(way)
+        texts.append(str(raised.value))
+    assert texts[0] == texts[1]
 
 
 def test_dimensions_that_do_not_merge() -> None:
@@ -259,3 +357,53 @@ def test_dimensions_that_do_not_merge() -> None:
     for given in (x, x.numpy()):
         with pytest.raises(ValueError, match="^arrays may have at most 16 dimensions that do not merge$"):
             fb.thin(given, 0.5, rng=KEY)
+
+
+# Beside what torch keeps: generators, the default device, modes and transforms that look at calls
+
+
+@pytest.mark.parametrize("generator", (None, torch.Generator()), ids=("torch's own", "given"))
+def test_a_seed_is_drawn_once_and_last(generator: Any) -> None:
+    """As the long way draws it, and none by calls that are left to it."""
+    source, drawn = generator or torch.default_generator, {"rng": None, "generator": generator}
+    keys = [resolve_rng(None, drawn_from, "thin") for drawn_from in (source.manual_seed(5), source)]
+    source.manual_seed(5)
+    assert thin(X, fb.Prob(P, P), **drawn) is None and bridge(X, LOGITS, fb.Prob(P, P), **drawn) is None
+    assert same(thin(X, PAIR, **drawn), fb.thin(X, PAIR, rng=keys[0]))
+    assert same(bridge(X, LOGITS, PAIR, **drawn), fb.bridge_step(X, LOGITS, PAIR, rng=keys[1]))
+
+
+def test_the_default_device_is_not_asked() -> None:
+    """Neither for outputs nor, on every way, for keys."""
+    compiled = torch.compile(lambda x: fb.thin(x, 0.5).x_t, backend="eager", fullgraph=True)
+    with torch.device("meta"):
+        assert KEY.tensor().device == compiled(X).device == X.device
+        assert loss(LOGITS, BIRTHS)[0].device == LOGITS.device
+        for outputs in (("x_t", "births"), ["x_t", "births"]):
+            assert fb.thin(X, PAIR, outputs=outputs).births.device == X.device
+
+
+def test_calls_that_others_look_at_go_the_long_way() -> None:
+    class Mode(torch.utils._python_dispatch.TorchDispatchMode):
+        seen: list[str] = []
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            self.seen.append(str(func))
+            return func(*args, **(kwargs or {}))
+
+    class Other(torch.overrides.TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            return func(*args, **(kwargs or {})).as_subclass(torch.nn.Buffer)
+
+    with Other():
+        assert thin(X, PAIR) is None and loss(LOGITS, BIRTHS) is None
+    with Mode():
+        assert thin(X, PAIR) is None and loss(LOGITS, BIRTHS) is None
+        fb.birth_loss(LOGITS, BIRTHS, WEIGHT)
+    assert any("birth_loss" in name for name in Mode.seen)
+
+    def within(y: Any) -> Any:
+        assert bridge(X, LOGITS, PAIR) is None and loss(LOGITS, BIRTHS) is None
+        return y.sum()
+
+    torch.func.grad(within)(LOGITS)

@@ -8,15 +8,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 import fastblackout as fb
 from fastblackout.backends import available
+from fastblackout.blackout.losses import Numbers, blackout_loss, numbers_at
 from fastblackout.call import short
 from fastblackout.call.keys import resolve_rng
+from fastblackout.data.dataset import make_dataset
+from fastblackout.training.config import preset
+from fastblackout.training.trainer import Trainer
 from support import short_way
-from support.short_way import KEY, PAIR, SPREAD, B, P, same
+from support.short_way import KEY, PAIR, SPREAD, WEIGHT, B, P, same
 from support.short_way_device import CUDA, Calls, Device, long_way_only, on_device
 from support.simt import _simt
 
@@ -31,6 +36,18 @@ LAYOUTS = {
     "whole words": short_way.X.reshape(B, 70)[:, :16].contiguous(),
 }
 SINGLE = SPREAD.float()
+OFFSET = torch.tensor([-0.3, 0.0, -9.0])
+SMALL, LARGE = tuple(X.shape), (B, 1030)  # of one chunk, and of two
+
+
+def energy_of(shape: tuple[int, ...], draws: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    source = torch.Generator().manual_seed(draws)
+    x_t = torch.randint(0, 256, shape, dtype=torch.uint8, generator=source)
+    births = torch.randint(0, 90, shape, generator=source)
+    return x_t, torch.randn(draws, *shape, generator=source), births
+
+
+_, DRAWS, BIRTHS = energy_of(SMALL, 2)
 
 
 @pytest.fixture
@@ -256,7 +273,7 @@ def test_loss_is_the_long_way(calls: Calls, monkeypatch: Any, dtype: str, elemen
         summed = torch.autograd.grad(made.sum(), logits, retain_graph=True)[0]
         return made.detach(), summed, torch.autograd.grad(made, logits, torch.tensor([2.0, 0.0, -0.7]))[0]
 
-    for weight, gain in ((0.3, 2.0), (short_way.WEIGHT, SINGLE)):
+    for weight, gain in ((0.3, 2.0), (WEIGHT, SINGLE)):
         launches = _simt.launches()
         made = graded(weight, gain)
         assert calls.long == [] and _simt.launches() == launches + 3
@@ -274,6 +291,9 @@ def test_a_loss_without_a_gradient_keeps_nothing(calls: Calls) -> None:
     assert graded(leaf) and not graded(LOGITS)
     with torch.no_grad():
         assert not graded(leaf) and calls.short(fb.birth_loss, leaf, X, 0.5).grad_fn is None
+        assert calls.short(fb.energy_loss, DRAWS.clone().requires_grad_(), X, BIRTHS, 0.5).grad_fn is None
+    assert calls.short(fb.energy_loss, DRAWS, X, BIRTHS, 0.5).grad_fn is None
+    assert calls.short(fb.energy_loss, DRAWS.clone().requires_grad_(), X, BIRTHS, 0.5).grad_fn is not None
     made = calls.short(fb.birth_loss, leaf, X, 0.5)
     with pytest.raises(RuntimeError, match="cannot be differentiated again"):
         torch.autograd.grad(made.sum(), leaf, create_graph=True)[0].sum().backward()
@@ -281,20 +301,103 @@ def test_a_loss_without_a_gradient_keeps_nothing(calls: Calls) -> None:
 
 @pytest.mark.parametrize("changed", ("weight", "gain"))
 def test_a_number_of_the_loss_that_changes_is_told(calls: Calls, changed: str) -> None:
-    numbers = {"weight": short_way.WEIGHT.clone(), "gain": SINGLE.clone()}
+    numbers = {"weight": WEIGHT.clone(), "gain": SINGLE.clone()}
     made = calls.short(fb.birth_loss, LOGITS.clone().requires_grad_(), X, **numbers)
     numbers[changed].mul_(2)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         made.sum().backward()
 
 
-def test_what_a_loss_cannot_take_is_told_as_by_the_long_way(calls: Calls, monkeypatch: Any) -> None:
-    for wrong in ({"weight": float("inf")}, {"gain": 0.0}, {"births": X[:2]}, {"weight": torch.ones(2).double()}):
-        given = {"births": X, "weight": 1.0} | wrong
+WRONG: dict[str, Any] = {
+    "birth_loss": [{"weight": float("inf")}, {"gain": 0.0}, {"births": X[:2]}, {"weight": torch.ones(2).double()}],
+    "energy_loss": [{"weight": float("inf")}, {"offset": float("nan")}, {"births": X[:2]}, {"logits": DRAWS[:1]}],
+}
+
+
+@pytest.mark.parametrize("op", WRONG)
+def test_what_a_loss_cannot_take_is_told_as_by_the_long_way(calls: Calls, monkeypatch: Any, op: str) -> None:
+    right = {"births": X, "weight": 1.0} | ({"logits": LOGITS} if op == "birth_loss" else {"logits": DRAWS, "x_t": X})
+    for wrong in WRONG[op]:
         with pytest.raises((TypeError, ValueError)) as raised:
-            fb.birth_loss(LOGITS, **given)
+            getattr(fb, op)(**right | wrong)
         with long_way_only(monkeypatch), pytest.raises(raised.type) as wanted:
-            fb.birth_loss(LOGITS, **given)
+            getattr(fb, op)(**right | wrong)
         assert str(raised.value) == str(wanted.value)
-    with pytest.raises(ValueError, match="birth_loss: logits"), fb.check_values():
-        calls.short(fb.birth_loss, LOGITS * float("nan"), X, 0.5)
+    rules = {"logits": "logits"} | ({"offset": "finite"} if op == "energy_loss" else {})
+    for name, rule in rules.items():
+        given = right | {name: (right["logits"] if name == "logits" else OFFSET) * float("nan")}
+        with pytest.raises(ValueError, match=f"{op}: .*{rule}"), fb.check_values():
+            calls.short(getattr(fb, op), **given)
+
+
+def energy_graded(x_t: Any, logits: Any, births: Any, weight: Any, offset: Any, **options: Any) -> Any:
+    """The loss, and its gradients for an upstream gradient of all samples and one for each."""
+    leaf = logits.detach().requires_grad_()
+    made = fb.energy_loss(leaf, x_t, births, weight, offset=offset, **options)
+    summed = torch.autograd.grad(made.sum(), leaf, retain_graph=True)[0]
+    return made.detach(), summed, torch.autograd.grad(made, leaf, torch.tensor([2.0, 0.0, -0.7]))[0]
+
+
+@pytest.mark.parametrize(("shape", "draws"), [(SMALL, 2), (SMALL, 3), (SMALL, 8), (LARGE, 2)])
+def test_energy_is_the_long_way(calls: Calls, monkeypatch: Any, shape: tuple[int, ...], draws: int) -> None:
+    """Numbers by value and in tensors; counts of several dtypes, logits whose draws lie apart, and in dimension 1."""
+    x_t, drawn, births = energy_of(shape, draws)
+    for logits in (drawn, drawn.transpose(0, 1).contiguous().transpose(0, 1), drawn.repeat_interleave(2, 0)[::2]):
+        for x, weight, offset in ((x_t, 0.3, -1.0), (x_t.int(), WEIGHT, OFFSET), (x_t, SPREAD, OFFSET[:1].expand(B))):
+            launches = _simt.launches()
+            made = energy_graded(x, logits, births, weight, offset, max_count=255)
+            assert calls.long == [] and _simt.launches() == launches + 3
+            with long_way_only(monkeypatch):
+                assert (
+                    same(made, energy_graded(x, logits, births, weight, offset, max_count=255)) and len(calls.long) > 0
+                )
+            calls.long.clear()
+
+
+def test_an_energy_that_is_not_plain_goes_the_long_way(calls: Calls) -> None:
+    for given in (
+        {"logits": DRAWS.half()},
+        {"x_t": X.numpy()},
+        {"offset": OFFSET.double()},
+        {"weight": WEIGHT.float()},
+        {"births": BIRTHS.to(torch.int8)},
+    ):
+        values = {"logits": DRAWS, "x_t": X, "births": BIRTHS, "weight": 0.5} | given
+        launches = _simt.launches()
+        try:
+            fb.energy_loss(**values)
+        except (TypeError, ValueError):
+            assert _simt.launches() == launches
+        assert len(calls.long) == 1 or "x_t" in given, given
+        calls.long.clear()
+
+
+def test_its_gradient_may_go_the_long_way(calls: Calls, monkeypatch: Any) -> None:
+    leaf = DRAWS.clone().requires_grad_()
+    made = calls.short(fb.energy_loss, leaf, X, BIRTHS, WEIGHT, offset=OFFSET)
+    (short_one,) = torch.autograd.grad(made.sum(), leaf, retain_graph=True)
+    with long_way_only(monkeypatch):
+        (long_one,) = torch.autograd.grad(made.sum(), leaf)
+    assert same(short_one, long_one) and calls.long == ["energy_loss_backward"]
+
+
+@pytest.mark.parametrize("head", ("mean", "implicit"))
+def test_what_a_training_step_makes_goes_the_short_way(monkeypatch: Any, head: str) -> None:
+    """Noise and loss take its numbers as they are; from float64 rows, converted, they have the same bits."""
+    config = preset("digits", head=head, compile="off", batch=4, channels=8, schedule_steps=20)
+    images = np.random.default_rng(1).integers(0, 17, (8, 1, 8, 8), dtype=np.uint8)
+    trainer = Trainer(config, make_dataset("digits", images, max_count=16), {}, torch.device("cpu"))
+    x_0, _, k, numbers = trainer.batch()
+    given = trainer.model, trainer.schedule, x_0, k, fb.Philox(7).tensor(), config.weight
+
+    def loss(numbers: Numbers) -> Any:
+        torch.manual_seed(1)  # for dropout
+        return blackout_loss(*given, numbers=numbers)
+
+    wide = numbers_at(trainer.model, trainer.schedule, config.weight, k)
+    assert {row.dtype for row in wide} == {torch.float64}
+    expected = loss(wide)
+    with on_device(monkeypatch) as calls:
+        made = loss(numbers)
+        assert set(calls.long) <= {"normal"}  # the noise of head "implicit"
+    assert torch.equal(made, expected)
