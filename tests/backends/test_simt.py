@@ -50,10 +50,8 @@ def test_what_counts_chunks_is_zero_again(schedule, monkeypatch):
     )
     random = torch.Generator().manual_seed(2)
     for elements in (8193, 70_000, 9216):  # 70,000: more chunks than a warp has lanes
-        logits, births = (
-            torch.randn(3, elements, generator=random),
-            torch.randint(0, 9, (3, elements), generator=random),
-        )
+        logits = torch.randn(3, elements, generator=random)
+        births = torch.randint(0, 9, (3, elements), generator=random)
         weight, loss, flag = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64), torch.empty(3), new_flag()
         cuda.birth_loss(logits, births, weight, torch.ones(3), loss, flag, module=_simt)
         check("loss", loss, fb.birth_loss(logits, births, weight, backend="reference"))
@@ -187,12 +185,8 @@ def test_elements_beyond_32_bits():
 
 
 def test_in_place():
-    x, p, rng, flag = (
-        torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8),
-        column([0.4, 0.8], 2),
-        fb.Philox(9),
-        new_flag(),
-    )
+    x, p = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8), column([0.4, 0.8], 2)
+    rng, flag = fb.Philox(9), new_flag()
     want = fb.thin(x, fb.Prob(p, 1 - p), rng=rng, backend="cpu").x_t
     cuda.thin(x, p, 1 - p, rng.tensor(), 255, torch.zeros(2), torch.ones(2), x, None, None, flag, module=_simt)
     check("x_t", x, want)

@@ -185,12 +185,7 @@ def test_wrong_logits_and_births_set_the_flag(max_count):
 
 def test_wrong_values_of_losses_and_of_counts_in_floats():
     one, rng = torch.ones(1), fb.Philox(2)
-    for logit, born, expected in [
-        (0.0, 1.0, 0),
-        (float("nan"), 1.0, 2),
-        (0.0, -1.0, 4),
-        (float("inf"), float("nan"), 6),
-    ]:
+    for logit, born, expected in [(0.0, 1.0, 0), (NAN, 1.0, 2), (0.0, -1.0, 4), (INF, NAN, 6)]:
         logits, births, loss, flag = torch.zeros(1, 40), torch.zeros(1, 40), torch.zeros(1), new_flag()
         logits[0, 39], births[0, 39] = logit, born
         cuda.birth_loss(logits, births, one.double(), one, loss, flag, module=_simt)
@@ -209,14 +204,10 @@ def test_wrong_values_of_losses_and_of_counts_in_floats():
         assert flag.item() == (0 if gain == 1.0 else 16) and grad[0].isfinite().all()
         assert gain == 1.0 or grad[1].isnan().all()
     for x, logit, born, offset, weight, expected in [
-        (10, 0.0, 1.0, 0.0, 1.0, 0),
-        (11, 0.0, 1.0, 0.0, 1.0, 1),
-        (-1, NAN, 1.0, 0.0, 1.0, 3),
-        (10, INF, -1.0, 0.0, 1.0, 6),
-        (10, 0.0, NAN, 0.0, 1.0, 4),
-        (10, 0.0, 1.0, NAN, 1.0, 16),
+        (10, 0.0, 1.0, 0.0, 1.0, 0), (11, 0.0, 1.0, 0.0, 1.0, 1), (-1, NAN, 1.0, 0.0, 1.0, 3),
+        (10, INF, -1.0, 0.0, 1.0, 6), (10, 0.0, NAN, 0.0, 1.0, 4), (10, 0.0, 1.0, NAN, 1.0, 16),
         (10, 0.0, 1.0, 0.0, INF, 16),
-    ]:
+    ]:  # fmt: skip
         draws, births, norms, flag = (
             torch.zeros(2, 1, 3000),
             torch.ones(1, 3000),
@@ -246,13 +237,7 @@ def test_wrong_values_of_losses_and_of_counts_in_floats():
             grads = torch.empty_like(head)
             cuda.posterior_loss_backward(*given, *grads, flag := new_flag(), module=_simt)
             assert flag.item() == (expected if weight == 1.0 else 0)
-    for count, p, expected in [
-        (3.0, 0.5, 0),
-        (3.5, 0.5, 1),
-        (-1.0, 0.5, 1),
-        (3.0, 1.5, 8),
-        (float("nan"), float("nan"), 9),
-    ]:
+    for count, p, expected in [(3.0, 0.5, 0), (3.5, 0.5, 1), (-1.0, 0.5, 1), (3.0, 1.5, 8), (NAN, NAN, 9)]:
         out, flag = torch.empty(1, 1, dtype=torch.float64), new_flag()
         n, prob = torch.full((1, 1), count, dtype=torch.float64), torch.full((1, 1), p, dtype=torch.float64)
         cuda.binomial(n, prob, None, rng.tensor(), out, flag, module=_simt)

@@ -53,20 +53,10 @@ DTYPES = {
     "energy_squares_kernel": {"x_t": COUNTS, "logits": FLOATS, "births": COUNTS | FLOATS},
     "energy_grad_kernel": {"x_t": COUNTS, "logits": FLOATS, "births": COUNTS | FLOATS, "grad": FLOATS},
     "posterior_loss_kernel": {"x_t": COUNTS, "head_0": FLOATS, "head_1": FLOATS, "births": COUNTS | FLOATS},
-    "posterior_step_kernel": {
-        "x_t": COUNTS,
-        "head_0": FLOATS,
-        "head_1": FLOATS,
-        "x_s": COUNTS,
-        "model_input": FLOATS,
-    },
+    "posterior_step_kernel": {"x_t": COUNTS, "head_0": FLOATS, "head_1": FLOATS, "x_s": COUNTS, "model_input": FLOATS},
     "posterior_grad_kernel": {
-        "x_t": COUNTS,
-        "head_0": FLOATS,
-        "head_1": FLOATS,
-        "births": COUNTS | FLOATS,
-        "grad_0": FLOATS,
-        "grad_1": FLOATS,
+        **{"x_t": COUNTS, "births": COUNTS | FLOATS},
+        **dict.fromkeys(("head_0", "head_1", "grad_0", "grad_1"), FLOATS),
     },
     "negative_binomial_loss_kernel": {"x_t": COUNTS, "head_0": FLOATS, "head_1": FLOATS, "births": COUNTS | FLOATS},
     "negative_binomial_grad_kernel": {"x_t": COUNTS, "head_0": FLOATS, "births": COUNTS | FLOATS, "grad_1": FLOATS},
@@ -147,13 +137,8 @@ def test_constants_keep_all_their_bits(hopper):
     """Also float64 ones, which must not pass through float32. Signs aside: a - c b may stand for a + (-c) b."""
     used = {constant for fact in hopper for constant in fact["constants"]}
     doubles = [c for name in ("_LOG", "EXP", "STIRLING", "_DIGAMMA", "DEVIANCE") for c in getattr(portfloat, name)]
-    doubles += [
-        *portfloat._STIRLING_TABLE.tolist(),
-        0.9189385332046728,
-        0.6931471803691238,
-        1.9082149292705877e-10,
-        1.4426950408889634,
-    ]
+    doubles += portfloat._STIRLING_TABLE.tolist()
+    doubles += [0.9189385332046728, 0.6931471803691238, 1.9082149292705877e-10, 1.4426950408889634]
     doubles += [-0.0873, 0.0248, 0.92, 4.2, 2.83, 5.1, 1.15, 2.53]  # binomial
     doubles += [-0.059, 0.02483, 1.1339, 1.1328, 0.9077, 3.6224, 0.07]  # poisson
     doubles += [c for part in (normal._CENTRE, normal._NEAR, normal._FAR) for side in part for c in side]

@@ -22,10 +22,7 @@ STRUCTS = {
     "Metadata": ("Metadata", "size struct_size version api_version"),
     "MetadataExtension": ("Metadata_Extension", "base extension_base metadata metadata"),
     "ErrorArguments": ("Error_Create_Args", "size struct_size extensions extension_start message message code errc"),
-    "StreamArguments": (
-        "Stream_Get_Args",
-        "size struct_size extensions extension_start context ctx stream stream",
-    ),
+    "StreamArguments": ("Stream_Get_Args", "size struct_size extensions extension_start context ctx stream stream"),
     "Api": (
         "Api",
         "size struct_size extensions extension_start version api_version internal internal_api"
@@ -33,10 +30,7 @@ STRUCTS = {
         " unused_destroy XLA_FFI_Error_Destroy unused_register XLA_FFI_Handler_Register"
         " get_stream XLA_FFI_Stream_Get",
     ),
-    "Buffer": (
-        "Buffer",
-        "size struct_size extensions extension_start type dtype data data rank rank sizes dims",
-    ),
+    "Buffer": ("Buffer", "size struct_size extensions extension_start type dtype data data rank rank sizes dims"),
     "Text": ("ByteSpan", "data ptr size len"),
     "Scalar": ("Scalar", "type dtype data value"),
     "Buffers": ("Args", "size struct_size extensions extension_start count size kinds types each args"),
@@ -50,18 +44,7 @@ STRUCTS = {
         " results rets attributes attrs",
     ),
 }
-WHOLE = {
-    "Extension",
-    "Version",
-    "MetadataExtension",
-    "ErrorArguments",
-    "StreamArguments",
-    "Buffer",
-    "Text",
-    "Scalar",
-    "Buffers",
-    "Attributes",
-}
+WHOLE = {*STRUCTS} - {"Metadata", "Api", "CallFrame"}
 NUMBERS = {
     "Type": ("DataType", str.upper),
     "AttributeType": ("AttrType", str.upper),
