@@ -224,6 +224,11 @@ def same_as_reference(call: Callable[[slice, str], Any], rows: int = 2) -> None:
             assert torch.equal(*bits), "ours differs from the reference: not timed"
 
 
+def as_reference(ours: Callable[..., Any]) -> Callable[[], None]:
+    """The check of same_as_reference for ours(ordinal, part, backend)."""
+    return lambda: same_as_reference(lambda part, backend: ours(0, part, backend))
+
+
 def _warm(call: Call, ordinal: Iterator[int], now: Callable[[], float]) -> float:
     """Seconds of a second call: the first may compile."""
     call(next(ordinal))

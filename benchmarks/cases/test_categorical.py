@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 
 import fastblackout as fb
-from cases.harness import same_as_reference
+from cases.harness import as_reference
 from cases.workloads import ISAS, SETS, grid_indices, images, schedule
 
 PART = 16  # images at once where a peer gathers a row of 256 float64 a pixel: 100 MB
@@ -54,7 +53,7 @@ def test_from_probabilities(bench: Any, steps: torch.Tensor, isa: str) -> None:
 
     others = forward_peers(x_0, steps, index) if isa == ISAS[-1] else {}
     shares = dict.fromkeys(others, PART / len(x_0))
-    bench("categorical, 1,000 matrices", x_0.numel(), ours, others, _check(ours), isa=isa, shares=shares)
+    bench("categorical, 1,000 matrices", x_0.numel(), ours, others, as_reference(ours), isa=isa, shares=shares)
 
 
 @pytest.mark.long
@@ -66,7 +65,7 @@ def test_from_a_table(bench: Any, steps: torch.Tensor) -> None:
 
     others = forward_peers(x_0, steps, index)
     shares = dict.fromkeys(others, PART / len(x_0))
-    bench("categorical, table of 1,000", x_0.numel(), ours, others, _check(ours), shares=shares)
+    bench("categorical, table of 1,000", x_0.numel(), ours, others, as_reference(ours), shares=shares)
 
 
 def test_bridge_from_logits(bench: Any) -> None:
@@ -86,8 +85,4 @@ def test_bridge_from_logits(bench: Any) -> None:
         paths = before[x_0] * after.T[x_t.long().view(-1)]
         return torch.multinomial(paths, 1).view(x_t.shape)
 
-    bench("categorical_bridge, logits", x_t.numel(), ours, {"gather, torch.multinomial": direct}, _check(ours))
-
-
-def _check(ours: Callable[..., torch.Tensor]) -> Callable[[], None]:
-    return lambda: same_as_reference(lambda part, backend: ours(0, part, backend))
+    bench("categorical_bridge, logits", x_t.numel(), ours, {"gather, torch.multinomial": direct}, as_reference(ours))

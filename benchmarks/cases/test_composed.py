@@ -10,7 +10,7 @@ import torch
 
 import fastblackout as fb
 from cases import peers
-from cases.harness import same_as_reference
+from cases.harness import as_reference
 from cases.workloads import SHAPE, uniforms, vector_isas
 
 
@@ -53,10 +53,7 @@ def test_split(bench: Any, isa: str | None, most: int) -> None:
     def ours(i: int, part: slice = slice(None), backend: str = "auto") -> tuple[torch.Tensor, ...]:
         return fb.split(counts[part], rng=fb.Philox(i), backend=backend)
 
-    def check() -> None:
-        same_as_reference(lambda part, backend: ours(0, part, backend))
-
-    bench(f"split in 2, counts to {most:,}", counts.numel(), ours, _split_peers(counts), check, isa=isa)
+    bench(f"split in 2, counts to {most:,}", counts.numel(), ours, _split_peers(counts), as_reference(ours), isa=isa)
 
 
 @pytest.mark.parametrize("isa", vector_isas())
@@ -68,11 +65,8 @@ def test_multinomial(bench: Any, isa: str | None, categories: int) -> None:
     def ours(i: int, part: slice = slice(None), backend: str = "auto") -> torch.Tensor:
         return fb.multinomial(count[part], probs[part], rng=fb.Philox(i), backend=backend)
 
-    def check() -> None:
-        same_as_reference(lambda part, backend: ours(0, part, backend))
-
     work = f"multinomial, {categories} categories, counts to 1,000"
-    bench(work, probs.numel(), ours, _multinomial_peers(count, probs), check, isa=isa)
+    bench(work, probs.numel(), ours, _multinomial_peers(count, probs), as_reference(ours), isa=isa)
 
 
 @pytest.mark.parametrize("isa", vector_isas())
@@ -82,7 +76,4 @@ def test_skellam(bench: Any, isa: str | None) -> None:
     def ours(i: int, part: slice = slice(None), backend: str = "auto") -> torch.Tensor:
         return fb.skellam(*(rate[part] for rate in rates), rng=fb.Philox(i), backend=backend)
 
-    def check() -> None:
-        same_as_reference(lambda part, backend: ours(0, part, backend))
-
-    bench("skellam, rates 0..50", rates[0].numel(), ours, _skellam_peers(*rates), check, isa=isa)
+    bench("skellam, rates 0..50", rates[0].numel(), ours, _skellam_peers(*rates), as_reference(ours), isa=isa)

@@ -10,7 +10,7 @@ import torch
 import fastblackout as fb
 from cases.harness import Harness, same_as_reference
 from cases.workloads import vector_isas
-from gpu.heads import energy_of
+from gpu.work import energy_of
 
 
 class Energy:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ import torch
 
 import fastblackout as fb
 from cases import token_peers
-from cases.harness import same_as_reference
+from cases.harness import as_reference
 from cases.workloads import SETS, uniforms
 
 SHAPE = (32, 1024)
@@ -27,10 +26,6 @@ def times(each: bool = False) -> list[torch.Tensor]:
     return [3.0 * u for u in uniforms(SHAPE if each else SHAPE[:1])]
 
 
-def _check(ours: Callable[..., torch.Tensor]) -> Callable[[], None]:
-    return lambda: same_as_reference(lambda part, backend: ours(0, part, backend))
-
-
 @pytest.mark.parametrize("name", ["Absorbing", "Uniform"])
 @pytest.mark.parametrize("words", [pytest.param("256", marks=pytest.mark.long), "50,258"])
 @pytest.mark.parametrize("each", [False, pytest.param(True, marks=pytest.mark.long)], ids=["sequence", "token"])
@@ -45,7 +40,7 @@ def test_forward(bench: Any, name: str, words: str, each: bool) -> None:
     others = token_peers.redraw(x_0, single, states, name == "Absorbing")
     shares = {token_peers.ROW_A_TOKEN: token_peers.PART / x_0.numel()}
     case = f"{name} of {words} states, a time a {'token' if each else 'sequence'}"
-    bench(case, x_0.numel(), ours, others, _check(ours), shares=shares)
+    bench(case, x_0.numel(), ours, others, as_reference(ours), shares=shares)
 
 
 @pytest.mark.long
@@ -60,7 +55,7 @@ def test_bridge(bench: Any, name: str) -> None:
         return process.sample_bridge(x_t, x_0[part], 0.7 * late, late, rng=fb.Philox(i), backend=backend)
 
     others = token_peers.unmask(x_0, ends, t, states - 1) if name == "Absorbing" else {}
-    bench(f"bridge of {name}, 50,258 states", x_0.numel(), ours, others, _check(ours))
+    bench(f"bridge of {name}, 50,258 states", x_0.numel(), ours, others, as_reference(ours))
 
 
 @pytest.mark.parametrize("kind", [pytest.param("weights", marks=pytest.mark.long), "logits"])
@@ -74,4 +69,4 @@ def test_rows(bench: Any, words: str, kind: str) -> None:
         return fb.categorical_rows(**{kind: given[part]}, rng=fb.Philox(i), backend=backend)
 
     others = token_peers.rows(given, kind == "logits")
-    bench(f"categorical_rows, {kind}, {words} states", logits.numel(), ours, others, _check(ours))
+    bench(f"categorical_rows, {kind}, {words} states", logits.numel(), ours, others, as_reference(ours))

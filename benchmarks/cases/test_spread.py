@@ -10,7 +10,7 @@ import torch
 from torch.nn.functional import softplus
 
 import fastblackout as fb
-from cases.harness import same_as_reference
+from cases.harness import as_reference
 from cases.workloads import SHAPE, images
 
 LONG = pytest.mark.long
@@ -28,10 +28,6 @@ def rows(number: Any, part: slice) -> Any:
     return number[part] if isinstance(number, torch.Tensor) and len(number) == SHAPE[0] else number
 
 
-def _check(ours: Callable[..., Any]) -> Callable[[], None]:
-    return lambda: same_as_reference(lambda part, backend: ours(0, part, backend))
-
-
 def _bench_thin(bench: Any, case: str, given: Numbers, plain: Numbers, theirs: Callable[[int], Any]) -> None:
     x_0 = images()
 
@@ -40,7 +36,7 @@ def _bench_thin(bench: Any, case: str, given: Numbers, plain: Numbers, theirs: C
         return fb.thin(x_0[part], rng=fb.Philox(i), outputs="x_t", backend=backend, **how).x_t
 
     others = {"torch.binomial": theirs, "one alive, no mask": lambda i: ours(i, numbers=plain)}
-    bench(case, x_0.numel(), ours, others, _check(ours))
+    bench(case, x_0.numel(), ours, others, as_reference(ours))
 
 
 @pytest.mark.parametrize("width", EACH)
@@ -86,4 +82,4 @@ def test_steps(bench: Any, op: Callable[..., Any], name: str, width: str) -> Non
         "eager torch": lambda _: _eager(op, counts, logits, given),
         "numbers for all": lambda i: ours(i, numbers=PLAIN),
     }
-    bench(f"{op.__name__}, a {name} for each {width}", x_t.numel(), ours, others, _check(ours))
+    bench(f"{op.__name__}, a {name} for each {width}", x_t.numel(), ours, others, as_reference(ours))

@@ -15,7 +15,7 @@ import torch
 
 import fastblackout as fb
 from cases import peers, test_bridge
-from cases.harness import same_as_reference
+from cases.harness import as_reference, same_as_reference
 from cases.training_steps import trainer_for
 from cases.workloads import SETS, SHAPES, grid_indices, images, reverse_path, schedule
 from fastblackout.training.trainer import Trainer
@@ -46,7 +46,7 @@ def test_noising_step(bench: Any, name: str) -> None:
         peers.AUTHORS: lambda i: noisifier(x_0.long(), ks[i % SETS]),
     }
     case = f"noising step, {name} {'x'.join(map(str, shape))}"
-    bench(case, x_0.numel(), ours, others, lambda: same_as_reference(lambda part, backend: ours(0, part, backend)))
+    bench(case, x_0.numel(), ours, others, as_reference(ours))
 
 
 @pytest.mark.parametrize("name", NAMES)
