@@ -1,8 +1,11 @@
-"""Docstrings in NumPy style: every public name of the package has one that numpydoc finds nothing in."""
+"""Docstrings in NumPy style: numpydoc finds nothing in those of public names, and examples give what they say."""
 
+import doctest
 import functools
 import importlib
+import importlib.util
 import inspect
+import re
 import tomllib
 from types import FunctionType
 from typing import Any
@@ -11,8 +14,13 @@ import pytest
 
 import fastblackout as fb
 from support import ROOT
+from support.source_tree import modules
 
-validate = pytest.importorskip("numpydoc.validate", reason="numpydoc is not installed: pip install numpydoc")
+try:
+    from numpydoc import validate
+except ImportError:
+    validate = None
+needs_numpydoc = pytest.mark.skipif(validate is None, reason="numpydoc is not installed: pip install numpydoc")
 
 CHECKS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["numpydoc_validation"]["checks"]
 MODULES = (
@@ -66,6 +74,7 @@ def errors_of(name):
     return [error for error in validate.validate(name)["errors"] if error[0] in CHECKS]
 
 
+@needs_numpydoc
 @pytest.mark.parametrize("path", public_names())
 def test_numpydoc_finds_nothing(path):
     found = {each: errors for each, _ in parts_of(path) if (errors := errors_of(each))}
@@ -80,3 +89,27 @@ def test_no_function_gives_any(path):
         given = {} if isinstance(function, type) else inspect.get_annotations(inspect.unwrap(function))
         assert isinstance(function, type) or "return" in given, each
         assert given.get("return") not in (Any, "Any"), each
+
+
+# The examples of the ops are run by test_documentation.py.
+ABSENT = [name for name in ("diffusers", "jax") if importlib.util.find_spec(name) is None]
+FOLDERS = ("ops", "kernels", "call", "reference", *ABSENT)
+WITH_EXAMPLES = [
+    name for name, (path, _) in modules().items()
+    if name.startswith("fastblackout.") and name.split(".")[1] not in FOLDERS and ">>> " in path.read_text()
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WITH_EXAMPLES)
+def test_the_examples_of_a_module_give_what_they_say(name):
+    """After the line of docs/api with which they begin."""
+    module, known = importlib.import_module(name), {}
+    for page in ("index", "jax") if name.startswith("fastblackout.jax") else ("index",):
+        (line,) = re.findall(r"begin with ``(.*)``", (ROOT / f"docs/api/{page}.rst").read_text())
+        exec(line, known)
+    tried = 0
+    for found in doctest.DocTestFinder().find(module, globs=known):
+        result = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(found)
+        tried += result.attempted
+        assert not result.failed, found.name
+    assert tried

@@ -29,15 +29,3 @@ def test_a_worker_a_core_but_not_for_one_file(given, arguments, chosen, monkeypa
     options = types.SimpleNamespace(**(PLAIN | given))
     workers.choose(options, arguments)
     assert (options.numprocesses, options.dist) == chosen
-
-
-def test_a_worker_has_one_thread_unless_told_otherwise():
-    of = {"OMP_NUM_THREADS": "2"}
-    workers.environment(of)
-    assert of == {"OMP_NUM_THREADS": "2", "TORCHINDUCTOR_COMPILE_THREADS": "1"}
-
-
-def test_many_cores_have_four_workers(monkeypatch):
-    monkeypatch.setattr(workers.os, "sched_getaffinity", lambda process: set(range(64)))
-    workers.choose(options := types.SimpleNamespace(**PLAIN), [str(ROOT / "tests")])
-    assert options.numprocesses == 4
