@@ -2,10 +2,8 @@
 the results file, and the command reports errors in one line."""
 
 import json
-import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -54,36 +52,6 @@ def results(*rows, **more):
     made = {"date": "2026-01-02", "quick": False, "rounds": 11, "window_seconds": 0.04, "settled_allocator": True}
     made |= {"machine": {"cpu": "A CPU", "cores": 2, "isa": "avx512", "system": "Linux", "load": [0, 0]}}
     return made | {"versions": {"torch": "2.15"}, "absent": {"numba": "pip install"}, "rows": list(rows), **more}
-
-
-MAPPED = """
-import re, sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[1])
-from cases import harness
-
-def unmapped():
-    parts = re.split(r"(?m)^(?=[0-9a-f]+-[0-9a-f]+ )", Path("/proc/self/smaps").read_text())
-    parts = [part for part in parts if re.match(r"\\S+ r\\S+ .*/libtorch_cpu\\.so\\n", part)]
-    kilobytes = lambda name: sum(int(re.search(rf"\\n{name}: +(\\d+)", part)[1]) for part in parts)
-    return kilobytes("Size") - kilobytes("Rss")
-
-before = unmapped()
-harness.map_libraries()
-print(before > 0, unmapped() * 100 < before)  # a machine short of memory may have taken some back
-"""
-
-
-@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs /proc")
-def test_pages_of_torch_are_mapped(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-c", MAPPED, ROOT / "benchmarks"],
-        cwd=tmp_path,
-        env=elsewhere(),
-        capture_output=True,
-        text=True,
-    )
-    assert done.stdout == "True True\n", done.stderr
 
 
 def test_no_time_after_a_failed_check(script, clock):
@@ -145,14 +113,6 @@ def test_visits_share_the_rounds_of_a_case(script, clock):
     with pytest.raises(RuntimeError, match="later"):
         bench.measure(Rounds(), "case", 1, ours, {"peer": fails}, lambda: None, visit=(3, 4))
     assert not bench.rows
-
-
-def test_an_absent_peer_is_named_with_its_package(script, monkeypatch):
-    peers = script("cases.peers")
-    monkeypatch.setattr(peers, "load", lambda name: f"No module named '{name}'" if name == "numba" else sys)
-    absent = peers.absent()
-    assert list(absent) == ["numba"]
-    assert "[bench]" in absent["numba"]
 
 
 def test_every_optional_peer_is_in_the_extra(script):
@@ -232,18 +192,6 @@ def test_report_writes_pages_and_pictures(script, tmp_path, monkeypatch, capsys)
             assert len(picture.convert("L").getcolors()) > 2  # something was drawn
 
 
-def test_machines_are_named_by_their_files_newest_first(script, tmp_path, monkeypatch, capsys):
-    report = script("report.tables")
-    monkeypatch.setattr(report, "ROOT", tmp_path)
-    (tmp_path / "docs").mkdir()
-    page = tmp_path / "docs/performance.md"
-    page.write_text("<!-- bench report: targets -->\n<!-- end -->\n")
-    for name, date in (("older", "2026-01-02"), ("newer", "2026-01-02 10:00"), ("oldest", "2026-01-01 23:59")):
-        (tmp_path / f"{name}.json").write_text(json.dumps(results(row()) | {"date": date}))
-    assert report.main([str(tmp_path / f"{name}.json") for name in ("older", "newer", "oldest")]) == 0
-    assert re.findall(r"^\*\*(.*)\*\*$", page.read_text(), re.MULTILINE) == ["newer", "older", "oldest"]
-
-
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"machine": {}}', json.dumps(results() | {"rows": [{}]})])
 def test_report_of_a_bad_file_is_one_line(script, tmp_path, monkeypatch, capsys, text):
     report = script("report.tables")
@@ -278,15 +226,3 @@ def test_the_command_reports(tmp_path):
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "missing.json" in done.stderr
-
-
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnknownMarkWarning")  # of the benchmarks that memory.py imports
-def test_a_step_from_logits_makes_no_copy_of_them(script, monkeypatch):
-    if not Path("/proc/self/clear_refs").exists():
-        pytest.skip("it needs Linux: /proc/self/clear_refs")
-    memory = script("cases.memory")
-    monkeypatch.setattr(memory, "BATCH", 32)
-    logits = 4 * memory.STATES * 32 * 3 * 32 * 32  # bytes
-    needed = {who: memory.needed(call) for who, call in memory.categorical_bridge(None).items()}
-    assert needed["fastblackout"] < logits / 4, needed
-    assert needed["eager torch.multinomial"] > logits, needed

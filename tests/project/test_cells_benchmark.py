@@ -242,59 +242,6 @@ def test_a_run_goes_on_where_it_was(script, bench, tmp_path, monkeypatch):
     assert sum(line.startswith("Hidden: ") for line in more.splitlines()) == 4
 
 
-def test_pairs_of_methods(script):
-    tables = script("cells.tables")
-
-    def record(method, split, value):
-        return {"method": method, "split": split, "numbers": [{"mmd": value}], "imputed": {}}
-
-    records = [record(m, s, v + s) for m, v in (("ours", 1.0), ("scvi", 3.0)) for s in range(3)]
-    records[0]["numbers"] = records[0]["floors"] = [{"mmd": 1.0, "zeros_error": 0.5}]
-    records[1]["floors"] = [{"mmd": 1.0}]
-    assert tables._values(records[:2], tables.of_sets) == {"mmd": {0: [1.0], 1: [2.0]}, "zeros_error": {0: [0.5]}}
-    records[1]["numbers"] = [{"mmd": 2.0}, {"mmd": 4.0, "zeros_error": 0.5}]
-    assert tables._values(records[1:2], tables.of_sets) == {"mmd": {1: [2.0, 4.0]}}
-    records[1]["numbers"] = [{"mmd": 2.0}]
-    row = next(line for line in tables._paired(records) if "scVI" in line)
-    assert row == "| mmd | scVI, posterior of training cells | -2.0000 | -2.0000 to -2.0000 | -2.0000 to -2.0000 |"
-
-
-def test_the_picture_has_a_row_a_method_and_a_dot_a_split(script, monkeypatch, tmp_path):
-    picture, numbers = script("cells.picture"), {"forest_auc_log": 0.6, "correlations_slope": 0.9, "nearest_train": 9.0}
-    monkeypatch.setattr(picture, "save_figure", lambda figure, path: figure)
-    records = []
-    for method, worse in (("ours", 0.0), ("scvi", 0.1), ("magic", 0.2)):
-        made = [] if method == "magic" else [{name: value + worse for name, value in numbers.items()}]
-        imputed = {"tenth": {"deviance": 1.3 + worse}}
-        one = {"set": "scrt", "method": method, "floors": [numbers], "numbers": made, "imputed": imputed}
-        records += [{**one, "split": split} for split in range(2)]
-    panels = picture.draw(records, 2, tmp_path / "p.png").axes
-    assert [label.get_text() for label in panels[0].get_yticklabels()][1:] == [
-        "scVI, posterior of training cells",
-        "MAGIC",
-    ]
-    for axes, real, dots in ((panels[0], 0.6, {0: 0.6, 1: 0.7}), (panels[3], None, {0: 1.3, 1: 1.4, 2: 1.5})):
-        lines = [line for line in axes.lines if line.get_marker() == "."]
-        assert {
-            line.get_ydata()[0]: line.get_xdata()[0] for line in lines if len(line.get_xdata()) == 2
-        } == pytest.approx(dots)
-        across = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "None"]
-        assert across == ([] if real is None else [pytest.approx(real)])
-
-
-def test_what_is_wrong_is_refused(bench, tmp_path):
-    (tmp_path / "other.jsonl").write_text("{}\n")
-    for arguments, words in (
-        (["--splits", 6], "cells: splits: must be in 1..5, got 6"),
-        (["--trials", 0], "cells: trials: must be in 1..8, got 0"),
-        (["--python", "scvi=nowhere"], "cells: python: must be a method and the path of an interpreter, as"),
-        (["--out", tmp_path / "no" / "r.jsonl"], "cells: out: must lie in a folder that is there, got"),
-        (["--out", tmp_path / "other.jsonl"], "cells: out: must hold results of this program, got line 1 of"),
-    ):
-        status, text, error = bench(*arguments)
-        assert (status, text, error.count("\n")) == (2, "", 1) and error.startswith(words), error
-
-
 def test_a_method_that_fails_is_told_and_the_others_go_on(script, bench):
     status, text, error = bench(
         "--sets", "simulated", "--splits", 1, "--trials", 1, "--methods", "law", "independent", "--genes", 20

@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 import types
 
 import pytest
@@ -218,17 +217,6 @@ def test_steps_are_timed_under_the_settings_of_training(script, monkeypatch):
     assert set(seen) == {1} and found["profile"]["kernels"]
 
 
-def test_the_profile_of_a_step(script, monkeypatch):
-    """Of kernels in two streams: some at once, some after a gap."""
-    profile = script("gpu.profile")
-    found = [("a", 0.0, 10.0), ("b", 5.0, 20.0), ("a", 30.0, 40.0), ("c", 32.0, 33.0), ("b", 45.0, 50.0)]
-    monkeypatch.setattr(profile, "ran", lambda call, device: found)
-    made = profile.of_steps(lambda: None, None)
-    assert (made["busy"], made["us_of_longest_gap"]) == (35 / 50, 10.0)
-    assert (made["gaps"] * profile.CALLS, made["us_of_gaps"] * profile.CALLS) == (2, 15.0)
-    assert [(row["kernel"], row["us"]) for row in made["kernels"]] == [("a", 10.0), ("b", 10.0), ("c", 1.0)]
-
-
 def test_what_was_built_is_taken_for_the_same_sources(script, tmp_path, monkeypatch):
     built, root = script("gpu.built"), tmp_path / "clone"
     module = root / "fastblackout" / f"_cpu{built.SUFFIX}"
@@ -250,24 +238,6 @@ def test_what_was_built_is_taken_for_the_same_sources(script, tmp_path, monkeypa
         there = built.Built(tmp_path / "work", root)
         assert there.take() == (tmp_path / "work" / "built" / f"sm_{capability[0]}0").is_dir()
         there.keep()
-
-
-def test_clocks_are_those_of_the_time_asked_for(script):
-    clock = script("gpu.clock")
-    code = "import time\nfor mhz in (300, 1700, 1980, '[N/A]', 1750):\n"
-    code += "    print(f'{mhz}, 2600, 512.5, 41', flush=True); time.sleep(0.05)\ntime.sleep(60)"
-    with clock.Clock((sys.executable, "-c", code)) as seen:
-        for _ in range(400):
-            if len(seen.samples) == 4:
-                break
-            time.sleep(0.05)
-    first = seen.samples[0][0]
-    found = seen.between(first + 0.01, time.time())
-    assert (found["sm_mhz_least"], found["sm_mhz"], found["sm_mhz_most"], found["samples"]) == (1700, 1750, 1980, 3)
-    assert (found["memory_mhz"], found["watts"], found["degrees"]) == (2600, 512.5, 41)
-    assert seen.between(0.0, 1.0) is None
-    with clock.Clock(("no-such-command",)) as nothing:
-        assert nothing.between(0.0, time.time()) is None
 
 
 def test_a_build_that_fails_with_cuda_is_tried_without(script, tmp_path, monkeypatch):

@@ -1,7 +1,6 @@
 """The predictions for a GPU in docs/performance.md are made of the kernels that are built."""
 
 import re
-import types
 
 import pytest
 
@@ -51,22 +50,3 @@ def test_the_page_has_the_counts_of_this_build(script):
             if re.fullmatch(r"[\d.]+", counted):  # 1%: releases with other last numbers may differ in an instruction
                 written, counted = float(written), pytest.approx(float(counted), rel=0.01)
             assert written == counted, f"{line}, now {row}: {stale}"
-
-
-def test_the_table_is_written_into_the_page(script, monkeypatch, tmp_path, capsys):
-    report, page = script("report.predicted"), tmp_path / "page.md"
-    page.write_text("above\n<!-- gpu predicted -->\nold\n<!-- end -->\nbelow\n")
-    monkeypatch.setattr(report, "PAGE", page)
-    monkeypatch.setattr(report, "rows", lambda module: [(module, *"abcdefghijk")])
-    monkeypatch.setattr(available, "build_facts", lambda: {"cuda_release": "13.7"})
-    monkeypatch.setattr(available, "load", lambda name: types.SimpleNamespace(__file__="built.so"))
-    assert report.main([]) == 0
-    assert "old" in page.read_text()
-    assert report.main(["--write"]) == 0
-    text = page.read_text()
-    assert text.startswith("above\n") and text.endswith("below\n") and "old" not in text
-    assert "| built.so | a " in text and text.count("<!--") == 2
-    assert "\nAs nvcc 13.7 compiles them for sm_90:\n" in text
-    monkeypatch.setattr(available, "load", lambda name: "not built")
-    assert report.main([]) == 1
-    assert capsys.readouterr().err == "report.predicted: no CUDA kernels to look at: not built\n"

@@ -8,14 +8,12 @@ import json
 import os
 import subprocess
 import sys
-import types
 
 import pytest
 import torch
 
 from fastblackout.backends import preference
 from support import ROOT, gpu_checks, gpu_torch_checks, process_calls
-from support.draw_values import by_cupy
 from support.op_table import OPS
 from support.subprocesses import BOTH, elsewhere
 from support.today import of_today
@@ -175,16 +173,6 @@ def test_crossings_become_the_preference(script, measured):
     rules = preference.rules(json.loads(json.dumps(found)))
     assert (rules["thin"].tried(10**5)[0], rules["thin"].tried(10**7)[0]) == ("triton", "cuda")
     assert aims.preference(measured | {"rows": []}) == {}
-
-
-def test_cupy_is_called_with_what_it_takes(monkeypatch):
-    drawn = types.SimpleNamespace(binomial=lambda n, p: ("b", n.dtype, p), poisson=lambda rate: ("p", rate))
-    pretended = types.SimpleNamespace(random=drawn, from_dlpack=lambda tensor: tensor, __spec__="not None")
-    monkeypatch.setitem(sys.modules, "cupy", pretended)
-    inputs = {"count": torch.ones(3, dtype=torch.uint8), "p": torch.full((3,), 0.5), "rate": torch.ones(3)}
-    kind, dtype, p = by_cupy("binomial", "count", "p")["CuPy"](inputs)
-    assert (kind, dtype) == ("b", torch.int32) and p is inputs["p"]
-    assert by_cupy("poisson", "rate")["CuPy"](inputs) == ("p", inputs["rate"])
 
 
 @pytest.fixture

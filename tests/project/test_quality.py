@@ -142,28 +142,6 @@ def test_a_report_goes_on_where_it_was(script, quality, tmp_path, monkeypatch):
     assert quality("--setting", MEAN, "--out", out) == (0, text, "") and all(num == 1 for _, num, _ in drawn)
 
 
-def test_what_is_wrong_is_refused_before_a_draw(script, quality, tmp_path, monkeypatch):
-    out = tmp_path / "r.json"
-    for arguments, words in (
-        (["--setting", "steps=2 grid=late"], "sample: grid: must be one of"),
-        (["--setting", EARLY, "--setting", "guidance=1"], "sample: guidance: needs labels"),
-        (["--num", 1], "num: must be at least 2, got 1"),
-        (["--data", "x"], "load: data, download"),
-        (["--seeds", -1], "seed"),
-        (["--out", tmp_path], "Is a directory"),
-        (["--out", tmp_path / "no/r.json"], "out: must lie in a folder that is there"),
-    ):
-        status, text, error = quality("--out", out, *arguments)
-        assert (status, text, error.count("\n")) == (2, "", 1) and words in error, error
-        assert not list(tmp_path.iterdir())
-    assert quality("--out", out)[0] == 0
-    for arguments in (["--num", 30], ["--seeds", 3]):
-        status, _, error = quality("--out", out, *arguments)
-        assert status == 2 and f"out: must be of the same {arguments[0][2:]}, got" in error
-    out.write_text("{}")
-    assert "out: must be a new file" in quality("--out", out)[2]
-
-
 def test_judges_are_trained_once_and_alike(script, tmp_path, monkeypatch):
     judges = script("quality.judges")
     torch.set_num_threads(1)
