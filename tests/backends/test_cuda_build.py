@@ -218,47 +218,6 @@ def test_every_dtype_has_accesses_of_16_bytes(architecture, kernel, function):
     assert (found["load"].count(128), found["store"].count(128)) == WORDS[kernel, function]
 
 
-def test_the_usual_way():
-    """Round the loop as often as it says, past calls and branches of warps come apart, by the dearer of two ways."""
-    code = """
-        .section .text.kernel,"ax",@progbits
-        /*0000*/ @P0 EXIT ;
-        .L_x_0:
-        /*0010*/ LDG R0 ;
-        /*0020*/ @P0 BRA P1, `(.L_x_1) ;
-        /*0030*/ IADD3 R1 ;
-        /*0040*/ IADD3 R1 ;
-        /*0050*/ BRA `(.L_x_2) ;
-        .L_x_1:
-        /*0060*/ IADD3 R1 ;
-        .L_x_2:
-        /*0070*/ BRA.DIV UR4, `(.L_x_9) ;
-        /*0080*/ @P2 BRA `(.L_x_3) ;
-        /*0090*/ CALL.REL.NOINC `($far) ;
-        .L_x_3:
-        /*00a0*/ BRA.U UP0, `(.L_x_0) ;
-        /*00b0*/ CALL.REL.NOINC `($near) ;
-        /*00c0*/ EXIT ;
-        .L_x_9:
-        /*00d0*/ BPT.TRAP 0x1 ;
-        $near:
-        /*00e0*/ NOP ;
-        /*00f0*/ RET.REL.NODEC R1 `(kernel) ;
-        $far:
-        /*0100*/ NOP ;
-        /*0110*/ RET.REL.NODEC R1 `(kernel) ;
-    """
-    for shortest, once in ((False, 8), (True, 6)):  # LDG, BRA, 2 IADD3 and BRA or 1 IADD3, BRA.DIV, BRA, BRA.U
-        paths = sass.Paths(
-            sass.kernels(code)["kernel"], lambda body: 3 if "LDG R0" in body else None, shortest=shortest
-        )
-        if shortest:
-            assert paths.usual() == 1  # leaves at once
-        else:
-            assert paths.usual() == 1 + 3 * once + 2 + 2  # and the call, the way out and the function
-        assert paths.usual(*paths.loop(lambda body: True)) == once
-
-
 @needs_tools
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_room_for_kept_tables(architecture):
