@@ -30,7 +30,7 @@ from torch import Tensor
 from support.arrays import strides_of
 from support.helpers import ISAS, pairwise, using
 from support.maker import Maker
-from support.op_table import COMMON, OPS, Arguments
+from support.op_table import COMMON, LAYOUTS, OPS, Arguments
 from support.today import DAY
 
 WHICH, _, EVERY = os.environ.get("FASTBLACKOUT_PRODUCT", "cover/").partition("/")
@@ -171,7 +171,7 @@ def check(backend: str, kernels: Any, device: Any, op: str, case: dict[str, Any]
     rng, layout = case["key"], case["layout"]
     there = moved(a, device, layout, OPS[op].images)
     if kernels is None:
-        with using(backend, threads=1 + len(case["shape"]) % 2):
+        with using(backend, threads=1 + LAYOUTS.index(layout) % 2):
             got = public(op, there, rng)
         assert got.keys() == expected.keys()
         for name, value in got.items():
