@@ -12,7 +12,8 @@
 namespace fastblackout::cpu {
 namespace {
 
-constexpr int64_t kMost = 4096, kMostDiagonals = 8;  // states; MOST_DIAGONALS of fastblackout/processes/matrices/series.py
+constexpr int64_t kMost = 4096;  // states
+constexpr int64_t kMostDiagonals = 8;  // as MOST_DIAGONALS of fastblackout/processes/matrices/uniformization.py
 constexpr int64_t kBlock = 128;                      // a row's entries are summed in eight lanes by blocks, then blocks by halves
 
 struct Jumps : PowerSeries {

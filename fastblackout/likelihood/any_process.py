@@ -23,8 +23,8 @@ from ..philox import Philox
 from ..processes.base import Process
 from ..processes.conversion import probs_from_logits
 from ..processes.inputs import rate_of
-from ..processes.reverse.rate_loss import prior_divergence, rate_loss
-from ..processes.reverse.reversal import time_grid
+from ..processes.rate_loss import prior_divergence, rate_loss
+from ..processes.reversal import time_grid
 from .estimate import Bound, check_images, estimate
 
 if TYPE_CHECKING:

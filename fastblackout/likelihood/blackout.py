@@ -32,7 +32,7 @@ from ..models.labels import conditions_on, labels_on
 from ..ops import binomial_log_prob
 from ..philox import Philox
 from ..probability import Prob
-from ..processes.reverse.divergence import rate_divergence
+from ..processes.rate_loss import rate_divergence
 from ..sampling.sampler import evaluating
 from ..schedule.grids import times_of
 from .estimate import Bound, Cost, check_images, estimate

@@ -13,7 +13,7 @@ from ..heads.head import Head, Predicted
 from ..heads.poisson_births import StepProbs
 from ..ops import thin
 from ..probability import Prob
-from ..processes.reverse.divergence import rate_divergence
+from ..processes.rate_loss import rate_divergence
 
 if TYPE_CHECKING:
     from torch import Tensor

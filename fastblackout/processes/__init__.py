@@ -1,7 +1,6 @@
 """Continuous-time Markov processes on finitely many states: the noising processes of discrete diffusion."""
 
 from . import conversion
-from .absorbing import Absorbing
 from .base import Process
 from .ehrenfest import Ehrenfest
 from .immigration_death import ImmigrationDeath
@@ -9,12 +8,16 @@ from .markov import MarkovProcess
 from .matrices.evaluation import Evaluation
 from .pure_death import PureDeath
 from .random_walk import RandomWalk
-from .redraw import Redraw
-from .reverse.divergence import rate_divergence
-from .reverse.rate_loss import birth_death_loss, exact_rate_bound, prior_divergence, rate_loss, score_entropy
-from .reverse.reversal import sample_reverse, simulate_reverse
-from .reverse.tau_leap import tau_leap_reverse
-from .uniform import Uniform
+from .rate_loss import (
+    birth_death_loss,
+    exact_rate_bound,
+    prior_divergence,
+    rate_divergence,
+    rate_loss,
+    score_entropy,
+)
+from .redraw import Absorbing, Redraw, Uniform
+from .reversal import sample_reverse, simulate_reverse, tau_leap_reverse
 
 __all__ = [
     "Absorbing",

@@ -23,25 +23,17 @@ Sources: Lou et al., arXiv 2310.16834 (score); Austin et al., arXiv 2107.03006 (
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from .births import (
-    births_from_logits,
-    births_from_probs,
-    births_from_rate,
-    births_from_score,
-    logits_from_births,
-    rate_from_births,
-    score_from_births,
-)
-from .inputs import a_state_each, any_library, like_of, move, one_a_sample, states_of, visible
-from .score_inverse import probs_from_score
+from .inputs import a_state_each, any_library, host, like_of, move, number_of, one_a_sample, states_of, visible
 
 if TYPE_CHECKING:
+    from ..probability import Prob
     from ..typing import ArrayT, NumpyLike, Real
     from .base import Process
+
 
 __all__ = [
     "births_from_logits",
@@ -279,3 +271,248 @@ def score_from_probs(process: Process, x_t: ArrayT | NumpyLike, probs: ArrayT | 
     """
     op = "score_from_probs"
     return process._ratios(op, "probs", states_of(op, "x_t", x_t, process.states), probs, t, wait=False)
+
+
+@any_library
+def births_from_logits(logits: ArrayT | NumpyLike, gain: Real = 1.0) -> ArrayT:
+    """The expected births of a Blackout Diffusion network, from its output, elementwise.
+
+    ::
+
+        y = gain softplus(logits)
+
+    Parameters
+    ----------
+    logits : array
+        The network's output, floating point.
+    gain : float or array, default 1.0
+        The factor, which broadcasts.
+
+    Returns
+    -------
+    array
+        y = E[x_0 - x_t | x_t], like `logits`.
+
+    Examples
+    --------
+    >>> fb.processes.conversion.births_from_logits(np.array([0.0, 1.0])).round(4)
+    array([0.6931, 1.3133])
+    """
+    xp, _ = like_of(logits)
+    return gain * (xp.logaddexp(logits, xp.zeros_like(logits)))
+
+
+@any_library
+def logits_from_births(births: ArrayT | NumpyLike, gain: Real = 1.0) -> ArrayT:
+    """The logits of expected births, the inverse of `births_from_logits`.
+
+    ::
+
+        gain softplus(logits) = births
+
+    Parameters
+    ----------
+    births : array
+        Expected births, at least 0.
+    gain : float or array, default 1.0
+        The factor, which broadcasts.
+
+    Returns
+    -------
+    array
+        The logits, like `births`; -inf for 0.
+
+    Raises
+    ------
+    ValueError
+        If births are below 0 (NumPy and CPU tensors).
+    """
+    xp, _ = like_of(births)
+    values = xp.asarray(births)
+    if visible(values) and not bool((values >= 0).all()):
+        raise ValueError(f"logits_from_births: births: must be at least 0, got {float(values.min())!r}")
+    y = values / gain
+    with np.errstate(divide="ignore"):
+        return y + xp.log(-xp.expm1(-y))
+
+
+@any_library
+def births_from_probs(probs: ArrayT | NumpyLike, x_t: ArrayT | NumpyLike) -> ArrayT:
+    """The expected births of pure death, from probabilities of x_0.
+
+    ::
+
+        y = E[x_0 | x_t] - x_t
+
+    Parameters
+    ----------
+    probs : array
+        p(x_0 | x_t) for x_0 = 0..S - 1, floating point (..., S).
+    x_t : array of int
+        Counts (...).
+
+    Returns
+    -------
+    array
+        y, (...).
+    """
+    xp, device = like_of(probs)
+    law, now = cast("tuple[Any, Any]", (probs, x_t))
+    counts = move(np.arange(float(law.shape[-1])), xp, device)
+    mean: ArrayT = (law * (counts - now[..., None])).sum(-1)
+    return mean
+
+
+@any_library
+def rate_from_births(births: ArrayT | NumpyLike, alive: Prob[Any]) -> ArrayT:
+    """The birth rate of pure death.
+
+    ::
+
+        rate = y p / (1 - p)
+
+    Parameters
+    ----------
+    births : array
+        Expected births y.
+    alive : Prob
+        p and 1 - p, which broadcast with `births`; 1 - p is above 0.
+
+    Returns
+    -------
+    array
+        The rate, like `births`.
+    """
+    return births * (alive.p / alive.q)
+
+
+@any_library
+def births_from_rate(rate: ArrayT | NumpyLike, alive: Prob[Any]) -> ArrayT:
+    """The expected births of a birth rate of pure death.
+
+    ::
+
+        y = rate (1 - p) / p
+
+    Parameters
+    ----------
+    rate : array
+        The birth rate.
+    alive : Prob
+        p and 1 - p, which broadcast with `rate`; p is above 0.
+
+    Returns
+    -------
+    array
+        y, like `rate`.
+    """
+    return rate * (alive.q / alive.p)
+
+
+@any_library
+def score_from_births(births: ArrayT | NumpyLike, x_t: ArrayT | NumpyLike, alive: Prob[Any]) -> ArrayT:
+    """The one score of pure death that is defined.
+
+    ::
+
+        p_t(x_t + 1) / p_t(x_t) = y p / ((1 - p) (x_t + 1))
+
+    Parameters
+    ----------
+    births : array
+        Expected births y.
+    x_t : array of int
+        Counts, which broadcast with `births`.
+    alive : Prob
+        p and 1 - p, which broadcast with `births`; 1 - p is above 0.
+
+    Returns
+    -------
+    array
+        The ratio, like `births`.
+    """
+    rate: Any = rate_from_births(births, alive)
+    ratio: ArrayT = rate / (cast("Any", x_t) + 1.0)
+    return ratio
+
+
+@any_library
+def births_from_score(score: ArrayT | NumpyLike, x_t: ArrayT | NumpyLike, alive: Prob[Any]) -> ArrayT:
+    """The expected births of a score of pure death, the inverse of `score_from_births`.
+
+    Parameters
+    ----------
+    score : array
+        The ratio p_t(x_t + 1) / p_t(x_t).
+    x_t : array of int
+        Counts, which broadcast with `score`.
+    alive : Prob
+        p and 1 - p, which broadcast with `score`; p is above 0.
+
+    Returns
+    -------
+    array
+        y, like `score`.
+    """
+    rate: Any = cast("Any", score) * (cast("Any", x_t) + 1.0)
+    return births_from_rate(rate, alive)
+
+
+@any_library
+def probs_from_score(process: Process, x_t: ArrayT | NumpyLike, score: ArrayT | NumpyLike, t: float) -> ArrayT:
+    """The law of x_0 of a score, the inverse of `score_from_probs` where there is one.
+
+    It solves, over the x_0 that reach x_t::
+
+        sum over x_0 of probs[x_0] P(t)[x_0, i] / P(t)[x_0, x_t] = score[i]
+
+    Parameters
+    ----------
+    process : Process
+        The process.
+    x_t : int or array of int
+        States (B, ...).
+    score : array
+        The ratios at x_t, (..., S).
+    t : float
+        One time.
+
+    Returns
+    -------
+    array
+        p(x_0 | x_t), float64 (..., S), in the library and on the device of `score`. It is not differentiable.
+
+    Raises
+    ------
+    ValueError
+        If the equations do not determine the law.
+
+    Notes
+    -----
+    There are as many equations as states that jump into x_t, and one more. They do not determine the law for a process
+    of nearest neighbours with more states than that, nor at times so late that x_t has forgotten x_0. The error grows
+    with the condition number of P(t): 1e-16 exp(t) for uniform and absorbing. The equations are solved on the host.
+    """
+    op = "probs_from_score"
+    matrix = process._small(*process._durations(op, np.float64(number_of(op, "t", t))))
+    score, x_t = a_state_each(op, "score", score, states_of(op, "x_t", x_t, process.states), process.states)
+    now = host(x_t, op, "x_t")
+    flat = host(score, op, "score").astype(np.float64).reshape(-1, process.states)
+    result = np.zeros_like(flat)
+    for j in np.unique(now):
+        sources = matrix[:, j] > 0
+        if sources.sum() == 1:
+            result[now.ravel() == j] = sources
+            continue
+        rows = now.ravel() == j
+        defined = np.isfinite(flat[rows]).all(0)
+        ratios = (matrix[sources] / matrix[sources, j, None])[:, defined]
+        singular = np.linalg.svd(ratios, compute_uv=False)
+        if (singular > 1e-12 * singular.max(initial=0.0)).sum() < sources.sum():
+            raise ValueError(
+                f"{op}: score: must determine the law of x_0, got {int(defined.sum())} ratios at x_t = {j}, "
+                f"t = {t}, for {int(sources.sum())} states"
+            )
+        solved = np.linalg.lstsq(ratios.T, flat[rows][:, defined].T, rcond=None)[0]
+        result[np.ix_(rows, sources)] = solved.T
+    return move(result.reshape(*now.shape, process.states), *like_of(score))

@@ -14,7 +14,7 @@ from .base import Process
 from .inputs import MAX_STATES, rate_of
 from .matrices.evaluation import Evaluation
 from .matrices.rounding import gamma, normalize
-from .matrices.series import ROW_SUM
+from .matrices.uniformization import ROW_SUM
 from .particles import binomial_error
 
 if TYPE_CHECKING:

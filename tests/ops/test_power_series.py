@@ -5,7 +5,7 @@ import pytest
 
 import fastblackout as fb
 from fastblackout.backends import available
-from fastblackout.processes.matrices.series import diagonals_of
+from fastblackout.processes.matrices.uniformization import diagonals_of
 from fastblackout.reference import power_series as reference
 from support.helpers import BACKENDS, ISAS, using
 

@@ -69,7 +69,7 @@ def test_a_process(process, time, backend, given):
 
 def test_a_process_of_many_matrices(monkeypatch):
     """Parts of the samples are drawn one after another, of which a later one may be wrong."""
-    monkeypatch.setattr("fastblackout.processes.draws.ENTRIES", 1)
+    monkeypatch.setattr("fastblackout.processes.matrices.lookup.ENTRIES", 1)
     t = np.array([0.5, 0.75])
     check(
         lambda arguments, **key: [PROCESSES[3].sample_forward(**arguments, t=t, **key)], {"x_0": COUNT}, [{"x_0": OVER}]

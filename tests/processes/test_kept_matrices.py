@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import fastblackout as fb
-from fastblackout.processes.matrices import kept, progress
+from fastblackout.processes.matrices import cache
 
 torch.set_num_threads(1)
 SIZE = 12
@@ -17,7 +17,7 @@ SIZE = 12
 @pytest.fixture
 def few(monkeypatch):
     """12 states count as many."""
-    monkeypatch.setattr(kept, "FEWEST", SIZE)
+    monkeypatch.setattr(cache, "FEWEST", SIZE)
     monkeypatch.setattr("fastblackout.processes.base.FEWEST", SIZE)
 
 
@@ -72,7 +72,7 @@ def test_what_is_given_may_be_written_to(few):
 
 
 def test_the_oldest_leave_first(few, monkeypatch):
-    monkeypatch.setattr(kept, "MOST_BYTES", 3 * 8 * SIZE**2)
+    monkeypatch.setattr(cache, "MOST_BYTES", 3 * 8 * SIZE**2)
     process = dense()
     made = counted(process)
     for t in (0.1, 0.2, 0.3, 0.1, 0.4, 0.1, 0.2):
@@ -81,7 +81,7 @@ def test_the_oldest_leave_first(few, monkeypatch):
     process.transition_matrix(np.linspace(1, 2, 20))
     assert len(process._kept._made) == 3
     assert all(matrix.base is None or matrix.base.nbytes == matrix.nbytes for matrix in process._kept._made.values())
-    monkeypatch.setattr(kept, "MOST_BYTES", 8)
+    monkeypatch.setattr(cache, "MOST_BYTES", 8)
     process.transition_matrix(5.0)
     assert len(process._kept._made) == 1  # the last one, however large
 
@@ -111,7 +111,7 @@ class Terminal(io.StringIO):
 
 @pytest.mark.parametrize("terminal", [True, False])
 def test_products_are_shown_on_a_terminal_alone(few, monkeypatch, terminal):
-    monkeypatch.setattr(progress, "SILENCE", 0.0)
+    monkeypatch.setattr(cache, "SILENCE", 0.0)
     shown = Terminal() if terminal else io.StringIO()
     monkeypatch.setattr("sys.stderr", shown)
     found = dense().transition_matrix(np.array([3.0, 40.0]))

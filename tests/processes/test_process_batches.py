@@ -128,7 +128,7 @@ def test_powers_that_do_not_fit_are_made_in_parts(monkeypatch):
     process = slow_blocks(40)
     t = np.geomspace(0.01, 100.0, 30)
     whole = process.transition_matrix(t)
-    monkeypatch.setattr("fastblackout.processes.matrices.series._POWERS_BYTES", 200_000)
+    monkeypatch.setattr("fastblackout.processes.matrices.uniformization._POWERS_BYTES", 200_000)
     parts = copy.deepcopy(process)
     found = parts.transition_matrix(t)
     assert 1 < parts._evaluator.uniformization.series.block < 20

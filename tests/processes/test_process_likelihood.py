@@ -9,7 +9,7 @@ import torch
 
 import fastblackout as fb
 from fastblackout.processes import conversion
-from fastblackout.processes.reverse.rate_loss import exact_rate_bound
+from fastblackout.processes.rate_loss import exact_rate_bound
 from support.helpers import by_day, chi_square_counts
 from support.small_processes import data_law
 from support.toy_data import LAW, toy_data

@@ -139,8 +139,7 @@ def test_parts_of_a_batch_give_what_the_whole_gives(monkeypatch):
         yield process.bridge(x_t, x_0, s, t)
 
     whole = list(results())
-    monkeypatch.setattr("fastblackout.processes.draws.ENTRIES", 300)
-    monkeypatch.setattr("fastblackout.processes.matrices.lookup.ENTRIES", 900)
+    monkeypatch.setattr("fastblackout.processes.matrices.lookup.ENTRIES", 600)
     for part, expected in zip(results(), whole, strict=True):
         np.testing.assert_allclose(part, expected, rtol=1e-12)
 

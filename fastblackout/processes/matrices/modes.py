@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .rounding import gamma, normalize
-from .series import ROW_SUM
+from .uniformization import ROW_SUM
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -1,25 +1,62 @@
-"""Transition matrices of many states, kept for the times that come again: one of 4,096 states can take minutes."""
+"""Transition matrices of many states take minutes: they are kept for times that come again, and a bar shows how far."""
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
+import sys
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
-from .progress import watched
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Matrices = NDArray[np.float64]
 
+
+SILENCE = 3.0  # seconds before a bar appears
+
+_bar: ContextVar[Any] = ContextVar("bar of P(t)", default=None)
+
+
+@contextlib.contextmanager
+def watched(what: str) -> Iterator[None]:
+    """Within the block the products of matrices that `expect` and `done` tell of are shown on stderr."""
+    terminal = sys.stderr is not None and sys.stderr.isatty()
+    if not terminal or importlib.util.find_spec("tqdm") is None:  # the lack of a bar is nothing to fail for
+        yield
+        return
+    from tqdm import tqdm
+
+    shape = what + ": {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} products [{elapsed}<{remaining}]"
+    with tqdm(total=0, delay=SILENCE, leave=False, file=sys.stderr, dynamic_ncols=True, bar_format=shape) as bar:
+        token = _bar.set(bar)
+        try:
+            yield
+        finally:
+            _bar.reset(token)
+
+
+def expect(products: float) -> None:
+    """So many more are to come, at most: a process may forget its start before."""
+    if (bar := _bar.get()) is not None:
+        bar.total += products
+
+
+def done(products: float = 1.0) -> None:
+    if (bar := _bar.get()) is not None:
+        bar.update(products)
+
+
 FEWEST = 1024  # matrices of fewer states are made again in little time
 MOST_BYTES = 1 << 28
 
 
-class Kept:
+class MatrixCache:
     """The matrices made last, by their time and by how they were made; up to 256 MiB, the oldest leave first."""
 
     def __init__(self) -> None:

@@ -1,1 +1,0 @@
-"""The reverse of a Markov process: sampling, rates and losses."""
