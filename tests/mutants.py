@@ -41,7 +41,7 @@ FOLDERS = {
     ),
     "processes": (["fastblackout/processes"], "tests/processes"),
     "cells": (
-        ["fastblackout/cells", "fastblackout/photons"],
+        ["fastblackout/cells", "fastblackout/photons.py"],
         "tests/cells tests/ops tests/command_line -k 'cell or photon'",
     ),
     "data": (["fastblackout/data"], "tests/training tests/command_line"),

@@ -19,8 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastblackout.cells.measures import FEWEST_OF_TYPE, fold_changes, line
-from fastblackout.cells.sides import Cells
+from fastblackout.cells.metrics import FEWEST_OF_TYPE, Cells, fold_changes, line
 
 Array = NDArray[Any]
 Numbers = dict[str, float]

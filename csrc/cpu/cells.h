@@ -1,5 +1,5 @@
 // Counts of single cells, as a CSR matrix stores them: the counts above 0 of one cell after those of another, and their genes.
-// fastblackout/cells/rows.py says what they are for; no op of the package.
+// fastblackout/cells/draws.py says what they are for; no op of the package.
 #pragma once
 
 #include "cpu/ops.h"

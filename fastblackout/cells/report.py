@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from ..evaluation.charts import check_matplotlib, new_figure, save_figure
 from ..ground.terminal import wrap
-from .sides import Cells
 
 # Of each metric: its words, its digits, and what is best where that is one number.
 _METRICS = {
@@ -52,10 +51,6 @@ class Drawn(NamedTuple):
     depths: Array
     places: Array
     types: Array | None
-
-    @classmethod
-    def of(cls, cells: Cells, places: Array) -> Drawn:
-        return cls(cells.moments(), cells.depths, places[:, :2], cells.types)
 
 
 @dataclass(frozen=True, repr=False)

@@ -67,7 +67,7 @@ def _denoise(options: Namespace) -> int:
     from ..atomic_files import atomic_file
     from ..data.files import check_stack, write_stack
     from ..evaluation.plots import sample_grid
-    from ..photons.denoise import denoise, rate, usual_steps
+    from ..photons import denoise, rate, usual_steps
     from ..training.trained_model import load_run
     from .of_run import path_of
 

@@ -363,13 +363,17 @@ def _like(states: Any, x: Array) -> Any:
     return states.to(x.value.dtype) if x.is_tensor else states.astype(x.dtype)
 
 
-_WINDOW = 0.5  # largest rate times the length of a window; with 15 terms the Taylor series is exact to 1e-17
-_TERMS = 15
-_NEWTON = 60  # far more than is ever needed: a step that leaves the bracket halves it
-
-
 class Paths:
-    """All paths at once, walked through windows of time from the last to the first."""
+    """All paths at once, through windows of time from the last to the first, by inversion of the chance of staying.
+
+    The reverse process leaves a state j at rate d/dt log p_t(j) - Q[j, j]. So the chance of staying in j from t down to
+    s is known,
+
+        p_s(j) / p_t(j) exp(Q[j, j] (t - s)),
+
+    and inverting it gives the time of the next jump, with no bound on a rate, no rejection and no step: it works where
+    rates grow like 1 / t as t -> 0.
+    """
 
     def __init__(
         self, process: Process, law: NDArray[Any], start: float, end: float, x_t: NDArray[Any], key: Philox, op: str

@@ -37,7 +37,7 @@ def test_rates_in_another_batch():
 
 def test_an_evaluation_by_several_seeds_and_of_training_cells(tiny, tmp_path, monkeypatch):
     """Each seed draws cells anew. Cells of the training are known again, by a model that was saved too."""
-    monkeypatch.setattr("fastblackout.cells.measures.forest_auc", lambda x, y, seed: 0.5)
+    monkeypatch.setattr("fastblackout.cells.metrics.forest_auc", lambda x, y, seed: 0.5)
     data = simulated(20, seed=5)
     each = [tiny.evaluate(data, steps=2, rng=seed).numbers for seed in (3, 4)]
     report = tiny.evaluate(data, steps=2, rng=3, seeds=2)
@@ -54,7 +54,7 @@ def test_an_evaluation_by_several_seeds_and_of_training_cells(tiny, tmp_path, mo
 def test_an_evaluation_draws_what_it_compares(tiny, monkeypatch):
     """Of many cells some, which each seed chooses; also cells of a type and a batch that the training has not
     together."""
-    monkeypatch.setattr("fastblackout.cells.measures.forest_auc", lambda x, y, seed: 0.5)
+    monkeypatch.setattr("fastblackout.cells.metrics.forest_auc", lambda x, y, seed: 0.5)
     monkeypatch.setattr("fastblackout.cells.metrics.MOST_CELLS", 30)
     monkeypatch.setattr("fastblackout.cells.model.MOST_CELLS", 30)
     data, told = simulated(90, seed=5), []

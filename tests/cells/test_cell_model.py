@@ -40,7 +40,7 @@ def test_shares_of_the_types_and_depths(model):
 
 def test_generated_cells_are_like_real_ones(model, monkeypatch):
     """By the metrics; a Poisson law of each gene by itself, with right means and depths, is told at once."""
-    monkeypatch.setattr("fastblackout.cells.measures.forest_auc", lambda x, y, seed: 0.5)
+    monkeypatch.setattr("fastblackout.cells.metrics.forest_auc", lambda x, y, seed: 0.5)
     held_out = simulated(400, seed=5)
     report = model.evaluate(held_out, steps=60, rng=3)
     alone = held_out.copy()

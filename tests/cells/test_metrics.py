@@ -7,7 +7,7 @@ import pytest
 import scipy.sparse as sp
 from scipy import stats
 
-from fastblackout.cells import compare, measures
+from fastblackout.cells import compare, metrics
 from fastblackout.cells.report import _METRICS
 from support.annotated import anndata
 
@@ -42,7 +42,7 @@ def equal():
 @pytest.fixture
 def quick(monkeypatch):
     """Without forests, which take most of the time."""
-    monkeypatch.setattr(measures, "forest_auc", lambda x, y, seed: 0.5)
+    monkeypatch.setattr(metrics, "forest_auc", lambda x, y, seed: 0.5)
 
 
 def test_distances_are_their_definitions():
@@ -59,19 +59,19 @@ def test_distances_are_their_definitions():
     def gaussian(d):
         return np.mean([np.exp(-(d**2) / (2 * (s * width) ** 2)) for s in (0.25, 0.5, 1, 2)])
 
-    assert measures.energy_distance(x, y) == pytest.approx(-of(lambda d: d), rel=1e-12)
-    assert measures.squared_mmd(x, y, width) == pytest.approx(of(gaussian), rel=1e-12)
+    assert metrics.energy_distance(x, y) == pytest.approx(-of(lambda d: d), rel=1e-12)
+    assert metrics.squared_mmd(x, y, width) == pytest.approx(of(gaussian), rel=1e-12)
 
 
 def test_lines_changes_and_correlations_are_known():
     x = np.array([1.0, 2.0, 4.0])
-    assert measures.line(x, 3 - 2 * x) == pytest.approx((-1, -2))
-    assert measures.line(np.array([0.0, 1, 2]), np.array([0.0, 0, 3])) == pytest.approx((0.8660254, 1.5))
-    assert np.isnan(measures.line(x, 0 * x)).all()
-    cells = measures.Cells(np.array([[6, 2], [6, 2], [0, 8], [8, 0]], np.float32), np.array(["a", "a", "b", "b"]))
-    assert measures.fold_changes(cells, ["a", "b"]) == pytest.approx(np.log2([7500.5 / 5000.5, 2500.5 / 5000.5]))
+    assert metrics.line(x, 3 - 2 * x) == pytest.approx((-1, -2))
+    assert metrics.line(np.array([0.0, 1, 2]), np.array([0.0, 0, 3])) == pytest.approx((0.8660254, 1.5))
+    assert np.isnan(metrics.line(x, 0 * x)).all()
+    cells = metrics.Cells(np.array([[6, 2], [6, 2], [0, 8], [8, 0]], np.float32), np.array(["a", "a", "b", "b"]))
+    assert metrics.fold_changes(cells, ["a", "b"]) == pytest.approx(np.log2([7500.5 / 5000.5, 2500.5 / 5000.5]))
     log = np.random.default_rng(0).normal(size=(20, 3))
-    found, varied = measures._correlations(np.c_[log, np.ones(20)])
+    found, varied = metrics._correlations(np.c_[log, np.ones(20)])
     assert found[[0, 1, 3]] == pytest.approx(np.corrcoef(log.T)[np.triu_indices(3, 1)])
     assert varied.tolist() == [True, True, False, True, False, False] and not found[~varied].any()
 
@@ -108,7 +108,7 @@ def test_components_take_no_noise_of_compared_cells_for_structure(quick, with_tr
 
 def test_a_forest_has_its_seed():
     x, y = counts_of(30, 1)[0], counts_of(30, 2)[0]
-    assert measures.forest_auc(x, y, 3) == measures.forest_auc(x, y, 3) != measures.forest_auc(x, y, 4)
+    assert metrics.forest_auc(x, y, 3) == metrics.forest_auc(x, y, 3) != metrics.forest_auc(x, y, 4)
 
 
 def test_another_law_is_seen():
@@ -215,8 +215,8 @@ def test_training_cells_among_the_real_ones_are_told(quick, lay):
 def test_large_inputs_are_subsampled(monkeypatch):
     seen = []
     monkeypatch.setattr("fastblackout.cells.metrics.MOST_CELLS", 60)
-    monkeypatch.setattr(measures, "FOREST_GENES", 7)
-    monkeypatch.setattr(measures, "forest_auc", lambda x, y, seed: seen.append((x, y)) or 0.5)
+    monkeypatch.setattr(metrics, "FOREST_GENES", 7)
+    monkeypatch.setattr(metrics, "forest_auc", lambda x, y, seed: seen.append((x, y)) or 0.5)
     report = compare(MADE, REAL, train=TRAIN, labels_key="type")
     assert [report.facts[each] for each in ("generated", "real", "floor", "train")] == [60, 60, 60, 400]
     assert "60 generated and 60 real cells of 30 genes" in str(report)
@@ -283,7 +283,7 @@ def with_type(data, values):
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named(call, error, text, monkeypatch):
-    monkeypatch.setattr(measures, "forest_auc", None)  # before any work
+    monkeypatch.setattr(metrics, "forest_auc", None)  # before any work
     with pytest.raises(error) as raised:
         call()
     assert str(raised.value).startswith(f"compare: {text}"), raised.value

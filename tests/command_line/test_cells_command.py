@@ -122,7 +122,7 @@ def test_counts_are_imputed(place, capsys):
 
 
 def test_cells_are_compared(place, capsys, monkeypatch):
-    monkeypatch.setattr("fastblackout.cells.measures.TREES", 3)
+    monkeypatch.setattr("fastblackout.cells.metrics.TREES", 3)
     line = ["evaluate", "runs/cells", "rest.h5ad", "--train=cells.h5ad", "--steps=4", "--json=told.json"]
     assert main([*line, "--plots=plots"]) == 0
     printed = capsys.readouterr().out
@@ -234,7 +234,7 @@ def test_options_of_a_training_reach_the_model(place, capsys):
 
 def test_what_is_drawn_is_what_the_model_draws(place, capsys, monkeypatch):
     """With the same steps and seeds; and of its genes alone."""
-    monkeypatch.setattr("fastblackout.cells.measures.TREES", 3)
+    monkeypatch.setattr("fastblackout.cells.metrics.TREES", 3)
     cells, model = anndata.read_h5ad("rest.h5ad"), CellModel.load("runs/cells")
     assert main(["sample", "runs/cells", "--num=4", "--steps=5", "--seed=4", "--out=a.h5ad"]) == 0
     assert (anndata.read_h5ad("a.h5ad").X != model.sample(4, steps=5, rng=4).X).nnz == 0

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from scipy import stats
 
 import fastblackout as fb
-from fastblackout.cells import rows
+from fastblackout.cells import draws
 from fastblackout.reference import draw as reference
 from support import specified_composed
 from support.helpers import assert_named, chi_square_counts
@@ -82,7 +82,7 @@ def test_a_cell_draws_the_same_however_it_lies(draw, backend, monkeypatch):
     dtypes = itertools.cycle(["int64", "float64", "uint16", "int32"])
     sizes, together = [1, 4, 7, 23, 99, None], [1, 40, 1 << 16, 1, 70, 70]
     for lay, dtype, size, at_once in zip(KINDS, dtypes, sizes, together, strict=False):
-        monkeypatch.setattr(rows, "_AT_ONCE", at_once)
+        monkeypatch.setattr(draws, "_AT_ONCE", at_once)
         given = cells(COUNTS, lay, dtype)
         before = given.X.copy()
         for part, like in zip(DRAWS[draw](given, rng=RNG, chunk_size=size), wanted, strict=True):

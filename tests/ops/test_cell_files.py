@@ -10,7 +10,6 @@ import pytest
 import scipy.sparse as sp
 
 import fastblackout as fb
-from fastblackout.cells import stores
 from fastblackout.data.cell_files import elements
 from fastblackout.data.cells import load_h5ad
 from fastblackout.data.cells_out import write_h5ad
@@ -70,7 +69,7 @@ def test_the_same_counts_as_in_memory(files, tmp_path, monkeypatch, name, suffix
     }
     blocks = ((None, 1 << 20, ".h5ad", "split"), (17, 70, ".zarr", "downsample"), (1, 200, ".h5ad", "thin"))
     for size, per_read, other, draw in blocks:
-        monkeypatch.setattr(stores, "_READ", per_read)
+        monkeypatch.setattr("fastblackout.cells.files._READ", per_read)
         wanted = draws[draw](data, layer="raw", rng=RNG)
         out = [tmp_path / f"{draw}-{n}{other}" for n in range(len(wanted))]
         given = [str(file) for file in out]
@@ -112,7 +111,7 @@ def test_cells_out_of_order_and_zeros(tmp_path):
 @pytest.mark.parametrize("name", KINDS)
 def test_memory_does_not_grow_with_the_cells(tmp_path, monkeypatch, name):
     """Of 16 times the cells: what is left is obs, and some numbers a cell."""
-    monkeypatch.setattr(stores, "_READ", 1 << 14)
+    monkeypatch.setattr("fastblackout.cells.files._READ", 1 << 14)
     peaks, sizes = [], (1000, 16_000)
     for size in sizes:
         counts = _random.poisson(0.6, (size, 100)).astype(np.float32)
@@ -335,7 +334,7 @@ def test_a_full_disk(files, tmp_path):
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_all_parts_or_none(files, tmp_path, monkeypatch, suffix):
     """The first part fails after the last one is whole."""
-    append, ends = stores._append, []
+    append, ends = fb.cells.files._append, []
 
     def failing(array, rows):
         if array.name.endswith("indptr"):
@@ -344,7 +343,7 @@ def test_all_parts_or_none(files, tmp_path, monkeypatch, suffix):
                 raise OSError(errno.ENOSPC, "No space left on device")
         append(array, rows)
 
-    monkeypatch.setattr(stores, "_append", failing)
+    monkeypatch.setattr("fastblackout.cells.files._append", failing)
     out = [tmp_path / f"{name}{suffix}" for name in "ab"]
     with pytest.raises(OSError, match="No space left"):
         fb.cells.split(files["csr", suffix], out=out, layer="raw", rng=1)

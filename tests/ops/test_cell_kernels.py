@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import fastblackout as fb
-from fastblackout.cells import rows
+from fastblackout.cells import draws
 
 RNG = fb.Philox(seed=2**63 + 5, first_sample=3, call=2)
 # Empty cells at both ends and between, and lengths around the vectors and the chunks of the kernels.
@@ -30,7 +30,7 @@ def counts_of(dtype):
 
 
 ALIVE = {"number": 0.3, "pair": fb.Prob(0.75, 0.25), "each": P}
-ENDS = rows.ends_of(PER_CELL)
+ENDS = draws.ends_of(PER_CELL)
 
 
 @functools.cache
@@ -48,7 +48,7 @@ def wanted(dtype, name):
 @pytest.mark.parametrize("alive", ALIVE)
 def test_each_cell_is_thinned_as_a_sample(backend, dtype, alive):
     counts = counts_of(dtype)
-    drawn = rows.thinned(counts, PER_CELL, ALIVE[alive], RNG)
+    drawn = draws.thinned(counts, PER_CELL, ALIVE[alive], RNG)
     assert drawn.dtype == dtype and np.array_equal(counts, counts_of(dtype))
     assert np.array_equal(drawn, wanted(dtype, alive))
 
@@ -57,14 +57,14 @@ def test_each_cell_is_thinned_as_a_sample(backend, dtype, alive):
 @pytest.mark.parametrize("index", ["int32", "int64", "uint32", "int16"])
 def test_what_is_not_0_is_kept(backend, dtype, index):
     counts, genes = counts_of(dtype), GENES.astype(index)
-    kept, kept_genes, per_cell = rows.above_0(counts, genes, PER_CELL)
+    kept, kept_genes, per_cell = draws.above_0(counts, genes, PER_CELL)
     assert kept.dtype == dtype and kept_genes.dtype == (index if index == "int32" else "int64")
     assert np.array_equal(kept, counts[counts > 0]) and np.array_equal(kept_genes, genes[counts > 0])
     parts = np.split(counts > 0, np.cumsum(PER_CELL)[:-1])
     assert per_cell.tolist() == [part.sum() for part in parts]
     for none in (np.zeros(0, dtype), np.zeros(20, dtype)):
         of = np.array([0, len(none), 0])
-        kept, kept_genes, per_cell = rows.above_0(none, genes[: len(none)], of)
+        kept, kept_genes, per_cell = draws.above_0(none, genes[: len(none)], of)
         assert len(kept) == len(kept_genes) == 0 and per_cell.tolist() == [0, 0, 0]
 
 
@@ -74,7 +74,7 @@ def test_any_number_of_threads_draws_the_same():
     drawn = []
     for threads in (1, 3):
         with fb.use_backend("cpu", threads=threads):
-            drawn.append(rows.thinned(counts, per_cell, np.tile(P, often), RNG))
+            drawn.append(draws.thinned(counts, per_cell, np.tile(P, often), RNG))
     assert np.array_equal(*drawn)
 
 

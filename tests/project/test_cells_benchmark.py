@@ -7,7 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from fastblackout.cells import measures
+from fastblackout.cells import metrics
 from support.annotated import anndata
 
 
@@ -198,7 +198,7 @@ def bench(script, capsys, tmp_path, monkeypatch):
     """Runs the command on the small set: its status, its lines, its errors."""
     data = small(script)
     monkeypatch.setattr(script("cells.sets"), "load", lambda name, folder, download: data)
-    monkeypatch.setattr(measures, "forest_auc", lambda x, y, seed: 0.6)
+    monkeypatch.setattr(metrics, "forest_auc", lambda x, y, seed: 0.6)
 
     def run(*arguments):
         status = script("cells.run").main(["--out", str(tmp_path / "r.jsonl"), *map(str, arguments)])

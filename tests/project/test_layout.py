@@ -35,7 +35,15 @@ def part_of(module):
 
 def test_the_root_holds_the_ground_and_single_files():
     names = {path.name for path in (ROOT / "fastblackout").glob("*.py")}
-    public = {"arrays.py", "atomic_files.py", "distributions.py", "philox.py", "probability.py", "typing.py"}
+    public = {
+        "arrays.py",
+        "atomic_files.py",
+        "distributions.py",
+        "philox.py",
+        "photons.py",
+        "probability.py",
+        "typing.py",
+    }
     assert names - {"__main__.py"} == {"__init__.py", "_version.py"} | public
 
 

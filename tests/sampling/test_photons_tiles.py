@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from fastblackout.photons.tiles import Tiled, axis_of
+from fastblackout.photons import Tiled, axis_of
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ import numpy as np
 import fastblackout as fb
 from fastblackout.atomic_files import atomic_write
 from fastblackout.call.composed import DrawKeys
-from fastblackout.cells import rows as cell_rows
+from fastblackout.cells import draws as cell_draws
 from fastblackout.data.order import flip_rows, permutation
 from fastblackout.reference.philox import Stream
 from support.draws import DRAWS
@@ -104,10 +104,10 @@ CASES: dict[str, Callable[[], Any]] = {
     **{name: call for draw in DRAWS.values() for name, call in draw.CASES.items()},
     "split": lambda: fb.split(whole(900, 18), (0.5, 0.125, 0.375), rng=KEY),
     "split, overdispersion": lambda: fb.split(whole(900, 18), 3, overdispersion=shapes(12), rng=KEY),
-    "cells.split": lambda: _of_cells(cell_rows.parts_of, [2.0, 0.5, 1.5], None, DrawKeys(Stream.SPLIT, KEY)),
-    "cells.thin": lambda: _of_cells(cell_rows.thinned, P, KEY),
+    "cells.split": lambda: _of_cells(cell_draws.parts_of, [2.0, 0.5, 1.5], None, DrawKeys(Stream.SPLIT, KEY)),
+    "cells.thin": lambda: _of_cells(cell_draws.thinned, P, KEY),
     "cells.downsample": lambda: _of_cells(
-        cell_rows.downsampled, np.array([7, 10**6, 40, 1000]), DrawKeys(Stream.DOWNSAMPLE, KEY)
+        cell_draws.downsampled, np.array([7, 10**6, 40, 1000]), DrawKeys(Stream.DOWNSAMPLE, KEY)
     ),
     "multinomial": lambda: fb.multinomial(whole(900, 18), units((*SHAPE, 5), 19), rng=KEY),
     "skellam": lambda: fb.skellam(spread(8, 0.0, 3.0, 1e3), spread(9, 0.0, 14.0, 1e5), rng=KEY),

@@ -60,6 +60,10 @@ _POWERS_BYTES = 1 << 26  # the most bytes of powers of T held at once
 _TIMES = 64  # so many times are summed together, with one number of terms
 MOST_DIAGONALS = 8
 _BAND = 64  # so many rows of a banded matrix are multiplied at once
+LONGEST = 24.0  # the largest q d of the series: a longer one needs more terms, a shorter one more products
+MIXED = 4e-15  # roundings keep rows a few units apart
+_NOTHING = 1e-21  # smaller entries may be set to 0
+_TOGETHER = 32  # so many P(d) are made at once
 
 
 class Terms(NamedTuple):
@@ -270,12 +274,6 @@ def diagonals_of(jumps: Matrix) -> tuple[NDArray[np.int64], Matrix]:
     for row, offset in zip(entries, order.tolist(), strict=True):
         row[max(0, offset) : size + min(0, offset)] = np.diagonal(jumps, offset)
     return order, entries
-
-
-LONGEST = 24.0  # the largest q d of the series: a longer one needs more terms, a shorter one more products
-MIXED = 4e-15  # roundings keep rows a few units apart
-_NOTHING = 1e-21  # smaller entries may be set to 0
-_TOGETHER = 32  # so many P(d) are made at once
 
 
 class Node(NamedTuple):
