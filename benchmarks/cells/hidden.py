@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastblackout.cells.metrics import FEWEST_OF_TYPE, Cells, fold_changes, line
+from fastblackout.cells.metrics import FEWEST_OF_TYPE, DenseCells, fold_changes, line
 
 Array = NDArray[Any]
 Numbers = dict[str, float]
@@ -86,7 +86,7 @@ def differences(made: Array, made_types: Array, real: Array, real_types: Array) 
     that differ between a type and the rest of real cells the share that is found again, and of the ones found in these
     cells the share that is right. By Mann-Whitney tests of log-normalized counts, at a false discovery rate of 0.05."""
     sides = [
-        Cells(np.asarray(each, np.float32), kinds.astype(str))
+        DenseCells(np.asarray(each, np.float32), kinds.astype(str))
         for each, kinds in ((real, real_types), (made, made_types))
     ]
     times = [dict(zip(*np.unique(side.types, return_counts=True), strict=True)) for side in sides]
@@ -102,7 +102,7 @@ def differences(made: Array, made_types: Array, real: Array, real_types: Array) 
     }  # fmt: skip
 
 
-def _differs(cells: Cells, name: str) -> Array:
+def _differs(cells: DenseCells, name: str) -> Array:
     """Which genes differ between a type and all other cells, and in which direction: (2 G,), up and down."""
     from scipy.stats import false_discovery_control, mannwhitneyu
 

@@ -101,14 +101,14 @@ class Side:
     def genes(self) -> int:
         return int(self.matrix.shape[1])
 
-    def cells(self, rows: Array) -> Cells:
+    def cells(self, rows: Array) -> DenseCells:
         """Some of the cells, dense."""
         part = self.matrix[rows]
         counts = part.toarray() if hasattr(part, "toarray") else part
-        return Cells(counts.astype(np.float32), None if self.types is None else self.types[rows])
+        return DenseCells(counts.astype(np.float32), None if self.types is None else self.types[rows])
 
 
-class Cells:
+class DenseCells:
     """Counts (N, G), and the type of each cell where types are known."""
 
     def __init__(self, counts: Array, types: Array | None) -> None:
@@ -117,8 +117,8 @@ class Cells:
     def __len__(self) -> int:
         return len(self.counts)
 
-    def __getitem__(self, rows: slice) -> Cells:
-        return Cells(self.counts[rows], None if self.types is None else self.types[rows])
+    def __getitem__(self, rows: slice) -> DenseCells:
+        return DenseCells(self.counts[rows], None if self.types is None else self.types[rows])
 
     @cached_property
     def depths(self) -> Array:
@@ -148,7 +148,9 @@ class Reference:
     others. correlated: the ones whose correlations of genes count.
     """
 
-    def __init__(self, real: Cells, in_space: Cells, fitted: Cells, correlated: Cells, seed: int) -> None:
+    def __init__(
+        self, real: DenseCells, in_space: DenseCells, fitted: DenseCells, correlated: DenseCells, seed: int
+    ) -> None:
         from scipy.spatial.distance import pdist
         from sklearn.decomposition import PCA
 
@@ -163,18 +165,18 @@ class Reference:
         self.told = np.sort(np.argsort(-vary, kind="stable")[:FOREST_GENES])
         self.correlations, self.varied = _correlations(correlated.log[:, self.top])
 
-    def places(self, cells: Cells) -> Array:
+    def places(self, cells: DenseCells) -> Array:
         """Cells in components."""
         return self.space.transform(cells.log).astype(np.float64)  # type: ignore[no-any-return]
 
-    def shared(self, cells: Cells, fewest: int = 1) -> list[str]:
+    def shared(self, cells: DenseCells, fewest: int = 1) -> list[str]:
         """The types of which both sides have so many cells."""
         if cells.types is None or self.real.types is None:
             return []
         names = sorted(set(self.real.types.tolist()))
         return [n for n in names if min((cells.types == n).sum(), (self.real.types == n).sum()) >= fewest]
 
-    def against(self, cells: Cells) -> Numbers:
+    def against(self, cells: DenseCells) -> Numbers:
         """The metrics of cells in place of real ones, without distances to training cells. What cannot be measured is
         not among them."""
         from scipy.stats import ks_2samp
@@ -198,7 +200,7 @@ class Reference:
         numbers |= self._of_types(cells, places)
         return {name: number for name, number in numbers.items() if np.isfinite(number)}
 
-    def _of_types(self, cells: Cells, places: Array) -> Numbers:
+    def _of_types(self, cells: DenseCells, places: Array) -> Numbers:
         if cells.types is None or self.real.types is None:
             return {}
         names = sorted({*cells.types.tolist(), *self.real.types.tolist()})
@@ -212,7 +214,7 @@ class Reference:
             numbers["accuracy"] = accuracy(places, cells.types, self.real_places, self.in_space.types)
         return numbers
 
-    def distances_to(self, train: Side, cells: Cells) -> Array:
+    def distances_to(self, train: Side, cells: DenseCells) -> Array:
         """From each of the cells to the nearest training cell, of its type where there are some of it."""
         from sklearn.neighbors import NearestNeighbors
 
@@ -275,7 +277,7 @@ def _correlations(log: Array) -> tuple[Array, Array]:
     return (unit.T @ unit)[pairs], (varies & varies[:, None])[pairs]
 
 
-def fold_changes(cells: Cells, names: list[str]) -> Array:
+def fold_changes(cells: DenseCells, names: list[str]) -> Array:
     """log2 fold changes of all genes between any two of these types."""
     means = [np.log2(cells.shares[cells.types == name].mean(axis=0, dtype=np.float64) + 0.5) for name in names]
     return np.concatenate([one - other for one, other in combinations(means, 2)])

@@ -114,17 +114,16 @@ class Process(ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__ | {"_kept": None}
-        kept = state.get("_evaluator")
+        evaluator = state.get("_evaluator")
         # It holds functions and large matrices. So only what it was made of is kept, and it is made again.
-        if kept is not None:
-            state["_evaluator"] = (kept.given, kept.method, kept.uniformization.tolerance)
+        if evaluator is not None:
+            state["_evaluator"] = (evaluator.given, evaluator.method, evaluator.uniformization.tolerance)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _kept=MatrixCache())
-        kept = state.get("_evaluator")
-        if kept is not None:
-            rates, method, tolerance = kept
+        if state.get("_evaluator") is not None:
+            rates, method, tolerance = state["_evaluator"]
             self.__dict__["_evaluator"] = Evaluator(rates, method, tolerance, type(self).__name__)
 
     @any_library
@@ -284,7 +283,7 @@ class Process(ABC):
     @default_floats
     def _draw_step(self, x_t: Any, prediction: Mapping[str, Any], durations: Sequence[Any], key: Philox) -> Any:
         """x_s given x_t and logits or probs of x_0, at durations[0], with durations[1] left to x_t."""
-        pair = self._small(np.array([float(each) for each in durations]))
+        pair = self._small(np.array([float(duration) for duration in durations]))
         before, after = (move(matrix, *like_of(x_t)) for matrix in pair)
         return categorical_bridge(x_t, **prediction, before=before, after=after, rng=key)
 

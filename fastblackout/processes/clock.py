@@ -35,13 +35,13 @@ class Clock(ABC):
     def speed(self, op: str, times: Times) -> Times:
         """beta(t)."""
 
-        def known(t: float) -> float:
+        def beta(t: float) -> float:
             slope = self.slope(t)
             if slope is None:
                 raise ValueError(f"{op}: speed: must have been given with the integral to time_change, got None")
             return slope
 
-        return _apply(op, known, times, "beta")
+        return _apply(op, beta, times, "beta")
 
 
 @dataclass(frozen=True)

@@ -36,12 +36,12 @@ def any_library(function: FunctionT) -> FunctionT:
     def called(*args: Any, **named: Any) -> Any:
         if not any(_is_foreign(value) for value in (*args, *named.values())):
             return body(*args, **named)
-        given = dict(zip(parameters, args, strict=False)) | named
+        arguments = dict(zip(parameters, args, strict=False)) | named
         method = parameters[0] == "self"
         op = f"{type(args[0]).__name__}.{body.__name__}" if method else body.__name__
-        foreign = {name: Array(value, op, name) for name, value in given.items() if _is_foreign(value)}
-        result = body(**(given | {name: array.value for name, array in foreign.items()}))
-        first = next(name for name in parameters if name in foreign or _is_array(given.get(name)))
+        foreign = {name: Array(value, op, name) for name, value in arguments.items() if _is_foreign(value)}
+        result = body(**(arguments | {name: array.value for name, array in foreign.items()}))
+        first = next(name for name in parameters if name in foreign or _is_array(arguments.get(name)))
         if first in foreign and (isinstance(result, np.generic) or _is_array(result)):
             return foreign[first].like(result).give()
         return result
@@ -156,9 +156,9 @@ def a_state_each(op: str, name: str, value: Any, x_t: Any, states: int) -> tuple
 
 def shaped(op: str, name: str, value: Any, x_t: Any, shape: Any) -> tuple[Any, Any]:
     """(value, x_t) in one library, value checked to be an array of this shape."""
-    found = Array(value, op, name).shape
-    if found != tuple(shape):
-        raise ValueError(f"{op}: {name}: shape must be {tuple(shape)}, got {found}")
+    own = Array(value, op, name).shape
+    if own != tuple(shape):
+        raise ValueError(f"{op}: {name}: shape must be {tuple(shape)}, got {own}")
     now, value = together(op, x_t=x_t, **{name: value})
     return value, now
 

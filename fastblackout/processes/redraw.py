@@ -198,7 +198,7 @@ class RedrawLookup(Lookup):
 @default_floats
 def redraw(
     op: str,
-    given: Mapping[str, Any],
+    states: Mapping[str, Any],
     durations: Sequence[NDArray[np.float64]],
     law: RedrawLaw,
     keys: tuple[Rng, torch.Generator | None],
@@ -206,22 +206,22 @@ def redraw(
 ) -> Any:
     """The state a time durations[0] after x_0, and where x_t is given, the second, a time durations[1] before it.
 
-    given: the states by their names, of which the first says what the result is like. keys: rng and generator.
+    states: by their names, of which the first says what the result is like. keys: rng and generator.
     """
-    arrays = dict(zip(given, counts_of(op, dict(given)), strict=True))
+    arrays = dict(zip(states, counts_of(op, dict(states)), strict=True))
     (name, like), *_ = arrays.items()
     check_holds(op, name, like.dtype, law.states)
     for times in durations:
         one_a_sample(op, times, like.shape)
     samples, elements = like.size(op, name)
     x_0, x_t = arrays["x_0"], arrays.get("x_t")
-    spread = [each.reshape(each.shape + (1,) * (len(like.shape) - each.ndim)) for each in durations]
+    spread = [times.reshape(times.shape + (1,) * (len(like.shape) - times.ndim)) for times in durations]
     if through_torch(like.value, backend):
         if select.asked(backend) != "auto":
             select.select(op, backend, like.device)  # whether it could run there
         return _by_tensors(op, like, (x_0, x_t), spread, law, key_of(op, *keys, like.value, samples))
     chosen = select.select_host(op, backend)
-    before, *after = (np.broadcast_to(each, like.shape) for each in spread)
+    before, *after = (np.broadcast_to(times, like.shape) for times in spread)
     key = late_key(*keys, op, samples)
     fields: dict[str, Any] = {"x_0": x_0, "x_t": x_t, "before": before, "after": after[0] if after else None}
     fields |= {"thresholds": law.thresholds, "inverse": None, "states": law.states, "mask": law.mask, "key": key}
@@ -257,9 +257,9 @@ def _by_tensors(
             flag.bitwise_or_(wrong.any() * bit)
 
     def rows(array: Array) -> torch.Tensor:
-        given = array.value.long().reshape(shape)
-        inside = given.clamp(0, law.states - 1)
-        note(given != inside, 1)
+        states = array.value.long().reshape(shape)
+        inside = states.clamp(0, law.states - 1)
+        note(states != inside, 1)
         return inside
 
     def there(values: NDArray[Any]) -> torch.Tensor:
@@ -433,9 +433,9 @@ class Redraw(Process):
             own = drawn + stay
             own = np.where(own > 0, own * (np.log(own) - np.log(law)), 0.0)
         finite = np.isfinite(terms)
-        known = np.where(finite, terms, 0.0)
+        terms = np.where(finite, terms, 0.0)
         others = np.count_nonzero(~finite) - ~finite > 0  # whether a term of another state is infinite
-        return np.where(others, math.inf, known.sum() - known + own)
+        return np.where(others, math.inf, terms.sum() - terms + own)
 
     def sample_forward(
         self,
@@ -529,9 +529,9 @@ class Redraw(Process):
     def _draw_step(self, x_t: Any, prediction: Mapping[str, Any], durations: Sequence[Any], key: Philox) -> Any:
         """The model's x_0, drawn by fb.categorical_rows, and then x_s."""
         op = "sample_reverse"
-        ((kind, given),) = prediction.items()
-        given, _ = a_state_each(op, kind, given, x_t, self.states)
-        x_0 = categorical_rows(rng=key, **{"weights" if kind == "probs" else "logits": given})
+        ((kind, values),) = prediction.items()
+        values, _ = a_state_each(op, kind, values, x_t, self.states)
+        x_0 = categorical_rows(rng=key, **{"weights" if kind == "probs" else "logits": values})
         return redraw(op, {"x_t": x_t, "x_0": x_0}, durations, self._law, (key, None), "auto")
 
 

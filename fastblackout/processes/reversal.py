@@ -342,7 +342,8 @@ def tau_leap_reverse(
     jumps = poisson(rate * held, rng=rng, generator=generator)
     if not ordered:
         jumps = xp.where((jumps.sum(-1) == 1)[..., None], jumps, 0)
-    return _like((now[..., 0] + (jumps * (to - now)).sum(-1)).clip(0, size - 1), x)
+    jumped = (now[..., 0] + (jumps * (to - now)).sum(-1)).clip(0, size - 1)
+    return jumped.to(x.value.dtype) if x.is_tensor else jumped.astype(x.dtype)
 
 
 def _check_jumps(op: str, now: Any, rates: Any, to: Any, size: int) -> None:
@@ -357,10 +358,6 @@ def _check_jumps(op: str, now: Any, rates: Any, to: Any, size: int) -> None:
     idle = (rates > 0) & (to == now)
     if bool(idle.any()):
         raise ValueError(f"{op}: rates: must be 0 from x_t to itself, got {float(rates[idle].reshape(-1)[0])!r}")
-
-
-def _like(states: Any, x: Array) -> Any:
-    return states.to(x.value.dtype) if x.is_tensor else states.astype(x.dtype)
 
 
 class Paths:

@@ -34,71 +34,57 @@ WRONG_DATA = {
     "matrix": (lambda d: dense(d), TypeError, "must be an AnnData, or the path of an .h5ad", "ndarray"),
     "no file": (lambda d: "nowhere.h5ad", ValueError, "must be a .h5ad file or a .zarr store", "nowhere.h5ad"),
     "no store": (lambda d: "nowhere.zarr", ValueError, "must be a .h5ad file or a .zarr store", "nowhere.zarr"),
-    "no type": (
-        lambda d: lacking(d, "type"),
-        ValueError,
-        "(leave such cells out, or call their class unknown)",
-        "'cell-1'",
-    ),
+    "no type": (lambda d: lacking(d, "type"), ValueError, "(leave such cells out, or call their class", "'cell-1'"),
     "twice": (lambda d: d[:, [0, 1, 1]], ValueError, "names in var must be unique", "'gene-1'"),
-}
-WRONG_OPTIONS = {
-    "labels": ({"labels_key": "kind"}, ValueError, "labels_key: must be a column of obs", "'kind'"),
-    "label of numbers": ({"labels_key": "age"}, ValueError, "must be a column of names", "'age'"),
-    "batch": ({"batch_key": "lane"}, ValueError, "batch_key: must be a column of obs", "'lane'"),
-    "layer": ({"layer": "raw"}, ValueError, "layer: must be one of", "'raw'"),
-    "depth": ({"size_factor_key": "type"}, ValueError, "size_factor_key: must be a column of numbers", "'type'"),
-    "covariate": ({"covariates": ["type"]}, ValueError, "covariates: must be a column of numbers", "'type'"),
-    "no covariate": ({"covariates": ["sex"]}, ValueError, "covariates: must be a column of obs", "'sex'"),
-    "genes": ({"genes": ["gene-1", "gene-x"]}, ValueError, "must have all 2 genes", "'gene-x'"),
-    "genes twice": ({"genes": ["gene-1", "gene-1"]}, ValueError, "must differ", "'gene-1'"),
-    "no genes": ({"genes": []}, ValueError, "genes: must hold at least one", "none"),
-    "a number of genes": ({"genes": 5}, TypeError, "genes: must be a sequence of names", "5"),
-    "column of var": ({"genes": "variable"}, ValueError, "genes: must be", "'variable'"),
 }
 
 
 @pytest.mark.parametrize("name", WRONG_DATA)
 def test_wrong_cells_are_named(name):
-    make, error, rule, value = WRONG_DATA[name]
-    assert_named(lambda: CellModel("type", **TINY).fit(make(simulated(12)), progress=False), error, rule, value)
+    make, *told = WRONG_DATA[name]
+    assert_named(lambda: CellModel("type", **TINY).fit(make(simulated(12)), progress=False), *told)
 
 
-@pytest.mark.parametrize("name", WRONG_OPTIONS)
-def test_what_is_not_there_is_named(name):
-    options, error, rule, value = WRONG_OPTIONS[name]
-    assert_named(lambda: CellModel(**options, **TINY).fit(simulated(12), progress=False), error, rule, value)
+TWICE = "CellModel.fit: columns of obs: "  # or one would take the place of another in obs of new cells
 
 
 @pytest.mark.parametrize(
-    "option,value,error",
+    "options, error, rule, value",
     [
-        ("labels_key", 3, TypeError), ("covariates", "age", TypeError), ("covariates", [3], TypeError),
-        ("steps", 0, ValueError), ("steps", 2.5, TypeError), ("batch_size", 0, ValueError), ("width", -1, ValueError),
-        ("learning_rate", 0, ValueError), ("learning_rate", "fast", ValueError), ("weight_decay", -1, ValueError),
-        ("dropout", 1, ValueError), ("rng", -1, ValueError), ("rng", fb.Philox(1, call=2), ValueError),
+        ({"labels_key": "kind"}, ValueError, "labels_key: must be a column of obs", "'kind'"),
+        ({"labels_key": "age"}, ValueError, "must be a column of names", "'age'"),
+        ({"labels_key": 3}, TypeError, "labels_key: must be", "int"),
+        ({"batch_key": "lane"}, ValueError, "batch_key: must be a column of obs", "'lane'"),
+        ({"layer": "raw"}, ValueError, "layer: must be one of", "'raw'"),
+        ({"size_factor_key": "type"}, ValueError, "size_factor_key: must be a column of numbers", "'type'"),
+        ({"covariates": ["type"]}, ValueError, "covariates: must be a column of numbers", "'type'"),
+        ({"covariates": ["sex"]}, ValueError, "covariates: must be a column of obs", "'sex'"),
+        ({"covariates": "age"}, TypeError, "covariates: must be", "age"),
+        ({"covariates": [3]}, TypeError, "covariates: must be", "3"),
+        ({"genes": ["gene-1", "gene-x"]}, ValueError, "must have all 2 genes", "'gene-x'"),
+        ({"genes": ["gene-1", "gene-1"]}, ValueError, "must differ", "'gene-1'"),
+        ({"genes": []}, ValueError, "genes: must hold at least one", "none"),
+        ({"genes": 5}, TypeError, "genes: must be a sequence of names", "5"),
+        ({"genes": "variable"}, ValueError, "genes: must be", "'variable'"),
+        ({"steps": 0}, ValueError, "steps: must be", "0"),
+        ({"steps": 2.5}, TypeError, "steps: must be", "2.5"),
+        ({"batch_size": 0}, ValueError, "batch_size: must be", "0"),
+        ({"width": -1}, ValueError, "width: must be", "-1"),
+        ({"learning_rate": 0}, ValueError, "learning_rate: must be", "0"),
+        ({"learning_rate": "fast"}, ValueError, "learning_rate: must be", "fast"),
+        ({"weight_decay": -1}, ValueError, "weight_decay: must be", "-1"),
+        ({"dropout": 1}, ValueError, "dropout: must be", "1"),
+        ({"rng": -1}, ValueError, "rng: must be", "-1"),
+        ({"rng": fb.Philox(1, call=2)}, ValueError, "rng: must be", "Philox"),
+        ({"labels_key": "depth"}, ValueError, TWICE, "got 'depth' twice"),
+        ({"covariates": ["depth"]}, ValueError, TWICE, "got 'depth' twice"),
+        ({"covariates": ["a", "a"]}, ValueError, TWICE, "got 'a' twice"),
+        ({"labels_key": "type", "batch_key": "type"}, ValueError, TWICE, "got 'type' twice"),
+        ({"size_factor_key": "a", "covariates": ["a"]}, ValueError, TWICE, "got 'a' twice"),
     ],
-)  # fmt: skip
-def test_wrong_options_are_named(option, value, error):
-    def call():
-        CellModel(**{**TINY, option: value}).fit(simulated(12), progress=False)
-
-    assert_named(
-        call, error, f"{option}: must be", {3: "int"}.get(value, str(value)) if not isinstance(value, list) else "3"
-    )
-
-
-@pytest.mark.parametrize(
-    "options,twice",
-    [
-        ({"labels_key": "depth"}, "depth"), ({"covariates": ["depth"]}, "depth"), ({"covariates": ["a", "a"]}, "a"),
-        ({"labels_key": "type", "batch_key": "type"}, "type"), ({"size_factor_key": "a", "covariates": ["a"]}, "a"),
-    ],
-)  # fmt: skip
-def test_columns_must_differ(options, twice):
-    """Or one would take the place of another in obs of new cells."""
-    call = lambda: CellModel(**options).fit(simulated(12))  # noqa: E731
-    assert_named(call, ValueError, "CellModel.fit: columns of obs: ", f"got '{twice}' twice")
+)
+def test_wrong_options_are_named(options, error, rule, value):
+    assert_named(lambda: CellModel(**TINY | options).fit(simulated(12), progress=False), error, rule, value)
 
 
 def test_a_model_must_be_fitted():
@@ -118,12 +104,7 @@ def test_a_model_must_be_fitted():
         (lambda m, d: m.sample(3, label="huge"), ValueError, "label: must be one of 'large', 'small'", "'huge'"),
         (lambda m, d: m.sample(3, label=["large"]), ValueError, "label: must be one name or 3", "1"),
         (lambda m, d: m.sample(3, label=4), ValueError, "label: must be one of", "4"),
-        (
-            lambda m, d: m.sample(3, label=np.array(["large", "huge", "small"])),
-            ValueError,
-            "label: must be one of",
-            "'huge'",
-        ),
+        (lambda m, d: m.sample(3, label=np.array(["large", "huge", "small"])), ValueError, "label: must be", "'huge'"),
         (lambda m, d: m.sample(3, batch=[["one"]] * 3), ValueError, "batch: must be one of", "['one']"),
         (lambda m, d: m.evaluate(d[:9]), ValueError, "adata: must have 10 cells or more", "9"),
         (lambda m, d: m.evaluate(d, train=d[:3]), ValueError, "train: must have 10 cells or more", "3"),
@@ -147,39 +128,14 @@ def test_a_model_must_be_fitted():
         (lambda m, d: m.impute(d, True, seed=1), TypeError, "seed: must be given as rng=", "1"),
         (lambda m, d: m.evaluate(d, seed=1), TypeError, "seed: must be given as rng=", "1"),
         (lambda m, d: m.impute(d, np.ones(3)), TypeError, "observed: must be an array of bools", "float64"),
-        (
-            lambda m, d: m.impute(d, np.ones((2, 2), bool)),
-            ValueError,
-            "observed: must have the shape (12, 24) or (12, 16)",
-            "(2, 2)",
-        ),
+        (lambda m, d: m.impute(d, np.ones((2, 2), bool)), ValueError, "the shape (12, 24) or (12, 16)", "(2, 2)"),
         (lambda m, d: m.impute(d, True, draws=0), ValueError, "draws: must be", "0"),
         (lambda m, d: m.expected(d, depth=-1), ValueError, "depth: must be above 0", "-1"),
         (lambda m, d: m.expected(d[:, :20]), ValueError, "must have all 16 genes", "'gene-20'"),
-        (
-            lambda m, d: m.expected(unknown(d, "type")),
-            ValueError,
-            "labels_key: classes must be among 'large', 'small' (give every",
-            "'new'",
-        ),
-        (
-            lambda m, d: m.expected(unknown(d, "batch")),
-            ValueError,
-            "among 'one', 'two' (give every cell a batch of the training",
-            "'new'",
-        ),
-        (
-            lambda m, d: m.expected(lacking(d, "type")),
-            ValueError,
-            "must have a class (give every cell a type",
-            "'cell-1'",
-        ),
-        (
-            lambda m, d: m.impute(d, d.obs.pop("type") == ""),
-            ValueError,
-            "labels_key: must be a column of obs, one of 'batch', 'age', 'control', 'depth' (give every cell a",
-            "'type'",
-        ),
+        (lambda m, d: m.expected(unknown(d, "type")), ValueError, "among 'large', 'small' (give every", "'new'"),
+        (lambda m, d: m.expected(unknown(d, "batch")), ValueError, "'one', 'two' (give every cell a batch", "'new'"),
+        (lambda m, d: m.expected(lacking(d, "type")), ValueError, "a class (give every cell a type", "'cell-1'"),
+        (lambda m, d: m.impute(d, d.obs.pop("type") == ""), ValueError, "'depth' (give every cell a", "'type'"),
         (lambda m, d: m.evaluate(changed(d, (3, 1), 0.5)), ValueError, "must hold raw counts", "0.5"),
         (lambda m, d: m.save(3), TypeError, "folder: must be a path", "int"),
     ],

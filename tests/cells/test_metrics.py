@@ -68,7 +68,7 @@ def test_lines_changes_and_correlations_are_known():
     assert metrics.line(x, 3 - 2 * x) == pytest.approx((-1, -2))
     assert metrics.line(np.array([0.0, 1, 2]), np.array([0.0, 0, 3])) == pytest.approx((0.8660254, 1.5))
     assert np.isnan(metrics.line(x, 0 * x)).all()
-    cells = metrics.Cells(np.array([[6, 2], [6, 2], [0, 8], [8, 0]], np.float32), np.array(["a", "a", "b", "b"]))
+    cells = metrics.DenseCells(np.array([[6, 2], [6, 2], [0, 8], [8, 0]], np.float32), np.array(["a", "a", "b", "b"]))
     assert metrics.fold_changes(cells, ["a", "b"]) == pytest.approx(np.log2([7500.5 / 5000.5, 2500.5 / 5000.5]))
     log = np.random.default_rng(0).normal(size=(20, 3))
     found, varied = metrics._correlations(np.c_[log, np.ones(20)])

@@ -10,6 +10,7 @@ import fastblackout as fb
 from fastblackout import processes as on
 from fastblackout.processes import conversion as to
 from support.error_texts import compare_expressions
+from support.toy_data import toy_data
 
 THREE = np.array([[-3.0, 2, 1], [0, -1, 1], [5, 0, -5]])
 NAMES = {
@@ -17,6 +18,9 @@ NAMES = {
     "WALK": fb.RandomWalk(5), "DEATH": fb.PureDeath(4), "UNIFORM": fb.Uniform(5), "BIG": fb.PureDeath(1000),
     "X": np.array([1, 2]), "T": np.array([0.5, 1.0]), "XT": torch.tensor([1, 2]), "KEY": fb.Philox(0),
     "HALF": np.array([0.5, 0.5]), "SPREAD": np.full((2, 5), 0.2), "GENERATOR": torch.Generator(),
+    "SIX": fb.Uniform(6), "ONES": np.ones((2, 1), int), "LAW": np.array([0.1, 0.4, 0.3, 0.0, 0.05, 0.15]),
+    "MASKED": fb.Absorbing(5), "WORDS": fb.Uniform(50_258), "RATES": np.array([[0.3, 0, 0, 0, 1.0]] * 2),
+    "TWO": np.array([[-1.0, 1.0], [2.0, -2.0]]), "IMAGES": toy_data(4)[0],
 }  # fmt: skip
 
 

@@ -150,5 +150,6 @@ def test_a_bar_ends_full(few, monkeypatch):
 def test_matrices_are_made_on_the_host_whatever_the_backend_of_draws():
     process, t = fb.PureDeath(7), np.array([0.3, 1.1])
     expected = process.transition_matrix(t)
-    with fb.use_backend("triton"):
-        assert np.array_equal(process.transition_matrix(t), expected)
+    for backend in ("triton", "cuda"):
+        with fb.use_backend(backend):
+            assert np.array_equal(process.transition_matrix(t), expected)

@@ -1,4 +1,4 @@
-"""Transition matrices against laws computed with 40 digits: the promised accuracy, the bound, rows, the semigroup."""
+"""Transition matrices by each way they are computed, against laws of 40 digits: the promised accuracy and the bound."""
 
 import mpmath as mp
 import numpy as np
@@ -14,82 +14,62 @@ torch.set_num_threads(1)
 TIMES = np.array([0.0, 1e-9, 1e-3, 0.06, 0.7, 3.0, 10.0, 40.0, 200.0, 1e3])
 UNIT = 2.0**-53
 
+
+def within_the_claim(process, t, rows, truth, most=1e-12, columns=slice(None), whole=True):
+    """Rows of P(t) are `truth` within `most` and the bound, which is returned; P(t) is a transition matrix."""
+    matrix, (_, bound) = process.transition_matrix(t), process.evaluation(t)
+    error = np.abs(matrix[list(rows)][:, columns] - truth).max() - 1e-38  # the digits of `truth`
+    assert error <= min(most, bound), (t, error, bound)
+    assert (matrix >= 0).all()
+    assert not whole or np.abs(matrix.sum(1) - 1).max() <= 1e-14
+    return bound
+
+
 LAW = np.random.default_rng(4).dirichlet(np.ones(40))
+SOME = [0, 1, 3, 500]
 CLOSED = {
     "pure death": (fb.PureDeath(255), lambda n, t: laws.pure_death(n, t, 256), (1, 100, 255)),
-    "pure death, 512 states": (fb.PureDeath(511), lambda n, t: laws.pure_death(n, t, 512), (300, 511)),
+    "pure death, 512": (fb.PureDeath(511), lambda n, t: laws.pure_death(n, t, 512), (300, 511)),
     "Ehrenfest": (fb.Ehrenfest(63), lambda n, t: laws.ehrenfest(n, t, 63), (0, 20, 63)),
     "Ehrenfest, uneven": (fb.Ehrenfest(100, 0.3, 2.0), lambda n, t: laws.ehrenfest(n, t, 100, 0.3, 2.0), (10, 100)),
-    "Ehrenfest, 512 states": (fb.Ehrenfest(511), lambda n, t: laws.ehrenfest(n, t, 511), (0, 60, 511)),
-    "immigration-death": (
-        fb.ImmigrationDeath(40.0, 200, "open"),
-        lambda n, t: laws.immigration_death(n, t, 40, 201),
-        (0, 50, 200),
-    ),
-    "immigration-death, 512 states": (
-        fb.ImmigrationDeath(200.0, 511, "open"),
-        lambda n, t: laws.immigration_death(n, t, 200, 512),
-        (0, 30, 511),
+    "Ehrenfest, 512": (fb.Ehrenfest(511), lambda n, t: laws.ehrenfest(n, t, 511), (0, 60, 511)),
+    "open": (fb.ImmigrationDeath(40.0, 200, "open"), lambda n, t: laws.immigration_death(n, t, 40, 201), (0, 50, 200)),
+    "open, 512": (
+        fb.ImmigrationDeath(200.0, 511, "open"), lambda n, t: laws.immigration_death(n, t, 200, 512), (0, 30, 511)
     ),
     "random walk": (fb.RandomWalk(64, 3.0), lambda n, t: laws.random_walk(n, t, 64, 3.0), (0, 20)),
-    "random walk, 512 states": (
-        fb.RandomWalk(512),
-        lambda n, t: laws.random_walk(n, t, 512, 1.0, (0, 1, 3, 500)),
-        (0, 2, 255, 511),
-    ),
-    "uniform, 512 states": (fb.Uniform(512), lambda n, t: laws.redraw(n, t, np.full(512, 1 / 512)), (0, 511)),
-    "absorbing, 512 states": (fb.Absorbing(512), lambda n, t: laws.redraw(n, t, np.eye(512)[511]), (0, 200, 511)),
+    "random walk, 512": (fb.RandomWalk(512), lambda n, t: laws.random_walk(n, t, 512, 1.0, SOME), (0, 2, 255, 511)),
+    "uniform, 512": (fb.Uniform(512), lambda n, t: laws.redraw(n, t, np.full(512, 1 / 512)), (0, 511)),
+    "absorbing, 512": (fb.Absorbing(512), lambda n, t: laws.redraw(n, t, np.eye(512)[511]), (0, 200, 511)),
     "any law": (fb.Redraw(LAW), lambda n, t: laws.redraw(n, t, LAW), (0, 7, 39)),
     "uniform": (fb.Uniform(300), lambda n, t: laws.redraw(n, t, np.full(300, 1 / 300)), (5,)),
     "absorbing": (fb.Absorbing(40, 3), lambda n, t: laws.redraw(n, t, np.eye(40)[3]), (0, 3, 39)),
-}
-COLUMNS = {"random walk, 512 states": [0, 1, 3, 500]}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", by_day(CLOSED, *(name for name in CLOSED if "512" not in name)))
 def test_closed_forms_are_within_1e_13_and_their_bound(name):
     process, law, rows = CLOSED[name]
-    matrices = process.transition_matrix(TIMES)
-    columns = COLUMNS.get(name, slice(None))
-    for t, matrix in zip(TIMES, matrices, strict=True):
-        method, bound = process.evaluation(t)
-        assert method == "closed form"
-        error = max(np.abs(matrix[n][columns] - law(n, t)).max() for n in rows)
-        assert error <= min(1e-13, bound), (t, error, bound)
-        assert (matrix >= 0).all()
-        if not name.startswith("immigration-death"):
-            assert np.abs(matrix.sum(1) - 1).max() <= 1e-14
-    assert (matrices[0] == np.eye(process.states)).all()
-
-
-PLAIN = {
-    "Ehrenfest 255": (fb.Ehrenfest(255), lambda n, t: laws.ehrenfest(n, t, 255), (100,), slice(None)),
-    "pure death 511": (fb.PureDeath(511), lambda n, t: laws.pure_death(n, t, 512), (400, 511), slice(None)),
-    "random walk 512": (
-        fb.RandomWalk(512),
-        lambda n, t: laws.random_walk(n, t, 512, 1.0, (0, 3, 500)),
-        (2,),
-        [0, 3, 500],
-    ),
-}
+    columns, whole = SOME if name == "random walk, 512" else slice(None), not name.startswith("open")
+    for t in TIMES:
+        within_the_claim(process, t, rows, np.stack([law(n, t) for n in rows]), 1e-13, columns, whole)
+        assert process.evaluation(t).method == "closed form"
+    assert (process.transition_matrix(0.0) == np.eye(process.states)).all()
 
 
 @pytest.mark.parametrize("method", ["auto", "uniformization"])
-@pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize("name", ["Ehrenfest", "pure death, 512", "random walk, 512"])
 def test_plain_generators_are_within_1e_12_and_their_bound(name, method):
-    known, law, rows, columns = PLAIN[name]
-    process = fb.MarkovProcess(known.generator(), method=method)
-    matrices = process.transition_matrix(TIMES)
-    for t, matrix in zip(TIMES, matrices, strict=True):
-        error = max(np.abs(matrix[n][columns] - law(n, t)).max() for n in rows) - 1e-38  # the law's own digits
-        bound = process.evaluation(t).error
-        assert error <= min(1e-12, bound), (t, error, bound)
-        assert bound <= 5e-11
+    known, law, rows = (fb.Ehrenfest(255), lambda n, t: laws.ehrenfest(n, t, 255), (100,))
+    if name != "Ehrenfest":
+        known, law, rows = CLOSED[name]
+    process, columns = fb.MarkovProcess(known.generator(), method=method), SOME if "walk" in name else slice(None)
+    for t in TIMES:
+        truth = np.stack([law(n, t) for n in rows[-2:]])
+        assert within_the_claim(process, t, rows[-2:], truth, columns=columns) <= 5e-11
         # All rows, by the closed form of the named process.
-        assert np.abs(matrix - known.transition_matrix(t)).max() <= 1e-12
-        assert (matrix >= 0).all()
-        assert np.abs(matrix.sum(1) - 1).max() <= 1e-14
-    assert (matrices[0] == np.eye(process.states)).all()
+        assert np.abs(process.transition_matrix(t) - known.transition_matrix(t)).max() <= 1e-12
+    assert (process.transition_matrix(0.0) == np.eye(process.states)).all()
 
 
 def random_rates(kind, size, rng):
@@ -129,14 +109,8 @@ def test_any_generator_is_within_the_bound_of_every_method(kind):
     for t in (1e-9, 0.02, 1.0, 7.3, 1e3):
         truth = laws.matrix(rates, t)
         for method, process in zip(methods, processes, strict=True):
-            matrix, (used, bound) = process.transition_matrix(t), process.evaluation(t)
-            error = np.abs(matrix - truth).max()
-            assert used == method or method == "auto"
-            assert error <= bound, (method, t, error, bound)
-            if method != "expm":
-                assert error <= 1e-12, (method, t, error)
-            assert (matrix >= 0).all()
-            assert np.abs(matrix.sum(1) - 1).max() <= 1e-14
+            within_the_claim(process, t, range(9), truth, 1.0 if method == "expm" else 1e-12)
+            assert process.evaluation(t).method == method or method == "auto"
 
 
 def test_nothing_jumps_where_a_process_is_taken_for_mixed():
@@ -233,3 +207,62 @@ def test_the_open_boundary_loses_the_tail_and_no_more():
     assert abs(tail[1, 40] / float(early) - 1) <= 1e-4
     assert (fb.ImmigrationDeath(30.0, 40).tail(t) == 0).all()
     assert fb.ImmigrationDeath(30.0).max_count == 76  # Pr(Poisson(30) > 76) = 5.7e-13, > 75: 1.5e-12
+
+
+BLOCKED = {"12": (3.0, 12), "20": (20.0, 20), "120": (60.0, 120), "255": (20.0, 255)}
+
+
+@pytest.mark.parametrize("name", by_day(BLOCKED, "12", "120"))
+def test_blocked_immigration_death_is_expm_of_its_generator(name):
+    rate, top = BLOCKED[name]
+    process = fb.ImmigrationDeath(rate, top)
+    rates = process.generator()
+    np.fill_diagonal(rates, 0.0)
+    starts = [0, top // 2, top] if top < 100 else [top * 3 // 4 + 1, top]
+    for t in (1e-9, 1e-3, 0.06, 0.7, 0.74, 3.0, 10.0) + ((40.0, 200.0) if top < 100 else ()):
+        within_the_claim(process, t, starts, laws.rows(rates, starts, t))
+
+
+def test_plain_ehrenfest_over_twelve_decades():
+    process = fb.MarkovProcess(fb.Ehrenfest(255).generator())
+    for t in np.geomspace(1e-9, 1e3, 49):
+        within_the_claim(process, t, [0, 255], np.stack([laws.ehrenfest(n, t, 255) for n in (0, 255)]))
+
+
+@pytest.mark.slow
+def test_the_eigendecomposition_at_96_states():
+    rng, size = np.random.default_rng(3), 96
+    rates = rng.exponential(size=(size, size)) ** 3
+    rates = (rates + rates.T) / (rng.random(size) + 0.1)[:, None]
+    np.fill_diagonal(rates, 0.0)
+    rates /= rates.sum(1).max()
+    process = fb.MarkovProcess(rates - np.diag(rates.sum(1)), method="eigendecomposition")
+    for t in (1e-9, 0.05, 1.0, 10.0, 40.0):
+        within_the_claim(process, t, [50], laws.rows(rates, [50], t))
+
+
+def test_jumps_by_two_states():
+    """A few diagonals that are not reversible, and times on both sides of each change of the way they are taken."""
+    rng, size = np.random.default_rng(4), 60
+    rates = sum(
+        np.diag(w * (0.5 + rng.random(size - abs(o))), o) for o, w in ((1, 1.0), (2, 0.3), (-1, 0.4), (-2, 1.0))
+    )
+    process = fb.MarkovProcess(rates - np.diag(rates.sum(1)))
+    for t in (3.0, 8.1, 39.9, 64.0, 150.0):
+        within_the_claim(process, t, [0, 33, 59], laws.rows(rates, [0, 33, 59], t))
+        assert process.evaluation(t).method == "uniformization"
+
+
+@pytest.mark.parametrize("pull", [0.03, 0.1])
+def test_the_modes_of_a_wide_law(pull):
+    """What is left of P(t) at late times is few modes, from a time on that is found by trial."""
+    rng, size = np.random.default_rng(5), 90
+    n = np.arange(1, size)
+    up, down = 0.3 + rng.random(size - 1), pull * n * (0.5 + rng.random(size - 1))
+    rates = np.diag(up, 1) + np.diag(down, -1)
+    process = fb.MarkovProcess(rates - np.diag(rates.sum(1)))
+    methods = []
+    for t in np.geomspace(1.0, 150.0, 6):
+        within_the_claim(process, t, [20, 89], laws.rows(rates, [20, 89], t))
+        methods.append(process.evaluation(t).method)
+    assert methods == sorted(methods, reverse=True) and set(methods) == {"uniformization", "modes"}

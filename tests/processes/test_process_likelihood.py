@@ -10,7 +10,7 @@ import torch
 import fastblackout as fb
 from fastblackout.processes import conversion
 from fastblackout.processes.rate_loss import exact_rate_bound
-from support.helpers import by_day, chi_square_counts
+from support.helpers import by_day
 from support.small_processes import data_law
 from support.toy_data import LAW, toy_data
 
@@ -63,16 +63,6 @@ def test_bits_of_any_process(name):
     assert abs(worse.bits - exact[x_0].mean() / np.log(2)) < 5 * worse.monte_carlo_error < 0.25
 
 
-def test_bits_of_a_process_that_starts_where_it_cannot():
-    x_0, _ = toy_data(4)
-    with pytest.raises(
-        ValueError, match="process_bits_per_dim: prior: must be above 0 wherever x_0 can be at time 2.0"
-    ):
-        fb.process_bits_per_dim(PROCESSES["pure death"], print, x_0, end=2.0)
-    with pytest.raises(ValueError, match="process_bits_per_dim: x_0: counts must lie in 0..5, got 6"):
-        fb.process_bits_per_dim(PROCESSES["uniform"], print, x_0 * 0 + 6, end=2.0)
-
-
 def posterior(process, x_t, t):
     """p(x_0 | x_t) of every x_t by Bayes from P(t), with no weight on what cannot be."""
     joint = data_law(process, LAW)[:, None] * process.transition_matrix(t)
@@ -105,18 +95,6 @@ def test_an_open_boundary_leaves_no_probability_out():
     found = process.reverse_law(np.arange(7), probs, 0.4, 1.1)
     bridges = process.bridge(*np.broadcast_arrays(np.arange(7)[:, None], np.arange(7)), 0.4, 1.1)
     np.testing.assert_allclose(found, bridges.mean(1), rtol=1e-10)
-
-
-def test_draws_of_a_reverse_step_follow_its_law():
-    # False alarm 1e-6: 7 cells by a chi-square.
-    process, s, t, x = PROCESSES["Ehrenfest"], 0.2, 0.7, 2
-    probs = np.array([0.1, 0.2, 0.05, 0.3, 0.15, 0.2])
-    x_t = np.full((1, 200_000), x)
-    before, after = process.transition_matrix(s), process.transition_matrix(t - s)
-    weights = np.broadcast_to(probs, (*x_t.shape, 6)).copy()
-    drawn = fb.categorical_bridge(x_t, probs=weights, before=before, after=after, rng=fb.Philox(2))
-    expected = process.reverse_law(x, probs, s, t) * x_t.size
-    assert chi_square_counts(np.bincount(drawn.ravel(), minlength=6), expected) > 1e-6
 
 
 def test_the_law_of_a_step_needs_no_array_of_pairs_of_states():
@@ -188,28 +166,3 @@ def test_the_bound_of_a_sampler(name, kind):
     assert abs(worse.bits - exact[x_0].mean() / np.log(2)) < 5 * worse.monte_carlo_error < 0.25
     again = fb.sampler_bits_per_dim(process, model, x_0, draws=12, batch=333, **how)
     np.testing.assert_allclose(again.per_image, found.per_image, rtol=1e-10)
-
-
-@pytest.mark.parametrize(("bound", "name"), [("process_bits_per_dim", "rates"), ("sampler_bits_per_dim", "model")])
-def test_what_is_no_process_and_no_model_is_refused(bound, name):
-    x_0, _ = toy_data(4)
-    more = {"end": 1.0} if name == "rates" else {"times": [1.0, 0.0]}
-    with pytest.raises(TypeError, match=f"{bound}: process: must be one of fastblackout.processes, got str"):
-        getattr(fb, bound)("uniform", print, x_0, **more)
-    with pytest.raises(TypeError, match=f"{bound}: {name}: must be called with states and times, got float"):
-        getattr(fb, bound)(PROCESSES["uniform"], 0.5, x_0, **more)
-
-
-def test_wrong_arguments_of_the_bound_of_a_sampler():
-    x_0, _ = toy_data(4)
-    for times, kind, words in (
-        ([1.0, 0.5], "logits", "times: the last must be 0, got 0.5"),
-        ([0.0, 1.0], "logits", "times: must be two or more, falling"),
-        ([1.0, 0.0], "births", "kind: must be logits or probs, got 'births'"),
-    ):
-        with pytest.raises(ValueError, match=f"sampler_bits_per_dim: {words}"):
-            fb.sampler_bits_per_dim(PROCESSES["uniform"], print, x_0, times=times, kind=kind)
-    with pytest.raises(
-        ValueError, match="sampler_bits_per_dim: prior: must be above 0 wherever x_0 can be at time 2.0"
-    ):
-        fb.sampler_bits_per_dim(PROCESSES["pure death"], print, x_0, times=[2.0, 0.0])

@@ -7,7 +7,6 @@ import pytest
 import torch
 from scipy import stats
 
-import fastblackout as fb
 from fastblackout import processes as loss
 from fastblackout.processes import conversion as to
 from support.small_processes import LAW, PROCESSES, data_law
@@ -96,20 +95,6 @@ def test_births_and_deaths_alone(name):
     ours, theirs = (torch.autograd.grad(value.sum(), (up, down)) for value in (found, expected))
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-9, atol=1e-12)
-    with pytest.raises(
-        ValueError, match="birth_death_loss: process: must jump to nearest neighbours alone, got Uniform"
-    ):
-        loss.birth_death_loss(PROCESSES["uniform"], x_t, x_0, t, up, down)
-
-
-def test_for_pure_death_it_is_the_loss_of_blackout():
-    process, t = PROCESSES["pure death"], np.array([0.2, 1.5])
-    x_0, x_t, y = np.array([[5, 3], [4, 4]]), np.array([[3, 3], [0, 4]]), np.array([[1.5, 0.2], [2.0, 0.3]])
-    p = np.exp(-t)[:, None]
-    rates = np.zeros((2, 2, 6))
-    np.put_along_axis(rates, x_t[..., None] + 1, (y * p / (1 - p))[..., None], -1)
-    expected = (p / (1 - p) * loss.rate_divergence(x_0 - x_t, y)).sum(1)
-    np.testing.assert_allclose(loss.rate_loss(process, x_t, x_0, t, rates), expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", PROCESSES)
@@ -136,22 +121,6 @@ def test_gradients_and_where_they_vanish(name):
     assert mean_loss(shifted) > mean_loss(exact) + 1e-4
 
 
-def test_the_bound_by_monte_carlo_with_uniform_times():
-    # The weight of uniform times on 0..T is T. 5 standard errors: false alarm 6e-7.
-    process, end, draws = PROCESSES["Ehrenfest"], 2.0, 40_000
-    generator = np.random.default_rng(4)
-    t = generator.uniform(1e-9, end, draws)
-    x_0 = generator.choice(6, p=LAW, size=draws)
-    chances = process.transition_matrix(t)
-    x_t = (chances[np.arange(draws), x_0].cumsum(1) < generator.uniform(size=(draws, 1))).sum(1).clip(max=5)
-    table = np.array([[-0.2, 0.3, 0.1, 0.4, 0.0, 0.2]]).repeat(6, 0)  # some log score that looks at i alone
-    each = end * loss.score_entropy(process, x_t[:, None], x_0[:, None], t, table[x_t][:, None])
-    prior = stats.binom.pmf(np.arange(6), 5, 1 / 3)
-    bound = loss.exact_rate_bound(process, lambda x, s: to.jumps_into(process, x, s) * np.exp(table[x]), end, prior)
-    expected = LAW @ (bound - loss.prior_divergence(process, np.arange(6)[:, None], end, prior))
-    assert abs(each.mean() - expected) < 5 * each.std() / math.sqrt(draws)
-
-
 def test_prior_divergence():
     process, prior = PROCESSES["random walk"], np.full(6, 1 / 6)
     x_0 = torch.tensor([[0, 3], [5, 5]])
@@ -160,8 +129,6 @@ def test_prior_divergence():
     np.testing.assert_allclose(found.numpy(), [rows[0] + rows[3], 2 * rows[5]], rtol=1e-12)
     assert loss.prior_divergence(PROCESSES["pure death"], np.array([[0]]), 3.0, np.eye(6)[0])[0] == 0
     assert loss.prior_divergence(PROCESSES["pure death"], np.array([[2]]), 3.0, np.eye(6)[0])[0] == math.inf
-    with pytest.raises(ValueError, match="prior_divergence: prior: must sum to 1"):
-        loss.prior_divergence(process, x_0, 0.4, np.full(6, 0.2))
 
 
 def test_rate_divergence():
@@ -176,20 +143,3 @@ def test_rate_divergence():
     loss.rate_divergence(torch.tensor([0.0, 1.0, 2.5, 0.0]).double(), model).sum().backward()
     np.testing.assert_allclose(model.grad.numpy(), [1.0, 0.5, 0.0, 1.0], rtol=1e-15)  # 1 - a / b, and 1 where a = 0
     assert loss.rate_divergence(torch.tensor([3]), torch.tensor([1.5])).dtype == torch.float32
-    for wrong in ({"model_rate": 1.0, "log_model_rate": 0.0}, {}):
-        with pytest.raises(TypeError, match="rate_divergence: model_rate, log_model_rate"):
-            loss.rate_divergence(1.0, **wrong)
-    for pair in ((-1.0, 1.0), (1.0, math.nan), (torch.tensor(-1.0), 1.0), (1.0, torch.tensor(-1.0))):
-        with pytest.raises(ValueError, match=r"rate_divergence: (model_)?rate: must be at least 0"):
-            loss.rate_divergence(*pair)
-
-
-@pytest.mark.parametrize("of", [np.asarray, torch.from_numpy], ids=["numpy", "torch"])
-def test_states_that_cannot_follow_are_refused(of):
-    process, x_t, x_0, log_rates = fb.PureDeath(12), of(np.array([[3]])), of(np.array([[5]])), of(np.zeros((1, 1)))
-    with pytest.raises(
-        ValueError, match="^birth_death_loss: x_t: must have a probability above 0.*got x_t = 3 and x_0"
-    ):
-        loss.birth_death_loss(process, x_t, x_0, 0.0, log_rates, log_rates)
-    with pytest.raises(ValueError, match="^birth_death_loss: x_t: must be reachable from x_0, got x_t = 5 and x_0 = 3"):
-        loss.birth_death_loss(process, x_0, x_t, 0.5, log_rates, log_rates)

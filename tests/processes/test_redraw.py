@@ -171,55 +171,6 @@ def test_uniform_states_are_whole_parts_of_wide_products():
         assert reference.uniform_state(high, low, states).tolist() == expected
 
 
-@pytest.mark.parametrize("name", ["uniform", "absorbing", "any"])
-def test_draws_follow_the_laws(name):
-    """30 tests at most, false alarms of 1e-6 each."""
-    law = np.array([0.1, 0.0, 0.2, 0.3, 0.0, 0.4, 0.0])
-    process = {"uniform": fb.Uniform(7), "absorbing": fb.Absorbing(7, 3), "any": fb.Redraw(law)}[name]
-    count, s, t = 60_000, 0.3, 0.9
-    x_0 = np.full((1, count), 5)
-    x_t = process.sample_forward(x_0, t, rng=fb.Philox(5))
-    cases = [(x_t, process.transition_matrix(t)[5])]
-    for end in np.unique(x_t):
-        drawn = process.sample_bridge(np.full_like(x_0, end), x_0, s, t, rng=fb.Philox(6))
-        cases.append((drawn, process.bridge(int(end), 5, s, t)))
-    # Of many words, by the remainder of 7 and by the seventh they lie in, and the pairs of a choice and a state.
-    wide = fb.Uniform(VOCABULARY).sample_forward(np.full((1, count), 1), 50.0, rng=fb.Philox(7))
-    cases += [(wide % 7, np.bincount(np.arange(VOCABULARY) % 7) / VOCABULARY)]
-    cases += [(wide * 7 // VOCABULARY, np.bincount(np.arange(VOCABULARY) * 7 // VOCABULARY) / VOCABULARY)]
-    for drawn, law in cases:
-        seen = np.bincount(drawn.ravel(), minlength=7)
-        assert (seen[law == 0] == 0).all()
-        assert chi_square_counts(seen[law > 0], law[law > 0] * count) > FALSE_ALARM
-
-
-@pytest.mark.parametrize("name", ["uniform, 256", "absorbing, 256"])
-def test_a_bridge_of_forward_draws_has_the_law_of_its_time(name):
-    """x_s of x_t and x_0 is as x_s of x_0; also pairs (x_s, x_t) are, in classes: 2 tests at 1e-6."""
-    process, count = PROCESSES[name], 100_000
-    x_0 = np.full((1, count), 3)
-    x_t = process.sample_forward(x_0, 1.1, rng=fb.Philox(1))
-    x_s = process.sample_bridge(x_t, x_0, 0.4, 1.1, rng=fb.Philox(1, call=1))
-    law = process.transition_matrix(0.4)[3]
-    seen = np.bincount(x_s.ravel(), minlength=256)
-    assert chi_square_counts(seen[law > 0], law[law > 0] * count) > FALSE_ALARM
-    jointly = law[:, None] * process.transition_matrix(0.7)
-
-    def classes(x):
-        return np.where(x == 3, 0, np.where(x == 255, 1, 2 + x % 2))
-
-    kinds = classes(np.arange(256))
-    expected = np.zeros((4, 4))
-    np.add.at(expected, (kinds[:, None], kinds[None]), jointly * count)
-    same = np.eye(256, dtype=bool)  # and those that stayed from s to t apart
-    stayed = (jointly * same).sum() * count
-    pairs = np.bincount((classes(x_s) * 4 + classes(x_t)).ravel(), minlength=16)
-    expected = expected.ravel()
-    assert chi_square_counts(pairs[expected > 0], expected[expected > 0]) > FALSE_ALARM
-    kept = int((x_s == x_t).sum())
-    assert abs(kept - stayed) < 5.5 * (stayed * (1 - stayed / count)) ** 0.5
-
-
 def test_a_weight_whose_inverse_is_not_finite(backend):
     """A state that hardly anything leads to has been there all along; one that nothing leads to must have been."""
     law, x_t = fb.Redraw(np.array([1e-310, 0.5, 0.5, 5e-324, 0.0])), np.array([[0, 0, 3, 3, 4]])

@@ -1,4 +1,4 @@
-"""What `fb.photons` refuses: each wrong argument is named before the network is called."""
+"""What `fb.photons` refuses, before the network is called."""
 
 import numpy as np
 import pytest
@@ -20,35 +20,28 @@ def model_of(max_count=20, input_="unit", head="beta-binomial", **how):
 
 
 RIGHT = np.ones((2, 1, 6, 6))
+RANGE, SHARE = "photons must be in 0..20, the most of the model", r"share: must lie in \(0, 1\]: .*"
+UNFIT = "model: must have seen data by fit_input, got one of input 'log1p' that has not"
 WRONG = {
     "fractional": ({"images": RIGHT / 2}, ValueError, "images: photons must be whole numbers, got 0.5"),
-    "negative": ({"images": -RIGHT}, ValueError, "images: photons must be in 0..20, the most of the model, got -1.0"),
-    "too many": (
-        {"images": RIGHT * 21},
-        ValueError,
-        "images: photons must be in 0..20, the most of the model, got 21.0",
-    ),
-    "NaN": ({"images": RIGHT * np.nan}, ValueError, "images: photons must be in 0..20, the most of the model, got nan"),
+    "negative": ({"images": -RIGHT}, ValueError, f"images: {RANGE}, got -1.0"),
+    "too many": ({"images": RIGHT * 21}, ValueError, f"images: {RANGE}, got 21.0"),
+    "NaN": ({"images": RIGHT * np.nan}, ValueError, f"images: {RANGE}, got nan"),
     "bools": ({"images": RIGHT > 0}, TypeError, "images: must be real numbers, got dtype bool"),
     "a list": ({"images": [[1]]}, TypeError, "images: must be an array of counts of photons, got list"),
     "one image": ({"images": RIGHT[0, 0]}, ValueError, r"images: must have shape \(N, C, H, W\) or \(N, H, W\)"),
     "empty": ({"images": RIGHT[:0]}, ValueError, "images: must have shape"),
-    "no dose": ({"share": 0.0}, ValueError, r"share: must lie in \(0, 1\]: .*, got 0.0"),
-    "above 1": ({"share": [0.5, 1.1]}, ValueError, r"share: must lie in \(0, 1\]: .*, got 1.1"),
-    "NaN dose": ({"share": np.nan}, ValueError, r"share: must lie in \(0, 1\]: .*, got nan"),
-    "shares": (
-        {"share": [0.5] * 3},
-        ValueError,
-        r"share: must be one number or one for each of 2 images, got shape \(3,\)",
-    ),
+    "no dose": ({"share": 0.0}, ValueError, f"{SHARE}, got 0.0"),
+    "above 1": ({"share": [0.5, 1.1]}, ValueError, f"{SHARE}, got 1.1"),
+    "NaN dose": ({"share": np.nan}, ValueError, f"{SHARE}, got nan"),
+    "shares": ({"share": [0.5] * 3}, ValueError, r"share: must be one number or one for each of 2 images, got shape"),
     "draws": ({"draws": -1}, ValueError, "draws: must be in 0..65536, got -1"),
     "steps": ({"steps": 0}, ValueError, "steps: must be in 1..50, got 0"),
     "more steps than the schedule's": ({"steps": 51}, ValueError, "steps: must be in 1..50, got 51"),
     "steps without draws": ({"draws": 0, "steps": 0}, ValueError, "steps: must be in 1..50, got 0"),
     "first_sample": (
         {"rng": fb.Philox(0, first_sample=(1 << 32) - 31), "draws": 16},
-        ValueError,
-        r"rng: first_sample \+ samples must be at most 2\^32, got 4294967265 \+ 32",
+        ValueError, r"rng: first_sample \+ samples must be at most 2\^32, got 4294967265 \+ 32",
     ),
     "tile": ({"tile": 7}, ValueError, "tile: must be in 1..6, got 7"),
     "overlap": ({"tile": 4, "overlap": 4}, ValueError, "overlap: must be in 0..3, got 4"),
@@ -56,13 +49,9 @@ WRONG = {
     "batch": ({"batch": 0}, ValueError, "batch: must be in 1..2147483648, got 0"),
     "an option": ({"tiles": 4}, TypeError, "tiles: must be one of .*tile, overlap, batch, progress, got 4"),
     "a seed": ({"seed": 4}, TypeError, "seed: must be given as rng=, got 4"),
-    "a model without data": (
-        {"model": model_of(input_="log1p")},
-        ValueError,
-        "model: must have seen data by fit_input, got one of input 'log1p' that has not",
-    ),
+    "a model without data": ({"model": model_of(input_="log1p")}, ValueError, UNFIT),
     "a model": ({"model": nn.Identity()}, TypeError, "model: must be a BlackoutModel, got Identity"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", WRONG)

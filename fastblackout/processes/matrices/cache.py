@@ -72,15 +72,15 @@ class MatrixCache:
         keys = [(name, time) for time in t.tolist()]
         held = {key: self._made[key] for key in keys if key in self._made}
         missing = [key for key in dict.fromkeys(keys) if key not in held]
-        made = None
+        new = None
         if missing:
             with watched(f"P(t), {states} states"):
-                made = make(np.array([time for _, time in missing]))
-            held.update(zip(missing, made, strict=True))
+                new = make(np.array([time for _, time in missing]))
+            held.update(zip(missing, new, strict=True))
         for key in list(held)[-max(1, MOST_BYTES // (8 * states**2)) :]:
             self._keep(key, held[key], alone=len(missing) == 1)
-        if made is not None and len(made) == len(keys):
-            return made
+        if new is not None and len(new) == len(keys):
+            return new
         return held[keys[0]][None] if len(keys) == 1 else np.stack([held[key] for key in keys])
 
     def _keep(self, key: tuple[str, float], matrix: Matrices, alone: bool) -> None:
@@ -89,5 +89,5 @@ class MatrixCache:
             self._made.move_to_end(key)
             return
         self._made[key] = matrix if alone else matrix.copy()
-        while len(self._made) > 1 and sum(each.nbytes for each in self._made.values()) > MOST_BYTES:
+        while len(self._made) > 1 and sum(matrix.nbytes for matrix in self._made.values()) > MOST_BYTES:
             self._made.popitem(last=False)

@@ -132,8 +132,8 @@ def draw(
         one_a_sample(op, times, x.shape)
     key = _key(op, *keys)
     if all(times.ndim == 0 for times in durations):
-        made = {name: move(matrices(times), xp, device) for name, times in zip(names, durations, strict=True)}
-        return sample(*arrays, **made, rng=key, backend=backend)
+        by_name = {name: move(matrices(times), xp, device) for name, times in zip(names, durations, strict=True)}
+        return sample(*arrays, **by_name, rng=key, backend=backend)
     pairs = np.stack(np.broadcast_arrays(*durations))
     step = max(1, ENTRIES // (held * len(names)))
     if step < x.samples and visible(x.value):  # before the first part is drawn
@@ -143,10 +143,14 @@ def draw(
     for first in range(0, x.samples, step):
         part = slice(first, first + step)
         different, index = np.unique(pairs[:, part], axis=1, return_inverse=True)
-        made = {name: move(matrices(times), xp, device) for name, times in zip(names, different, strict=True)}
-        made["index"] = move(index.reshape(-1).astype(np.int64), xp, device)
-        moved = key.at(first_sample=key.first_sample + first) if isinstance(key, Philox) else _from(key, first)
-        sample(*(array[part] for array in arrays), **made, rng=moved, out=out.value[part], backend=backend)
+        by_name = {name: move(matrices(times), xp, device) for name, times in zip(names, different, strict=True)}
+        by_name["index"] = move(index.reshape(-1).astype(np.int64), xp, device)
+        if isinstance(key, Philox):
+            own_key: Any = key.at(first_sample=key.first_sample + first)
+        else:  # a tensor, without a look at it
+            own_key = key.clone()
+            own_key[1] += first
+        sample(*(array[part] for array in arrays), **by_name, rng=own_key, out=out.value[part], backend=backend)
     return out.give()
 
 
@@ -156,10 +160,3 @@ def _key(op: str, rng: Philox | torch.Tensor | int | None, generator: torch.Gene
         tensor: Any = rng
         return key_tensor(tensor if is_traced(tensor) else settled(op, "rng", tensor), op)
     return late_key(rng, generator, op)
-
-
-def _from(key: torch.Tensor, first: int) -> torch.Tensor:
-    """A key tensor for the samples from `first` on, without looking at it."""
-    later = key.clone()
-    later[1] += first
-    return later

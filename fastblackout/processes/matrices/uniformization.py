@@ -253,12 +253,12 @@ def _sum(weights: Matrix, stack: Matrix, result: Matrix, places: NDArray[np.intp
         first = int(places[0])
         whole = result.reshape(len(result), -1)
         np.matmul(weights[:direct], flat, out=whole[first : first + direct, rows.start * size : rows.stop * size])
-    made = np.empty((TOGETHER if direct < len(weights) else 0, flat.shape[1]))
+    sums = np.empty((TOGETHER if direct < len(weights) else 0, flat.shape[1]))
     for b in range(direct, len(weights), TOGETHER):
         some = weights[b : b + TOGETHER]
-        weighted(some, flat, made)
+        weighted(some, flat, sums)
         for i, place in enumerate(places[b : b + TOGETHER]):
-            result[place, rows] = made[i].reshape(stack.shape[1:])
+            result[place, rows] = sums[i].reshape(stack.shape[1:])
 
 
 def _offsets(jumps: Matrix) -> list[int]:
