@@ -142,10 +142,3 @@ def test_gradients_of_rates_in_logits(name):
 
     logits = torch.randn(3, 2, process.states, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     assert torch.autograd.gradcheck(rates, logits.requires_grad_())
-    by_numpy = to.rates_from_score(
-        process,
-        x_t.numpy(),
-        process.score(x_t.numpy(), to.probs_from_logits(logits.detach(), reachable).numpy(), t.numpy()),
-        t.numpy(),
-    )
-    np.testing.assert_allclose(rates(logits).detach().numpy(), by_numpy, rtol=1e-12)

@@ -229,18 +229,6 @@ def test_plain_ehrenfest_over_twelve_decades():
         within_the_claim(process, t, [0, 255], np.stack([laws.ehrenfest(n, t, 255) for n in (0, 255)]))
 
 
-@pytest.mark.slow
-def test_the_eigendecomposition_at_96_states():
-    rng, size = np.random.default_rng(3), 96
-    rates = rng.exponential(size=(size, size)) ** 3
-    rates = (rates + rates.T) / (rng.random(size) + 0.1)[:, None]
-    np.fill_diagonal(rates, 0.0)
-    rates /= rates.sum(1).max()
-    process = fb.MarkovProcess(rates - np.diag(rates.sum(1)), method="eigendecomposition")
-    for t in (1e-9, 0.05, 1.0, 10.0, 40.0):
-        within_the_claim(process, t, [50], laws.rows(rates, [50], t))
-
-
 def test_jumps_by_two_states():
     """A few diagonals that are not reversible, and times on both sides of each change of the way they are taken."""
     rng, size = np.random.default_rng(4), 60
