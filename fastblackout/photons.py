@@ -46,8 +46,7 @@ __all__ = ["Denoised", "denoise", "rate"]
 T = TypeVar("T", NDArray[Any], Tensor)
 _OPTIONS = ("tile", "overlap", "batch", "progress")
 _MOST_DRAWS = 1 << 16
-_OF_MEAN = 12  # bytes of a pixel of the mean, in float64 and then in float32
-_OF_OUTPUT = 12  # bytes of a number of the network's outputs for tiles, summed and given alike
+_OF_NUMBER = 12  # bytes: it is summed in float64 and given as float32
 _STEPS = 20  # of a draw, unless the schedule has fewer
 _SHARE = "must lie in (0, 1]: the share of the training dose that the image was taken at"
 
@@ -173,7 +172,7 @@ def denoise(
     x: Tensor = work.x
     number = draws * len(x)
     late_key(work.key, None, op, number)  # which has the rule of first_sample
-    check_memory(f"{op}: draws: {draws} draws of {len(x)} images", x.numel() * (draws * x.element_size() + _OF_MEAN))
+    check_memory(f"{op}: draws: {draws} draws of {len(x)} images", x.numel() * (draws * x.element_size() + _OF_NUMBER))
     made = torch.empty((draws, *x.shape), dtype=x.dtype)
     if draws:
         places, samples = stages(model.schedule, work.share, steps), made.flatten(0, 1)
@@ -301,7 +300,7 @@ class _Work:
 
     def rate(self) -> Tensor:
         """E[x - y | y] / (1 - p), float64 like x."""
-        check_memory(f"{self._op}: images: the mean of {len(self.x)} images", self.x.numel() * _OF_MEAN)
+        check_memory(f"{self._op}: images: the mean of {len(self.x)} images", self.x.numel() * _OF_NUMBER)
         made = torch.empty(self.x.shape, dtype=torch.float64)
         with self.running(len(self.x), f"{len(self.x)} images") as see:
             for rows in self.parts(len(self.x)):
@@ -423,7 +422,7 @@ class Tiled:
                 shape = (images, outputs.shape[1], *model_input.shape[2:])
                 if outputs.device.type == "cpu":
                     what = f"{self._op}: images: what the network says of {images}"
-                    check_memory(what, math.prod(shape) * _OF_OUTPUT)
+                    check_memory(what, math.prod(shape) * _OF_NUMBER)
                 total = torch.zeros(shape, dtype=torch.float64, device=outputs.device)
             for output, (image, corner) in zip(outputs, part, strict=True):
                 rows, columns = (each[number] for each, number in zip(weights, corner, strict=True))

@@ -63,7 +63,7 @@ _BAND = 64  # so many rows of a banded matrix are multiplied at once
 LONGEST = 24.0  # the largest q d of the series: a longer one needs more terms, a shorter one more products
 MIXED = 4e-15  # roundings keep rows a few units apart
 _NOTHING = 1e-21  # smaller entries may be set to 0
-_TOGETHER = 32  # so many P(d) are made at once
+_AT_ONCE = 32  # so many P(d) are made at once
 
 
 class Terms(NamedTuple):
@@ -341,8 +341,8 @@ class Uniformization:
             else:
                 far += members
         shared = series.fits and len(far) > 0
-        together = _TOGETHER if shared else max(len(far), 1)
-        left = np.empty((_TOGETHER, size, size)) if shared else result
+        together = _AT_ONCE if shared else max(len(far), 1)
+        left = np.empty((_AT_ONCE, size, size)) if shared else result
         product = np.zeros((size, size))
         expect(len(far))
         for first in range(0, len(far), together):
