@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from ..likelihood.blackout import Line
 from ..likelihood.estimate import Bound, estimate
-from ..likelihood.terms import Line
 from ..philox import Philox
 
 if TYPE_CHECKING:

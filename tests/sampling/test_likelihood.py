@@ -9,8 +9,7 @@ from scipy import integrate, stats
 
 import fastblackout as fb
 from fastblackout.heads.poisson_births import negative_entropy
-from fastblackout.likelihood.blackout import exact_bound
-from fastblackout.likelihood.terms import Line, Steps
+from fastblackout.likelihood.blackout import Line, Steps, exact_bound
 from support.toy_data import LAW, toy_data
 
 torch.set_num_threads(1)
