@@ -22,9 +22,7 @@ from torch import Tensor, nn
 
 from fastblackout.atomic_files import atomic_write
 from fastblackout.data import Dataset
-from fastblackout.evaluation.classifier import CLASSES, HASHES, MAX_COUNT
-from fastblackout.evaluation.features import Features, features_for
-from fastblackout.evaluation.pinned import checked
+from fastblackout.evaluation.features import CLASSES, HASHES, MAX_COUNT, Features, checked, features_for
 from fastblackout.evaluation.train_classifier import EPOCHS, MIRRORED, accuracy, fit
 
 

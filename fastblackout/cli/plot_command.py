@@ -11,8 +11,7 @@ import torch
 
 from ..atomic_files import own
 from ..data import Dataset, load
-from ..evaluation.charts import check_matplotlib, film_chart, laws_chart, loss_curve, schedule_chart
-from ..evaluation.pixel_laws import pixel_laws
+from ..evaluation.charts import check_matplotlib, film_chart, laws_chart, loss_curve, pixel_laws, schedule_chart
 from ..evaluation.plots import Frame
 from ..ground.terminal import say, wrap
 from ..philox import Philox

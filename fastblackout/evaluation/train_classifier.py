@@ -1,15 +1,21 @@
-"""Trains the classifier whose features evaluate samples: `python -m fastblackout.evaluation.train_classifier mnist`.
+"""What made the files of weights/, for maintainers: `python -m fastblackout.evaluation.train_classifier --help`.
 
-It sees the 60,000 training images alone, moved by up to two pixels and, of Fashion-MNIST, half of them mirrored. The
-learning rate rises and falls once. On one thread the same seed gives the same bytes on machines of one kind.
+`... mnist --data ROOT --out FILE` trains the classifier whose features evaluate samples. It sees the 60,000 training
+images alone, moved by up to two pixels and, of Fashion-MNIST, half of them mirrored. The learning rate rises and falls
+once. On one thread the same seed gives the same bytes on machines of one kind.
+
+`... floors --data ROOT --out FILE` takes Frechet distances of real images to the training images: what the best of
+models can reach with so many samples. It wrote weights/floors.json before any model was judged by these features.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import sys
 import time
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -18,11 +24,17 @@ from torch import Tensor, nn
 
 from ..atomic_files import atomic_write
 from ..data import Dataset, load
-from .classifier import CLASSES, MAX_COUNT, SHAPE, Classifier
+from .features import CLASSES, HASHES, MAX_COUNT, SHAPE, Classifier, features_for, load_classifier
+from .samples import Gaussian
+
+if TYPE_CHECKING:
+    from ..typing import DataName
 
 EPOCHS = {"mnist": 5, "fashion-mnist": 8}
 MIRRORED = {"mnist": False, "fashion-mnist": True}
 BATCH, LEARNING_RATE, WEIGHT_DECAY, SHIFT = 128, 0.01, 0.01, 2
+SIZES = (1_000, 5_000, 10_000)
+SUBSETS = 10  # random subsets of each size, for the mean and its standard deviation
 
 
 def train(data: Dataset, epochs: int, mirrored: bool, seed: int) -> Classifier:
@@ -76,20 +88,50 @@ def accuracy(network: nn.Module, images: NDArray[np.uint8], labels: NDArray[np.i
     return float(np.mean(torch.cat(named).numpy() == labels))
 
 
+def floors(name: str, root: str) -> dict[str, Any]:
+    """The distances of random subsets of the training images, and of the test images, to all training images."""
+    data = load(cast("DataName", name), root)
+    features = features_for(data)
+    if features is None or data.held_out_labels is None:
+        rule = "must be the 28x28 images with labels"
+        raise ValueError(f"train_classifier: floors: {name} {rule}, got shape {data.shape}")
+    train, test = features(data.train), features(data.held_out)
+    whole, random = Gaussian(train), np.random.default_rng(0)
+
+    def subsets(images: np.ndarray[Any, Any], size: int) -> dict[str, float]:
+        count = SUBSETS if size < len(images) else 1
+        found = [whole.distance(Gaussian(images[random.permutation(len(images))[:size]])) for _ in range(count)]
+        return {"mean": round(float(np.mean(found)), 6), "spread": round(float(np.std(found, ddof=count > 1)), 6)}
+
+    return {
+        "sha256": features.hash,
+        "test_accuracy": round(accuracy(load_classifier(name), data.held_out, data.held_out_labels), 4),
+        "features": train.shape[1],
+        "train": {str(size): subsets(train, size) for size in SIZES},
+        "test": {str(size): subsets(test, size) for size in SIZES},
+    }
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """The command line: writes the weights to --out and prints their SHA-256 and the accuracy on the test images."""
+    """The command line: writes --out, and prints what is in it or how good the classifier is."""
     from safetensors.torch import save
 
     parser = argparse.ArgumentParser(prog="python -m fastblackout.evaluation.train_classifier", description=__doc__)
-    parser.add_argument("name", choices=list(EPOCHS), help="the data set")
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("name", choices=[*EPOCHS, "floors"], help="the data set, or floors of all of them")
     parser.add_argument("--data", required=True, metavar="ROOT", help="the folder that holds it, as for `train`")
-    parser.add_argument("--out", required=True, metavar="FILE", help="the .safetensors file to write")
+    parser.add_argument("--out", required=True, metavar="FILE", help="the .safetensors or .json file to write")
     parser.add_argument("--seed", type=int, default=0, help="of the weights and the order of the images (0)")
     options = parser.parse_args(arguments)
+    torch.set_num_threads(1)  # sums in one order
+    if options.name == "floors":
+        text = json.dumps({name: floors(name, options.data) for name in HASHES}, indent=1) + "\n"
+        atomic_write(options.out, text.encode())
+        print(text, end="")
+        return 0
     data = load(options.name, options.data)
     if data.shape != SHAPE or data.classes != CLASSES or data.held_out_labels is None:
         parser.error(f"{options.name}: must be images {SHAPE} of {CLASSES} classes, got {data.shape}, {data.classes}")
-    torch.set_num_threads(1)  # sums in one order
     began = time.perf_counter()
     network = train(data, EPOCHS[options.name], MIRRORED[options.name], options.seed)
     seconds = time.perf_counter() - began

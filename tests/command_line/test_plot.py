@@ -14,7 +14,7 @@ from fastblackout.blackout import BlackoutModel
 from fastblackout.call.head import FAMILIES
 from fastblackout.cli import main
 from fastblackout.evaluation import charts
-from fastblackout.evaluation.pixel_laws import pixel_laws, spread_pixels
+from fastblackout.evaluation.charts import pixel_laws, spread_pixels
 from fastblackout.evaluation.plots import Frame
 from fastblackout.heads import head_named
 

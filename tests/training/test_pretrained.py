@@ -7,7 +7,7 @@ import torch
 import fastblackout as fb
 from fastblackout.cli import main
 from fastblackout.data import load
-from fastblackout.evaluation.classifier import load_classifier
+from fastblackout.evaluation.features import load_classifier
 from fastblackout.evaluation.samples import Judge
 from fastblackout.pretrained import folder_of, names
 

@@ -8,8 +8,7 @@ import torch
 
 from fastblackout.cli import main
 from fastblackout.data import Dataset, load, make_dataset
-from fastblackout.evaluation.samples import compare
-from fastblackout.evaluation.tables import rows_table
+from fastblackout.evaluation.samples import compare, rows_table
 from fastblackout.models import NetworkConfig, ResidualMLP
 from fastblackout.training.config import TrainConfig
 from fastblackout.training.trained_model import make_model
