@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 
 from fastblackout import Philox
 from fastblackout.atomic_files import atomic_write, write_npz
-from fastblackout.cli.of_run import path_of
+from fastblackout.cli.runs import path_of
 from fastblackout.data import load
 from fastblackout.evaluation.plots import sample_grid
 from fastblackout.sampling import sample_in_batches

@@ -1,6 +1,8 @@
-"""Models of single cells on the command line: `train FILE.h5ad`, and `sample`, `impute` and `evaluate` of such a model.
+"""Single cells on the command line.
 
-The options are few, as the model is one. `train h5ad --data FILE.h5ad` trains a network of one's own choice instead.
+`train FILE.h5ad` makes a model, of which are `sample`, `impute` and `evaluate`. `split`, `thin` and `downsample` bring
+counts from file to file. The options are few, as the model is one. `train h5ad --data FILE.h5ad` trains a network of
+one's own choice instead.
 """
 
 from __future__ import annotations
@@ -12,18 +14,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..ground.terminal import say
-from .json_output import add_json, check_json, give_json
-from .outputs import check_free, check_writable
-from .parser import Parser
+from .options import N, Parser, X, numbers
+from .outputs import add_json, check_free, check_json, check_writable, give_json
 
 if TYPE_CHECKING:
     from ..cells import CellModel
 
-_N: Any = {"type": int, "metavar": "N"}
-_X: Any = {"type": float, "metavar": "X"}
 _MODEL = "The folder of a cell model, that `train FILE.h5ad` wrote."
 _OR_ZARR = ": an AnnData in an .h5ad file or a .zarr store"
 _SAMPLES = "samples.h5ad"
+_NEW = "A new .h5ad file or .zarr store, which must not exist"
 _WITH_PATHS = ("--data", "--out")  # options of other models, behind which a file of cells may stand
 
 
@@ -48,7 +48,6 @@ def is_cell_model(folder: Path) -> bool:
 
 
 def add_train(parser: Parser) -> None:
-    """Adds the options of `fastblackout train FILE.h5ad`."""
     parser.add_argument("file", metavar="FILE.h5ad", help=f"Raw counts of single cells{_OR_ZARR}.")
     data = parser.add_argument_group("data")
     what = "The column of obs with the types of the cells, which are then drawn by type."
@@ -63,9 +62,9 @@ def add_train(parser: Parser) -> None:
     data.add_argument("--genes", metavar="NAME", help=f"{what}Default: all.")
     training = parser.add_argument_group("training")
     what = "Train for N steps at most. Default: 60 passes, but 500 at least and 20,000 at most."
-    training.add_argument("--steps", **_N, help=what)
-    training.add_argument("--width", **_N, default=256, help="The width of the network. Default: 256.")
-    training.add_argument("--seed", **_N, default=0, help="The seed of the training. Default: 0.")
+    training.add_argument("--steps", **N, help=what)
+    training.add_argument("--width", **N, default=256, help="The width of the network. Default: 256.")
+    training.add_argument("--seed", **N, default=0, help="The seed of the training. Default: 0.")
     training.add_argument("--device", metavar="NAME", default="auto", help="auto, cpu, cuda or cuda:N. Default: auto.")
     output = parser.add_argument_group("output")
     output.add_argument("--out", metavar="MODEL", help="The model's folder. Default: runs/FILE.")
@@ -75,14 +74,13 @@ def add_train(parser: Parser) -> None:
 
 
 def add_sample(parser: Parser) -> None:
-    """Adds the options of `fastblackout sample MODEL`."""
     parser.add_argument("path", metavar="MODEL", help=_MODEL)
     samples = parser.add_argument_group("samples")
-    samples.add_argument("--num", **_N, default=500, help="Draw N cells. Default: 500.")
+    samples.add_argument("--num", **N, default=500, help="Draw N cells. Default: 500.")
     what = "The type of all cells. Default: types as frequent as in the training."
     samples.add_argument("--label", metavar="NAME", help=what)
     what = "The depth of all cells: counts of all genes, or the unit of its column. Default: of training cells."
-    samples.add_argument("--depth", **_X, help=what)
+    samples.add_argument("--depth", **X, help=what)
     samples.add_argument("--batch", metavar="NAME", help="The batch of all cells. Default: as in the training.")
     what = "A covariate of all cells, as age=60. It may be given several times. Default: as in the training."
     samples.add_argument("--covariate", type=_named, metavar="NAME=X", action="append", help=what)
@@ -94,7 +92,6 @@ def add_sample(parser: Parser) -> None:
 
 
 def add_impute(parser: Parser) -> None:
-    """Adds the options of `fastblackout impute MODEL FILE.h5ad`."""
     parser.add_argument("path", metavar="MODEL", help=_MODEL)
     parser.add_argument("file", metavar="FILE.h5ad", help=f"Cells with the columns of the training{_OR_ZARR}.")
     data = parser.add_argument_group("data")
@@ -106,7 +103,7 @@ def add_impute(parser: Parser) -> None:
     data.add_argument("--batch", metavar="NAME", help=what)
     samples = parser.add_argument_group("samples")
     what = "Write N draws in place of the mean, as layers imputed-0, imputed-1, ..."
-    samples.add_argument("--draws", **_N, help=what)
+    samples.add_argument("--draws", **N, help=what)
     _add_draws(samples)
     output = parser.add_argument_group("output")
     output.add_argument("--out", metavar="OUT.h5ad", required=True, help="The cells and genes of the model, imputed.")
@@ -115,7 +112,6 @@ def add_impute(parser: Parser) -> None:
 
 
 def add_evaluate(parser: Parser) -> None:
-    """Adds the options of `fastblackout evaluate MODEL FILE.h5ad`."""
     parser.add_argument("path", metavar="MODEL", help=_MODEL)
     parser.add_argument("file", metavar="FILE.h5ad", help=f"Cells that the training did not see{_OR_ZARR}.")
     data = parser.add_argument_group("data")
@@ -123,7 +119,7 @@ def add_evaluate(parser: Parser) -> None:
     data.add_argument("--train", metavar="FILE.h5ad", help=what)
     samples = parser.add_argument_group("samples")
     what = "Draw N sets, with the seeds SEED, SEED + 1, ...: means, with intervals of 95%%. Default: 1."
-    samples.add_argument("--seeds", **_N, default=1, help=what)
+    samples.add_argument("--seeds", **N, default=1, help=what)
     _add_draws(samples)
     output = parser.add_argument_group("output")
     output.add_argument("--plots", metavar="FOLDER", help="Draw three plots into FOLDER.")
@@ -141,8 +137,8 @@ def _named(text: str) -> tuple[str, float]:
 
 
 def _add_draws(group: Any) -> None:
-    group.add_argument("--steps", **_N, default=100, help="Steps of the reverse process. Default: 100.")
-    group.add_argument("--seed", **_N, default=0, help="The seed of the draws. Default: 0.")
+    group.add_argument("--steps", **N, default=100, help="Steps of the reverse process. Default: 100.")
+    group.add_argument("--seed", **N, default=0, help="The seed of the draws. Default: 0.")
     what = "auto, cpu, cuda or cuda:N. Default: auto."
     group.add_argument("--device", metavar="NAME", default="auto", help=what)
 
@@ -288,3 +284,49 @@ def _out(options: Namespace, out: str) -> Path:
     check_free(f"{options.command}: out", [Path(out)], options.force)
     check_json(options, options.force)
     return Path(out)
+
+
+def add_split(parser: Parser) -> None:
+    counts = _of_files(parser, "PART", f"{_NEW}, for each of two or more parts.", nargs="+")
+    what = "The share of each part, as .8,.2. Default: equal shares."
+    counts.add_argument("--folds", type=numbers, metavar="X,X", help=what)
+    what = "Counts are negative binomial, with variance mean + mean^2 / X. Default: they are Poisson counts."
+    counts.add_argument("--overdispersion", **X, help=what)
+
+
+def add_thin(parser: Parser) -> None:
+    counts = _of_files(parser, "OUT", f"{_NEW}.", nargs=1)
+    counts.add_argument("--alive", **X, required=True, help="Keep each molecule with probability X.")
+
+
+def add_downsample(parser: Parser) -> None:
+    counts = _of_files(parser, "OUT", f"{_NEW}.", nargs=1)
+    what = "Keep N molecules of each cell, drawn without replacement; all where it has no more."
+    counts.add_argument("--counts-per-cell", **N, required=True, help=what)
+
+
+def _of_files(parser: Parser, name: str, what: str, **how: Any) -> Any:
+    """Adds what the three have in common; the group of the others."""
+    parser.set_defaults(run=_from_file_to_file)
+    parser.add_argument("file", metavar="FILE", help="Raw counts of cells: an AnnData in an .h5ad file or .zarr store.")
+    parser.add_argument("out", metavar=name, help=what, **how)
+    counts = parser.add_argument_group("counts")
+    counts.add_argument("--layer", metavar="NAME", help="The layer with the raw counts. Default: X.")
+    counts.add_argument("--seed", **N, default=0, help="The seed of the draw. Default: 0.")
+    return counts
+
+
+def _from_file_to_file(options: Namespace) -> int:
+    from .. import cells
+
+    for path in options.out:
+        check_writable(f"{options.command}: out", Path(path))
+    how: dict[str, Any] = {"layer": options.layer, "rng": options.seed}
+    if options.command == "split":
+        cells.split(options.file, options.folds or len(options.out), options.overdispersion, out=options.out, **how)
+    elif options.command == "thin":
+        cells.thin(options.file, options.alive, out=options.out[0], **how)
+    else:
+        cells.downsample(options.file, options.counts_per_cell, out=options.out[0], **how)
+    say(*options.out)
+    return 0

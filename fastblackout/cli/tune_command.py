@@ -18,9 +18,8 @@ from ..training.checkpoint import describe_anew, load_checkpoint
 from ..training.progress import Progress
 from ..training.trained_model import load_run
 from ..tuning.tune import Judged, Told, tune
-from .json_output import check_json, give_json
-from .of_run import check_threads, data_of, path_of
-from .outputs import check_writable
+from .outputs import check_json, check_writable, give_json
+from .runs import check_threads, data_of, path_of
 
 STATE = "tuning.json"
 

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 import fastblackout as fb
-from fastblackout.cli.film import Film, frames_of
+from fastblackout.cli.runs import Film, frames_of
 from fastblackout.evaluation.plots import Frame, film_gif, film_strip, sample_grid
 
 

@@ -14,7 +14,7 @@ import pytest
 
 import fastblackout as fb
 from fastblackout.cli import main
-from fastblackout.cli.json_output import _finite
+from fastblackout.cli.outputs import _finite
 from fastblackout.ops.capabilities import public_ops
 from fastblackout.training.progress_log import read_log
 from fastblackout.training.recipes import RECIPES
@@ -140,7 +140,7 @@ def test_a_folder_that_takes_nothing_is_noticed_before_any_work(place, tmp_path,
         return make(dir=dir, **more)
 
     monkeypatch.setattr("fastblackout.atomic_files.tempfile.mkstemp", locked)
-    for name in ("cli.of_run.sample_in_batches", "training.run.train_in_held_folder", "training.convert._read"):
+    for name in ("cli.runs.sample_in_batches", "training.run.train_in_held_folder", "training.convert._read"):
         monkeypatch.setattr(f"fastblackout.{name}", at_work)
     for line, what in (
         (f"sample --format=png --out={tmp_path}/a", "sample: out: "),

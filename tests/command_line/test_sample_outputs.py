@@ -78,7 +78,7 @@ def test_a_guided_step_is_two_calls(monkeypatch):
         worth.append(given[-1])
         return execution_for(*given)
 
-    monkeypatch.setattr("fastblackout.cli.of_run.execution_for", execution)
+    monkeypatch.setattr("fastblackout.cli.runs.execution_for", execution)
     drawn("mean-labels", "guided", "--num=3", "--guidance=.5,0,.5,.5", "--json=guided.json")
     assert json.loads(Path("guided.json").read_text())["network_calls"] == 7 and worth == [3 * 7]
 
@@ -211,7 +211,7 @@ def test_a_failure_leaves_no_picture(place, monkeypatch, capsys):
         raise OSError("disk full")
 
     monkeypatch.setattr("fastblackout.evaluation.sample_files.sync_directory", lambda path: None)
-    monkeypatch.setattr("fastblackout.cli.film.Film.see", break_off)
+    monkeypatch.setattr("fastblackout.cli.runs.Film.see", break_off)
     os.mkdir("kept")
     for out in ("new", "kept"):
         assert main(["sample", "runs/colour", "--format=png", f"--out={out}", *SAMPLE]) == 1
