@@ -1,19 +1,22 @@
-"""`fastblackout sample`: parts of a sequence, and the files that the samples are written to."""
+"""`fastblackout sample`: parts of a sequence, the files that the samples are written to, and the film of their way."""
 
 import contextlib
 import json
 import os
-import re
 import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.stats
+import torch
 from PIL import Image
 
 import fastblackout as fb
 from fastblackout.atomic_files import atomic_file
 from fastblackout.cli.command_line import main
+from fastblackout.cli.runs import Film, frames_of
+from fastblackout.evaluation.plots import Frame, film_gif, film_strip, sample_grid
 from fastblackout.evaluation.sample_files import FORMATS
 from fastblackout.training.execution import execution_for
 
@@ -25,20 +28,16 @@ HEADS = ("mean", "implicit", "beta-binomial")
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     """Runs of three heads, with labels and without, one of colour images and one of a table."""
-    folder = tmp_path_factory.mktemp("home")
-    rng = np.random.default_rng(0)
+    folder, rng = tmp_path_factory.mktemp("home"), np.random.default_rng(0)
     np.savez(folder / "grey.npz", images=rng.integers(0, 12, (40, 8, 8)), labels=np.arange(40) % 3)
     np.savez(folder / "colour.npz", images=rng.integers(0, 256, (40, 3, 8, 8), dtype=np.uint8))
     np.savez(folder / "table.npz", counts=rng.integers(0, 9, (40, 4)))
+    runs = {name: (name, []) for name in ("colour", "table")}
+    for head in HEADS:
+        runs |= {head: ("grey", [f"--head={head}"]), f"{head}-labels": ("grey", [f"--head={head}", "--conditional"])}
     with contextlib.chdir(folder):
-        for head in HEADS:
-            for name, more in ((head, []), (f"{head}-labels", ["--conditional"])):
-                assert (
-                    main(["train", "array", "--data=grey.npz", f"--out=runs/{name}", f"--head={head}", *TRAIN, *more])
-                    == 0
-                )
-        assert main(["train", "array", "--data=colour.npz", "--out=runs/colour", *TRAIN]) == 0
-        assert main(["train", "array", "--data=table.npz", "--out=runs/table", *TRAIN]) == 0
+        for run, (data, more) in runs.items():
+            assert main(["train", "array", f"--data={data}.npz", f"--out=runs/{run}", *TRAIN, *more]) == 0
     return folder
 
 
@@ -83,15 +82,6 @@ def test_a_guided_step_is_two_calls(monkeypatch):
     assert json.loads(Path("guided.json").read_text())["network_calls"] == 7 and worth == [3 * 7]
 
 
-def refused(capsys, place, *arguments):
-    """What the command says on stderr; it must fail and write nothing."""
-    before = {path: path.stat().st_mtime_ns for path in place.rglob("*")}
-    capsys.readouterr()
-    assert main(["sample", *arguments, *SAMPLE]) == 1
-    assert {path: path.stat().st_mtime_ns for path in place.rglob("*")} == before
-    return capsys.readouterr().err
-
-
 @pytest.mark.parametrize("run", [*HEADS, *(f"{head}-labels" for head in HEADS)])
 def test_two_halves_are_the_bytes_of_one(run):
     whole = drawn(run, "whole", "--num=11")
@@ -122,13 +112,12 @@ def test_the_file_of_adm(capsys):
     assert np.array_equal(adm["arr_0"], counts.transpose(0, 2, 3, 1))
     grey = drawn("mean-labels", "grey", "--num=6")
     adm = drawn("mean-labels", "grey-adm", "--num=6", "--format=adm", "--guidance=0")
-    assert adm["arr_0"].shape == (6, 8, 8, 3)
     scaled = np.rint(grey["images"][:, 0].astype(float) * 255 / 11)  # counts 0..11
-    assert scaled.max() > 11 and all(np.array_equal(adm["arr_0"][..., c], scaled) for c in range(3))
+    assert scaled.max() > 11 and np.array_equal(adm["arr_0"], np.stack([scaled] * 3, axis=-1))
     assert adm["arr_1"].tolist() == [0, 1, 2, 0, 1, 2]
 
 
-def test_two_processes_fill_one_folder_of_pictures(place, capsys):
+def test_two_processes_fill_one_folder_of_pictures(capsys, fails):
     counts = drawn("colour", "counts", "--num=7")["images"]
     for more in (["--num=4"], ["--num=3", "--first=4"]):
         assert main(["sample", "runs/colour", "--format=png", "--out=pictures", *SAMPLE, *more]) == 0
@@ -137,9 +126,9 @@ def test_two_processes_fill_one_folder_of_pictures(place, capsys):
         with Image.open(f"pictures/{n:06d}.png") as picture:
             assert np.array_equal(np.array(picture), image.transpose(1, 2, 0))
     assert {"pictures.png", "pictures-film.png", "pictures-4.png", "pictures-4-film.png"} <= set(os.listdir())
-    again = ["runs/colour", "--format=png", "--out=pictures", "--num=2", "--first=6"]
-    assert "pictures/000006.png exists; overwrite it with --force" in refused(capsys, place, *again)
-    assert main(["sample", *again, "--force", *SAMPLE]) == 0
+    again = ["sample", "runs/colour", "--format=png", "--out=pictures", "--num=2", "--first=6", *SAMPLE]
+    fails(again, "pictures/000006.png exists; overwrite it with --force")
+    assert main([*again, "--force"]) == 0
     assert len(os.listdir("pictures")) == 8
     assert "pictures also holds other pictures: 6\n" in capsys.readouterr().out
     assert main(["sample", "runs/mean", "--format=png", "--out=grey", "--num=1", *SAMPLE]) == 0
@@ -195,18 +184,20 @@ def test_the_film_is_of_the_samples_whatever_the_batch():
         ("runs/colour --format=png --out=a.npz", "out: must be a folder for format png, got a.npz"),
         ("runs/colour --format=png --out=a/b", "out: no such folder: a"),
         ("runs/colour --format=adm --out=a", "out: must end in .npz, got a"),
-        (
-            "runs/table --format=adm",
-            "format: must be npz, or h5ad of a table, but for images of 1 or 3 channels",
-        ),
+        ("runs/table --format=adm", "format: must be npz, or h5ad of a table, but for images of 1 or 3 channels"),
         ("runs/table --gif", "gif: needs images, got a table"),
+        ("runs/mean-labels --num=1 --guidance=-1", "sample: guidance: must be finite and at least 0, got -1.0\n"),
+        *(
+            (f"runs/mean --num=1 --{name}=2", f"sample: {name}: needs a run trained with --conditional (cells: --la")
+            for name in ("label", "guidance")
+        ),
     ],
 )
-def test_refused_before_any_work(capsys, place, line, words):
-    assert words in refused(capsys, place, *line.split())
+def test_refused_before_any_work(fails, line, words):
+    fails(["sample", *line.split(), *SAMPLE], words)
 
 
-def test_a_failure_leaves_no_picture(place, monkeypatch, capsys):
+def test_a_failure_leaves_no_picture(place, monkeypatch):
     def break_off(*arguments):
         raise OSError("disk full")
 
@@ -234,45 +225,96 @@ def test_writing_many_samples_needs_little_memory(kind, place):
         files.finish()
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    samples = 0 if kind == "png" else number * 3072
-    assert peak < samples + 40e6  # NumPy writes 16 MB at a time
-
-
-@pytest.mark.parametrize("option", ["label", "guidance"])
-def test_a_run_without_classes_has_none_to_ask_for(place, capsys, option):
-    error = refused(capsys, place, "runs/mean", "--num=1", f"--{option}=2")
-    rule = r"needs a run trained with --conditional \(cells: --labels-key\), got 2(\.0)? for \S*runs/mean\S*$"
-    assert re.match(f"fastblackout sample: {option}: {rule}", error), error
+    assert peak < (0 if kind == "png" else number * 3072) + 40e6  # NumPy writes 16 MB at a time
 
 
 @pytest.mark.parametrize(
     ("run", "more", "told"),
     [
-        ("mean", [], "sampler: bridge, 4 steps (cosine grid), seed 1"),
-        ("mean", ["--sampler=tau-leap", "--grid=index", "--seed=7"], "sampler: tau-leap, 4 steps (index grid), seed 7"),
-        ("implicit-labels", [], "sampler: bridge, 4 steps (early grid), guidance 0, seed 1"),
-        ("beta-binomial-labels", ["--guidance=0.5"], "sampler: bridge, 4 steps (early grid), guidance 0.5, seed 1"),
-        ("beta-binomial", ["--last-step=mean"], "sampler: bridge, 4 steps (early grid), the last to the mean, seed 1"),
+        ("mean", "", "4 steps (cosine grid), seed 1"),
+        ("mean", "--sampler=tau-leap --grid=index --seed=7", "4 steps (index grid), seed 7"),
+        ("implicit-labels", "", "4 steps (early grid), guidance 0, seed 1"),
+        ("beta-binomial-labels", "--guidance=0.5", "4 steps (early grid), guidance 0.5, seed 1"),
+        ("beta-binomial", "--last-step=mean", "4 steps (early grid), the last to the mean, seed 1"),
     ],
 )
 def test_it_says_how_it_draws(capsys, run, more, told):
-    assert main(["sample", f"runs/{run}", "--out=a.npz", "--num=1", *SAMPLE, *more]) == 0
+    assert main(["sample", f"runs/{run}", "--out=a.npz", "--num=1", *SAMPLE, *more.split()]) == 0
     out, err = capsys.readouterr()
-    assert told in out.splitlines() and err == ""
+    sampler = "tau-leap" if "tau-leap" in more else "bridge"
+    assert f"sampler: {sampler}, {told}" in out.splitlines() and err == ""
 
 
-def test_a_negative_guidance_is_refused(place, capsys):
-    error = refused(capsys, place, "runs/mean-labels", "--num=1", "--guidance=-1", "--out=a.npz")
-    assert error == "fastblackout sample: guidance: must be finite and at least 0, got -1.0\n"
-
-
-def test_an_untrained_network_is_told(place, home, capsys):
-    train = ["train", "array", f"--data={home / 'grey.npz'}", "--out=new", *TRAIN, "--steps=0"]
-    assert main(train) == 0
+def test_an_untrained_network_is_told(home, capsys):
+    assert main(["train", "array", f"--data={home / 'grey.npz'}", "--out=new", *TRAIN, "--steps=0"]) == 0
     capsys.readouterr()
     assert main(["sample", "new", "--num=1", *SAMPLE]) == 0
     told = capsys.readouterr().err
     assert max(map(len, told.splitlines())) <= 80
-    assert " ".join(told.split()) == (
-        "fastblackout sample: warning: new/checkpoints/step-00000000 is of step 0: its network is not trained"
-    )
+    said = "fastblackout sample: warning: new/checkpoints/step-00000000 is of step 0: its network is not trained"
+    assert " ".join(told.split()) == said
+
+
+@pytest.mark.parametrize("most", [1, 16, 255])
+@pytest.mark.parametrize("grid", ["cosine", "early"])
+def test_the_frames_of_a_film_brighten_evenly(grid, most):
+    """What is shown of a pixel with the largest count, counts / p cut at white, is known: n ~ Binomial(most, p)."""
+    schedule = fb.Schedule.cosine(1000)
+    alive = schedule.p[schedule.grid(500, grid, most)]
+    frames = frames_of(alive, most, 12)
+    assert (frames[0], frames[-1], len(frames)) == (0, 500, 12)
+    n = np.arange(most + 1)
+    cut = [(scipy.stats.binom.pmf(n, most, p) * np.minimum(n / max(p, 1e-9), most)).sum() for p in alive[frames]]
+    brighter = np.diff(cut) / most
+    assert min(brighter[:5]) > 0.08 and max(brighter) < 0.13
+    for steps in (1, 5, 11):  # of few steps it has them all
+        assert frames_of(np.linspace(0, 1, steps + 1), 255, 12) == list(range(steps + 1))
+
+
+@pytest.mark.parametrize("grid", ["cosine", "early", "index"])
+@pytest.mark.parametrize("steps", [10, 20, 100])
+def test_a_film_shows_the_image_emerge_whatever_the_grid(tmp_path, grid, steps):
+    """A bright square in the dark, of 8 bits, whose states a perfect network makes."""
+    image = np.zeros((1, 28, 28), np.uint8)
+    image[:, 8:20, 8:20] = 200
+    schedule = fb.Schedule.cosine(1000)
+    alive = schedule.p[schedule.grid(steps, grid, 255)]
+    film = Film(alive, 255, num=1, gif=False)
+    for n, p in enumerate(alive):
+        film.see(n, fb.thin(torch.from_numpy(image)[None], float(p), rng=fb.Philox(3)).x_t)
+    film_strip(film.strip, 255, tmp_path / "film.png")
+    with Image.open(tmp_path / "film.png") as picture:
+        strip = np.asarray(picture).astype(float)
+    side = 28 * 3 + 2
+    frames = [strip[2 : 2 + 84, 2 + n * side : 2 + n * side + 84] for n in range(len(film.strip))]
+    inside = [frame[8 * 3 : 20 * 3, 8 * 3 : 20 * 3].mean() for frame in frames]
+    assert inside[0] == 0 and inside[-1] == 200
+    assert sum(light > 64 for light in inside) >= len(frames) - 4  # of the first, single particles alone are seen
+    assert all(frame.max() > 64 for frame in frames[2:])
+    for frame, shown in zip(film.strip, frames, strict=True):  # brightness is all that is changed
+        dark = np.where(shown[::3, ::3] == 0, frame.counts[0, 0], 0)
+        assert frame.alive == alive[frame.steps] and not dark.any()
+
+
+def test_a_frame_is_divided_by_the_share_alive_and_cut_at_white():
+    counts = np.array([0, 1, 2, 4, 8], np.uint8).reshape(1, 1, 1, 5)
+    assert Frame(3, 0.25, counts).as_bytes(16).ravel().tolist() == [0, 64, 128, 255, 255]
+    assert Frame(4, 1.0, counts).as_bytes(16).ravel().tolist() == [0, 16, 32, 64, 128]
+    assert not Frame(0, 0.0, 0 * counts).as_bytes(16).any()
+
+
+@pytest.mark.parametrize(
+    ("images", "classes", "columns"),
+    [(64, 10, 10), (64, 1, 8), (16, 10, 10), (20, 10, 10), (7, 10, 3), (64, 2, 8), (64, 3, 9), (64, 40, 40), (6, 1, 3)],
+)
+def test_each_class_has_columns_of_its_own(tmp_path, images, classes, columns):
+    """Images of one pixel, whose brightness is their class."""
+    labels = np.arange(images) % classes
+    pixels = (labels * (255 // classes)).astype(np.uint8).reshape(-1, 1, 1, 1)
+    sample_grid(pixels, 255, tmp_path / "grid.png", classes)
+    film_gif([Frame(0, 1.0, pixels)], 255, tmp_path / "film.gif", classes)
+    for name in ("grid.png", "film.gif"):
+        with Image.open(tmp_path / name) as picture:
+            cells = np.asarray(picture.convert("L"))[3::66, 3::66]
+        assert cells.shape == (-(-images // columns), columns)
+        assert cells.ravel()[:images].tolist() == pixels.ravel().tolist()
