@@ -26,10 +26,8 @@ PICTURES = ("loss.png", "film.png", "schedule.png", "laws.png")
 
 
 class _Image(NamedTuple):
-    """The image (C, H, W) whose pixels' laws are drawn, its label (1,) if any, its name, and why no other was taken."""
+    """What is said of the image whose pixels' laws are drawn: its name, and why no other was taken."""
 
-    x_0: torch.Tensor
-    label: torch.Tensor | None
     what: str
     why: str = ""
 
@@ -92,10 +90,15 @@ def _drawing(
         frames = _film(run, options, labels)
     if "laws.png" in left_out:
         return draw, None
-    image = _sampled(run, frames, labels, held_out) if isinstance(held_out, str) else _first(run, held_out)
-    device = next(run.model.parameters()).device
-    label = None if image.label is None else image.label.to(device)
-    laws = pixel_laws(run.model, run.schedule, image.x_0.to(device), label, Philox(options.seed))
+    kind, device = "row" if run.shape[1:] == (1, 1) else "image", next(run.model.parameters()).device
+    if isinstance(held_out, str):  # why they are not at hand
+        x_0, image = frames[-1].counts[0], _Image(f"the first sampled {kind}", f" ({held_out})")
+    else:
+        x_0, image = held_out.held_out[0], _Image(f"the first held-out {kind}")
+        given = held_out.held_out_labels if run.config.conditional else None
+        labels = None if given is None else torch.from_numpy(given).to(device)
+    label = None if labels is None else labels[:1]
+    laws = pixel_laws(run.model, run.schedule, torch.from_numpy(x_0).to(device), label, Philox(options.seed))
     return draw, image
 
 
@@ -129,18 +132,3 @@ def _held_out(run: Run, options: Namespace) -> Dataset | str:
         if options.data is not None:
             raise
         return f"the data are not at hand: {error}"
-
-
-def _first(run: Run, data: Dataset) -> _Image:
-    labels = data.held_out_labels if run.config.conditional else None
-    label = None if labels is None else torch.from_numpy(labels[:1])
-    return _Image(torch.from_numpy(data.held_out[0]), label, f"the first held-out {_kind(run)}")
-
-
-def _sampled(run: Run, frames: list[Frame], labels: torch.Tensor | None, why: str) -> _Image:
-    label = None if labels is None else labels[:1]
-    return _Image(torch.from_numpy(frames[-1].counts[0]), label, f"the first sampled {_kind(run)}", f" ({why})")
-
-
-def _kind(run: Run) -> str:
-    return "row" if run.shape[1:] == (1, 1) else "image"

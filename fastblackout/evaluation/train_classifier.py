@@ -129,6 +129,7 @@ def main(arguments: list[str] | None = None) -> int:
         atomic_write(options.out, text.encode())
         print(text, end="")
         return 0
+
     data = load(options.name, options.data)
     if data.shape != SHAPE or data.classes != CLASSES or data.held_out_labels is None:
         parser.error(f"{options.name}: must be images {SHAPE} of {CLASSES} classes, got {data.shape}, {data.classes}")

@@ -41,7 +41,7 @@ OTHERS = (
     "likelihood.blackout.BitsPerDim", "likelihood.estimate.Bound", "models.tuned.Tuned", "processes.Process",
     "training.checkpoint.Checkpoint", "training.checkpoint.export_checkpoint", "training.config.TrainConfig",
     "training.config.preset", "training.convert.convert", "training.trained_model.Run",
-    "training.trained_model.load_run", "tuning.work.Judged", "tuning.work.Told",
+    "training.trained_model.load_run", "tuning.tune.Judged", "tuning.tune.Told",
 )  # fmt: skip
 
 

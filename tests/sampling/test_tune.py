@@ -14,10 +14,9 @@ from fastblackout.data.dataset import make_dataset
 from fastblackout.evaluation.samples import frechet_distance
 from fastblackout.models.tuned import tuned_from
 from fastblackout.training.checkpoint import load_checkpoint
-from fastblackout.tuning.closeness import ByEnergy, closeness_for
 from fastblackout.tuning.even import Errors
 from fastblackout.tuning.search import Point, Search, start_near, start_of
-from fastblackout.tuning.work import Work
+from fastblackout.tuning.tune import ByEnergy, Work, closeness_for
 
 SCHEDULE = fb.Schedule.cosine(200)
 
