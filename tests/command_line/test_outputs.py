@@ -252,13 +252,6 @@ def test_info_tells_backends_and_recipes(tmp_path, monkeypatch, capsys, fails):
     assert "\njax        no   " in text and " ".join(numbers["jax"]["detail"].split()[:3]) in text
 
 
-@pytest.mark.parametrize(
-    "command", ["train array --data=counts.npz --out=new", "sample", "evaluate", "plot --out=x", "info"]
-)
-def test_a_file_that_cannot_be_is_refused_before_any_work(place, fails, command):
-    fails(f"{command} --json=no/such.json", f"fastblackout {command.split()[0]}: json: no such folder: no\n")
-
-
 def test_a_folder_that_takes_nothing_is_noticed_before_any_work(place, tmp_path, fails, monkeypatch):
     """By every command, of all that it writes."""
     make, full = tempfile.mkstemp, tmp_path / "full"

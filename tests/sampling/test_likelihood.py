@@ -151,20 +151,6 @@ def test_the_discrete_bound_is_the_sum_over_all_steps():
     assert (np.abs(seen.mean(1) - expected) < 6 * seen.std(1) / 20 + 1e-12).all()
 
 
-def test_doubling_the_range_of_lambda_changes_nothing():
-    # A model that knows p in [1e-5, 1 - 1e-5] and holds y / (1 - p) beyond; the tails must be in, and be all there is.
-    def held(x, p, q):
-        if min(p, q) < 1e-5:
-            inner, outer = (1 - 1e-5, 1e-5) if p > q else (1e-5, 1 - 1e-5)
-            return mean_births(x, inner, outer) * q / outer
-        return mean_births(x, p, q)
-
-    inside, once, twice = (exact_bound(held, LAW, reach=reach) for reach in (math.log(1e5), 30.0, 60.0))
-    assert abs(once - twice) < 1e-9
-    assert once - inside > 1e-4
-    assert once == pytest.approx(ENTROPY, abs=1e-4)
-
-
 def test_doubling_the_range_of_lambda_moves_the_estimate_by_less_than_a_thousandth(monkeypatch):
     # One key, so that nothing else differs: the schedule's own range, twice it, and the whole line.
     schedule = fb.Schedule.logit(1000, 15.0)
