@@ -22,12 +22,12 @@ from .call.keys import late_key, resolve_rng
 from .data.dataset import count_dtype
 from .ground.named import right_name
 from .ground.values import check_integer, check_memory, real_array, shown
-from .heads.poisson_births import rows_of
+from .heads.head import rows_of
 from .philox import Philox
-from .sampling.from_share import births_expected, draw_from, stages
-from .sampling.rules.bridge import Bridge
+from .sampling.rules import Bridge
 from .sampling.sampler import evaluating
 from .sampling.steps import Setting
+from .sampling.thinned_start import births_expected, draw_from, stages
 from .training.progress import Progress
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from ..ground.json_files import MODEL_FORMAT
 from ..ground.values import is_integer
+from ..heads import HEADS, head_named
 from ..models.config import NetworkConfig
-from ..models.labels import classes_of
+from ..models.interface import classes_of
 from ..ops import normal
 from ..schedule.indices import as_index
 from . import saved
-from .outputs import outputs_of
 
 if TYPE_CHECKING:
     from ..heads.head import Head
@@ -299,3 +299,32 @@ def inside(network: nn.Module) -> nn.Module:
     """The network that torch.compile was given, so that the names of its weights are its own."""
     within = getattr(network, "_orig_mod", network)
     return within if isinstance(within, nn.Module) else network
+
+
+def outputs_of(op: str, argument: str, given: Any, model: Any, shape: Sequence[int]) -> Tensor:
+    """What a network returned, unwrapped and contiguous. ValueError unless its shape suits the model's head and counts
+    (B, C, ...) of this shape; it names the heads that it would suit.
+
+    model: a `NetworkModel`."""
+    outputs = given if isinstance(given, Tensor) else getattr(given, "sample", given)
+    if not isinstance(outputs, Tensor):
+        rule = "must be a tensor, or an object that has one as attribute sample"
+        raise TypeError(f"{op}: {argument}: {rule}, got {type(given).__name__}")
+    wanted, found = _shape(model.head_object, model.max_count, shape), tuple(outputs.shape)
+    if found != wanted:
+        rule = f"must have shape {wanted} for head {model.head_object.name!r}"
+        others = " or ".join(repr(name) for name in HEADS if found == _of_other(name, model, shape))
+        raise ValueError(f"{op}: {argument}: {rule}, got {found}" + (f", which suits head={others}" if others else ""))
+    return outputs.contiguous()  # a compiled network may give them with the channels last
+
+
+def _of_other(name: str, model: Any, shape: Sequence[int]) -> tuple[int, ...] | None:
+    """The shape for another head, where the model could have it as it is."""
+    head = head_named(name)
+    able = model.max_count <= head.largest_count and (model.bounded or head.unbounded is not None)
+    return _shape(head, model.max_count, shape) if able and not head.takes_noise else None
+
+
+def _shape(head: Head, max_count: int, shape: Sequence[int]) -> tuple[int, ...]:
+    batch, channels, *rest = shape
+    return batch, channels * head.numbers_per_count(max_count), *rest

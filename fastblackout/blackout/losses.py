@@ -13,13 +13,20 @@ from ..ground.named import named
 from ..ground.values import check_integer
 from ..heads import head_named, head_of, weight_of
 from ..heads.head import Noised
-from ..models.interface import check_schedule, count_of_grids, counts_of_model, described_by, model_and_head
-from ..models.labels import conditions_on, labels_on
+from ..models.interface import (
+    check_schedule,
+    conditions_on,
+    count_of_grids,
+    counts_of_model,
+    described_by,
+    labels_on,
+    model_and_head,
+)
 from ..ops import thin
 from ..probability import Prob
 from ..schedule.indices import as_index
 from ..schedule.schedule import Schedule
-from ..schedule.stratified import indices_by_tensor
+from ..schedule.times import draw_indices_by_tensor
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -180,7 +187,7 @@ def times_of_batch(
     how: Times = getattr(model, "times", "uniform")
     if isinstance(rng, torch.Tensor) and (is_traced(rng) or rng.device.type != "cpu"):
         total = batch if global_batch is None else global_batch
-        return indices_by_tensor(schedule.steps, batch, rng, total, model.early_times if how == "early" else None)
+        return draw_indices_by_tensor(schedule.steps, batch, rng, total, model.early_times if how == "early" else None)
     if isinstance(rng, torch.Tensor):
         rng = from_tensor(rng, "loss")
     return schedule.draw(

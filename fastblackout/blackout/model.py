@@ -12,15 +12,15 @@ from ..ground.values import check_integer, check_name, is_number
 from ..heads import HEADS, check_head, head_named, weight_of
 from ..likelihood.blackout import BitsPerDim, bits_per_dim
 from ..models.config import check_keys
-from ..models.tuned import Tuned, to_json, tuned_from
 from ..sampling.imputation import impute
+from ..sampling.plan import Tuned, to_json, tuned_from
 from ..sampling.sampler import sample
-from ..schedule.schedule import TIMES, WEIGHTS, Schedule
+from ..schedule.schedule import TIMES, Schedule
+from ..schedule.survival_table import WEIGHTS
 from ..typing import Input, Parametrization
 from .base import inside
-from .fitted import LOG1P, empty
 from .losses import loss, loss_unit
-from .parametrization import Parametrized
+from .parametrization import LOG1P, Parametrized, empty
 
 if TYPE_CHECKING:
     from ..likelihood.blackout import Options as BitsOptions

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..atomic_files import atomic_write, own, read_plain, sync_directory
 from ..ground.extras import lacking, pip_line
 from ..ground.json_files import BRIDGE_FORMAT, CELLS_FORMAT, MODEL_FORMAT, read_json
-from ..models.config import NetworkConfig
-from ..models.presets import bytes_of_weights
+from ..models.config import NetworkConfig, bytes_of_weights
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -14,7 +14,7 @@ from typing import Any, NoReturn, get_args
 
 from ..ground.terminal import visible, width
 from ..pretrained import names
-from ..sampling.rules import COMPAT, LAST_STEPS, SAMPLERS
+from ..sampling.names import COMPAT, LAST_STEPS, SAMPLERS
 from ..training.config import COMPILE, HELP, PRECISIONS
 from ..training.ranks import let_first_speak, speaks
 from ..typing import Grid

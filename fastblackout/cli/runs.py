@@ -17,11 +17,10 @@ from ..call.annotated import listed
 from ..data import Dataset, load
 from ..evaluation.plots import Frame
 from ..ground.terminal import wrap
-from ..models.tuned import Tuned
 from ..philox import WORD_END, Philox
 from ..pretrained import folder_of, names
-from ..sampling.plan import Asked, plan_of
-from ..sampling.rules import COMPAT
+from ..sampling.names import COMPAT
+from ..sampling.plan import Asked, Tuned, plan_of
 from ..sampling.sampler import sample_in_batches
 from ..training.config import MOST_THREADS
 from ..training.execution import execution_for

@@ -12,7 +12,7 @@ import torch
 
 from ..atomic_files import own
 from ..ground.terminal import say, wrap
-from ..models.tuned import Tuned, to_json, tuned_from, usual_steps
+from ..sampling.plan import Tuned, to_json, tuned_from, usual_steps
 from ..schedule.schedule import Schedule
 from ..training.checkpoint import describe_anew, load_checkpoint
 from ..training.progress import Progress

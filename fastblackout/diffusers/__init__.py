@@ -13,10 +13,10 @@ except ImportError as error:
     _text = f"fastblackout.diffusers: diffusers: must be installed ({_pip_line('diffusers')}), got: {error}"
     raise ModuleNotFoundError(_text) from None
 
-from .discrete import RedrawScheduler, RedrawSchedulerOutput
+# A saved pipeline names the modules `network` and `scheduler`, so their names must stay.
 from .network import BlackoutNetwork, unet2d
 from .pipeline import BlackoutPipeline
-from .scheduler import BlackoutScheduler, BlackoutSchedulerOutput
+from .scheduler import BlackoutScheduler, BlackoutSchedulerOutput, RedrawScheduler, RedrawSchedulerOutput
 
 __all__ = [
     "BlackoutNetwork",

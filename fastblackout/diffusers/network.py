@@ -12,11 +12,11 @@ from diffusers.models.unets.unet_2d import UNet2DOutput
 from torch import Tensor, nn
 
 from ..blackout import BlackoutModel
-from ..blackout.fitted import LOG1P, empty
+from ..blackout.parametrization import LOG1P, empty
 from ..ground.values import check_integer, check_name
 from ..heads import HEADS, head_named
 from ..models.config import NetworkConfig
-from ..models.labels import classes_of
+from ..models.interface import classes_of
 
 if TYPE_CHECKING:
     from ..typing import HeadName

@@ -1,30 +1,57 @@
-"""Samples by a pipeline of diffusers, and the folder that it is saved in."""
+"""Samples by a pipeline of diffusers, the folder that it is saved in, and the model card in it."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers import DiffusionPipeline, ImagePipelineOutput, ModelMixin
+from huggingface_hub import ModelCardData
 from torch import Tensor
 
+from .._version import __version__
 from ..blackout import BlackoutModel, saved
 from ..ground.values import check_integer, check_name, is_number
-from ..models.labels import classes_of, labels_on
+from ..models.interface import classes_of, labels_on
 from ..sampling.sampler import evaluating
-from .card import model_card
-from .keys import key_from
 from .network import BlackoutNetwork
-from .scheduler import BlackoutScheduler
+from .scheduler import BlackoutScheduler, key_from
 
 if TYPE_CHECKING:
     from ..philox import Philox
     from ..typing import Grid, LastStep, Rounding
 
 OUTPUTS = ("pil", "np", "pt", "counts")
+_CARD = """---
+{header}
+---
+
+# A Blackout Diffusion model of counts
+
+It draws samples of {shape} counts {counts}, by [Blackout Diffusion](https://arxiv.org/abs/2305.11089): a sample begins
+black, and the network says at each step how many counts are still to be born.
+
+| | |
+|---|---|
+| head | {head} |
+| schedule | {schedule} |
+| labels | {labels} |
+| parameters | {parameters} |
+
+It needs `pip install 'fastblackout[diffusers]'`:
+
+```python
+from fastblackout.diffusers import BlackoutPipeline
+
+pipeline = BlackoutPipeline.from_pretrained("this repository or folder")
+image = pipeline({call}, generator=0).images[0]
+```
+
+With the same `generator` it draws the same samples. Written by fastblackout {version}.
+"""
 
 
 class BlackoutPipeline(DiffusionPipeline):
@@ -229,7 +256,7 @@ class BlackoutPipeline(DiffusionPipeline):
         super().save_pretrained(save_directory, **options)
         card = Path(save_directory) / "README.md"
         if not card.exists():
-            card.write_text(model_card(self.unet, self.scheduler, metadata or {}))
+            card.write_text(_model_card(self.unet, self.scheduler, metadata or {}))
 
     def push_to_hub(self, repo_id: str, metadata: dict[str, Any] | None = None, **options: Any) -> str:
         """Write the pipeline and its card to a repository of the Hugging Face Hub, which is made where there is none.
@@ -254,3 +281,27 @@ class BlackoutPipeline(DiffusionPipeline):
             return folder
 
         return saved.push(repo_id, save, options)
+
+
+def _model_card(unet: ModelMixin, scheduler: BlackoutScheduler, metadata: Mapping[str, Any]) -> str:
+    """Markdown. metadata: what the header says beside what it says anyway."""
+    config, classes = scheduler.config, unet.config.num_class_embeds
+    size = unet.config.sample_size
+    header = {
+        "library_name": "fastblackout",
+        "pipeline_tag": "unconditional-image-generation",
+        "tags": ["fastblackout", "diffusers", "blackout-diffusion", "count-data"],
+        **metadata,
+    }
+    shape = (unet.config.in_channels - config.noise_channels, *((size, size) if isinstance(size, int) else size))
+    return _CARD.format(
+        header=ModelCardData(**header).to_yaml(),
+        shape=" x ".join(map(str, shape)),
+        counts="without a bound" if config.max_count is None else f"in 0..{config.max_count}",
+        head=config.head,
+        schedule=scheduler.schedule,
+        labels="none" if classes is None else f"0..{classes - 2}",
+        parameters=f"{sum(each.numel() for each in unet.parameters()):,}",
+        call="batch_size=1" if classes is None else "class_labels=[0]",
+        version=__version__,
+    )

@@ -19,8 +19,8 @@ from ..atomic_files import atomic_write
 from ..ground.extras import is_there, lacking
 from ..ops import thin
 from ..philox import Philox
-from ..schedule.grids import GRIDS
 from ..schedule.schedule import Schedule
+from ..schedule.times import GRIDS
 from .plots import Frame, film_picture, grey_or_colour
 
 if TYPE_CHECKING:

@@ -7,9 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from .head import logit_share, moments, rows_of
 from .law import FamilyLaw
-from .moments import logit_share, moments
-from .poisson_births import rows_of
 
 
 class BetaBinomial(FamilyLaw):

@@ -11,9 +11,7 @@ from torch.nn.functional import logsigmoid
 
 from ..ops import energy_loss
 from ..philox import SEED_END, Philox
-from .head import Head, Noised, Predicted, Query
-from .moments import logit_share, moments
-from .poisson_births import rows_of
+from .head import Head, Noised, Predicted, Query, logit_share, moments, rows_of
 
 
 class Implicit(Head):

@@ -13,8 +13,7 @@ from ..ops import binomial, binomial_log_prob, posterior_loss
 from ..philox import Philox
 from ..probability import Prob
 from ..typing import LastStep
-from .head import Head, Noised, Predicted, Query
-from .poisson_births import StepProbs, rows_of
+from .head import Head, Noised, Predicted, Query, StepProbs, rows_of
 
 CELLS = 1 << 17  # the most terms of the sums at once, 1 MiB of float64, which stays in a cache
 

@@ -7,9 +7,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
 from ..ops import birth_loss
-from .head import Head, Noised, Predicted, Query
-from .moments import moments, softplus_inverse
-from .poisson_births import held, rows_of
+from .head import Head, Noised, Predicted, Query, held, moments, rows_of, softplus_inverse
 
 
 class Mean(Head):

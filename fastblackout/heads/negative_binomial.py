@@ -10,10 +10,8 @@ from torch import Tensor
 from ..ops import binomial_log_prob, negative_binomial_log_prob
 from ..philox import Philox
 from ..probability import Prob
-from .head import Predicted
+from .head import Predicted, StepProbs, moments, rows_of
 from .law import CELLS, FamilyLaw
-from .moments import moments
-from .poisson_births import StepProbs, rows_of
 
 MOST = 2.0**52  # the largest size and mean of a law that fb.negative_binomial_log_prob takes
 ROUNDS = 100_000  # the most of the continued fraction, which takes about the square root of the larger count

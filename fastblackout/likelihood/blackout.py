@@ -29,16 +29,14 @@ from ..call.keys import resolve_rng
 from ..ground.named import named
 from ..ground.values import check_integer, real_array
 from ..heads import head_of
-from ..heads.head import Head, Predicted
-from ..heads.poisson_births import StepProbs
-from ..models.interface import check_schedule, count_of_grids, counts_of_model, model_and_head
-from ..models.labels import conditions_on, labels_on
+from ..heads.head import Head, Predicted, StepProbs
+from ..models.interface import check_schedule, conditions_on, count_of_grids, counts_of_model, labels_on, model_and_head
 from ..ops import binomial_log_prob, thin
 from ..philox import Philox
 from ..probability import Prob
 from ..processes.rate_loss import rate_divergence
 from ..sampling.sampler import evaluating
-from ..schedule.grids import times_of
+from ..schedule.times import times_of
 from .estimate import Bound, Cost, check_images, estimate
 
 if TYPE_CHECKING:

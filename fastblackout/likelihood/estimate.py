@@ -11,7 +11,7 @@ import torch
 
 from ..ground.values import check_integer
 from ..philox import Philox
-from ..schedule.stratified import fractions
+from ..schedule.times import draw_fractions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -63,7 +63,7 @@ def estimate(
 
     def repeat(key: Philox) -> Any:
         own = [key.at(call=key.call + n) for n in range(len(costs))]
-        points: list[Any] = [fractions(total, each.at(first_sample=0), None, None, x_0) for each in own]
+        points: list[Any] = [draw_fractions(total, each.at(first_sample=0), None, None, x_0) for each in own]
         sums = torch.zeros((len(costs), samples), dtype=torch.float64, device=x_0.device)
         for first in range(0, total, batch):
             which = torch.arange(first, min(first + batch, total), device=x_0.device) % samples

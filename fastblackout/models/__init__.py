@@ -3,8 +3,7 @@
 from .config import NetworkConfig, register_network
 from .ema import ModelEMA, ema_decay, ema_of
 from .mlp import ResidualMLP
-from .ncsnpp import NCSNpp
-from .presets import PRESETS, celeba64, cifar10, mnist, small
+from .ncsnpp import PRESETS, NCSNpp, celeba64, cifar10, mnist, small
 from .score_sde import load_score_sde
 
 __all__ = [

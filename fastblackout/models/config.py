@@ -1,11 +1,15 @@
 """A JSON-able description of a network, enough to build it again from a checkpoint."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import nn
 
+from ..ground.values import is_integer, shown
+
+BUILT_IN = frozenset({"ncsnpp", "mlp", "cifar10", "celeba64", "mnist", "small"})  # that this package registers itself
 _BUILDERS: dict[str, Callable[..., nn.Module]] = {}
 
 
@@ -109,3 +113,26 @@ def check_keys(op: str, config: Mapping[str, Any], expected: set[str]) -> None:
     """Raise ValueError unless the keys of `config` are exactly `expected`."""
     if set(config) != expected:
         raise ValueError(f"{op}: config: must have exactly the keys {sorted(expected)}, got {sorted(config)}")
+
+
+def checked_shape(op: str, shape: Any, least: int) -> tuple[int, int, int]:
+    """The shape of an image as integers. least: what H and W must be at least."""
+    sizes = tuple(shape) if isinstance(shape, Iterable) and not isinstance(shape, str) else ()
+    rule = f"must be one argument (C, H, W) of integers, C at least 1, H and W at least {least}"
+    if not sizes or not all(map(is_integer, sizes)):
+        raise TypeError(f"{op}: shape: {rule}, got {shown(shape)}")
+    if len(sizes) != 3 or min(sizes) < 1 or min(sizes[1:]) < least:
+        raise ValueError(f"{op}: shape: {rule}, got {sizes}")
+    return int(sizes[0]), int(sizes[1]), int(sizes[2])
+
+
+def bytes_of_weights(network: NetworkConfig) -> int:
+    """How many bytes the weights of a network of this package have; 0 for a registered one.
+
+    The network is built on torch's meta device, where tensors have no memory. So a damaged description cannot make a
+    program take more than the weights need. A network of the user's own may not be able to live there.
+    """
+    if network.name not in BUILT_IN:
+        return 0
+    with torch.device("meta"):
+        return sum(value.nbytes for value in network.build().state_dict().values())

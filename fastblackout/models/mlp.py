@@ -1,16 +1,16 @@
 """A residual network of dense layers, for tables of counts."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..ground.values import is_integer, shown
-from .config import NetworkConfig
-from .labels import check_classes
+from ..ground.values import is_integer
+from .config import NetworkConfig, checked_shape, register_network
+from .interface import check_classes
 from .layers import dense, scaled_xavier_, time_embedding
 
 
@@ -145,12 +145,4 @@ class _Block(nn.Module):
         return hidden + self.dense_1(self.dropout(F.silu(self.norm_1(inner))))
 
 
-def checked_shape(op: str, shape: Any, least: int) -> tuple[int, int, int]:
-    """The shape of an image as integers. least: what H and W must be at least."""
-    sizes = tuple(shape) if isinstance(shape, Iterable) and not isinstance(shape, str) else ()
-    rule = f"must be one argument (C, H, W) of integers, C at least 1, H and W at least {least}"
-    if not sizes or not all(map(is_integer, sizes)):
-        raise TypeError(f"{op}: shape: {rule}, got {shown(shape)}")
-    if len(sizes) != 3 or min(sizes) < 1 or min(sizes[1:]) < least:
-        raise ValueError(f"{op}: shape: {rule}, got {sizes}")
-    return int(sizes[0]), int(sizes[1]), int(sizes[2])
+register_network("mlp", ResidualMLP)

@@ -1,18 +1,18 @@
-"""NCSN++, the network of Blackout Diffusion, with score_sde's module order and parameter names."""
+"""NCSN++, the network of Blackout Diffusion, with score_sde's module order and parameter names, and its named sizes:
+those of the paper, and one for small images on a CPU."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .config import NetworkConfig
+from .config import NetworkConfig, checked_shape, register_network
 from .group_norm import group_norm_silu
-from .labels import check_classes
-from .layers import HALF, Attention, BigGANBlock, conv, dense, group_norm, time_embedding
-from .resample import FIRDownConv
+from .interface import check_classes
+from .layers import HALF, Attention, BigGANBlock, FIRDownConv, conv, dense, group_norm, time_embedding
 
 _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.uint8, torch.int8)
 _LOG_SIGMA = (math.log(50.0), math.log(0.01))
@@ -234,3 +234,143 @@ def _check_arguments(kwargs: dict[str, Any]) -> None:
     require(0.0 <= kwargs["dropout"] < 1.0, "dropout", "in [0, 1)")
     require(kwargs["num_classes"] is None or whole(kwargs["num_classes"], 1), "num_classes", "None or at least 1")
     require(kwargs["sigmas"] is None or whole(kwargs["sigmas"], 1), "sigmas", "None or at least 1")
+
+
+def _channels(image: int, noise_channels: int, outputs: int) -> dict[str, Any]:
+    """Channels of a network that sees noise beside an image and gives `outputs` numbers for each count of it."""
+    plain = noise_channels == 0 and outputs == 1
+    return {"in_channels": image + noise_channels, "out_channels": None if plain else image * outputs}
+
+
+def cifar10(num_classes: int | None = None, dropout: float = 0.1, noise_channels: int = 0, outputs: int = 1) -> NCSNpp:
+    """The reference network for 3x32x32: 62,693,251 parameters, attention at 16x16.
+
+    Parameters
+    ----------
+    num_classes : int, optional
+        The number of classes, as in `NCSNpp`.
+    dropout : float, default 0.1
+        The probability inside each block.
+    noise_channels : int, default 0
+        The channels of noise beside the image, for the implicit head.
+    outputs : int, default 1
+        How many numbers it gives for each count, first one of each count, then the next: 2 for the beta-binomial head.
+
+    Returns
+    -------
+    NCSNpp
+        The network, with fresh weights.
+    """
+    channels = _channels(3, noise_channels, outputs)
+    return NCSNpp(dropout=dropout, num_classes=num_classes, sigmas=1000, **channels)
+
+
+def celeba64(num_classes: int | None = None, dropout: float = 0.1, noise_channels: int = 0, outputs: int = 1) -> NCSNpp:
+    """The reference network for 3x64x64: as `cifar10`, with attention at 16x16, which is level 2 here.
+
+    Parameters
+    ----------
+    num_classes : int, optional
+        The number of classes, as in `NCSNpp`.
+    dropout : float, default 0.1
+        The probability inside each block.
+    noise_channels : int, default 0
+        The channels of noise beside the image, for the implicit head.
+    outputs : int, default 1
+        How many numbers it gives for each count, first one of each count, then the next: 2 for the beta-binomial head.
+
+    Returns
+    -------
+    NCSNpp
+        The network, with fresh weights.
+    """
+    channels = _channels(3, noise_channels, outputs)
+    return NCSNpp(dropout=dropout, num_classes=num_classes, attention_levels=(2,), sigmas=1000, **channels)
+
+
+def mnist(num_classes: int | None = None, dropout: float = 0.1, noise_channels: int = 0, outputs: int = 1) -> NCSNpp:
+    """The reference network for (binarized) MNIST, padded or resized to 1x32x32.
+
+    Parameters
+    ----------
+    num_classes : int, optional
+        The number of classes, as in `NCSNpp`.
+    dropout : float, default 0.1
+        The probability inside each block.
+    noise_channels : int, default 0
+        The channels of noise beside the image, for the implicit head.
+    outputs : int, default 1
+        How many numbers it gives for each count, first one of each count, then the next: 2 for the beta-binomial head.
+
+    Returns
+    -------
+    NCSNpp
+        The network, with fresh weights.
+    """
+    channels = _channels(1, noise_channels, outputs)
+    return NCSNpp(dropout=dropout, num_classes=num_classes, sigmas=1000, **channels)
+
+
+def small(
+    shape: Sequence[int],
+    num_classes: int | None = None,
+    dropout: float = 0.0,
+    channels: int = 32,
+    blocks: int = 1,
+    noise_channels: int = 0,
+    outputs: int = 1,
+) -> NCSNpp:
+    """`NCSNpp` with few channels, for images of 8x8 to 64x64 and training on a CPU.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        The shape (C, H, W) of an image, H and W at least 4.
+    num_classes : int, optional
+        The number of classes, as in `NCSNpp`.
+    dropout : float, default 0.0
+        The probability inside each block.
+    channels : int, default 32
+        The channels of the two upper levels. Those below have twice as many, which is cheap.
+    blocks : int, default 1
+        Residual blocks of a level.
+    noise_channels : int, default 0
+        The channels of noise beside the image, for the implicit head.
+    outputs : int, default 1
+        How many numbers it gives for each count, first one of each count, then the next: 2 for the beta-binomial head.
+
+    Returns
+    -------
+    NCSNpp
+        The network, with fresh weights.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `shape` is not (C, H, W) of integers with H and W of at least 4.
+
+    Notes
+    -----
+    The number of levels is the largest of 1 to 4 for which H and W divide evenly and the lowest level keeps at least 4
+    pixels a side. It is 2 for 8x8, 3 for 28x28 (28, 14, 7) and 4 for 32x32. Attention is in the middle only.
+    """
+    in_channels, height, width = checked_shape("small", shape, 4)
+    levels = 1
+    while levels < 4 and all(size % 2**levels == 0 and size >= 4 * 2**levels for size in (height, width)):
+        levels += 1
+    return NCSNpp(
+        channels=channels,
+        channel_mult=[1, 1, 2, 2][:levels],
+        blocks=blocks,
+        attention_levels=(),
+        dropout=dropout,
+        num_classes=num_classes,
+        **_channels(in_channels, noise_channels, outputs),
+    )
+
+
+PRESETS: dict[str, Callable[..., NCSNpp]] = {"cifar10": cifar10, "celeba64": celeba64, "mnist": mnist, "small": small}
+
+register_network("ncsnpp", NCSNpp)
+for _name, _builder in PRESETS.items():
+    register_network(_name, _builder)

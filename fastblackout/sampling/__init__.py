@@ -1,6 +1,6 @@
 """Sampling: the reverse process of blackout diffusion, driven by a model.
 
-The functions load at first use: the command line reads the samplers' names from `rules`, without torch.
+The functions load at first use: the command line reads the samplers' names (names.py) without NumPy and torch.
 """
 
 from importlib import import_module

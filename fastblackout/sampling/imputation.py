@@ -10,11 +10,9 @@ import torch
 from ..call.keys import resolve_rng
 from ..ground.named import named
 from ..ground.values import check_integer
-from ..models.interface import model_and_head
-from ..models.labels import conditions_on, labels_on
-from .checks import counts_like
-from .rules.expected import Expected
-from .sampler import Reverse, evaluating, reverse_of
+from ..models.interface import conditions_on, labels_on, model_and_head
+from .rules import Expected
+from .sampler import Reverse, counts_like, evaluating, reverse_of
 from .steps import expected_end, numbers_of, one_step, state_at
 
 if TYPE_CHECKING:

@@ -7,27 +7,21 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, Unpack
 
 import torch
+from torch import Tensor
 
 from ..call.keys import resolve_rng
 from ..data.dataset import count_dtype
 from ..ground.named import named
 from ..ground.values import check_integer
-from ..models.interface import check_schedule, model_and_head
-from ..models.labels import conditions_on, labels_on
+from ..models.interface import check_schedule, conditions_on, labels_on, model_and_head
 from ..philox import Philox
-from .checks import check_callback, check_mask, counts_like, last_rule_of, rule_of, shape_of
-from .cuda_graph import run as run_from_table
-from .dropout import keeping_dropout
 from .plan import Asked, plan_of
-from .rules import SAMPLERS
-from .steps import Setting, numbers_of, one_step, state_at
+from .rules import Rule, last_rule_of, rule_of
+from .steps import Setting, keeping_dropout, numbers_of, one_step, run_from_table, state_at
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from ..schedule.schedule import Schedule
     from ..typing import Grid, Labels, LastStep, Rounding, Sampler
-    from .rules.rule import Rule
 
     class Checked(TypedDict, total=False):
         """The keywords of `reverse_of`."""
@@ -49,9 +43,6 @@ if TYPE_CHECKING:
 
         callback: Callable[[int, int, Tensor], None] | None
         cuda_graph: bool
-
-
-__all__ = ["SAMPLERS", "sample", "sample_in_batches"]
 
 
 @torch.inference_mode()
@@ -191,7 +182,12 @@ def sample(
         "attrition": attrition, "guidance": guidance, "known": known, "mask": mask, "start": start,
         "last_step": last_step,
     }  # fmt: skip
-    check_callback(callback, cuda_graph)
+    if not isinstance(cuda_graph, bool):
+        raise TypeError(f"sample: cuda_graph: must be a bool, got {cuda_graph!r}")
+    if callback is not None and not callable(callback):
+        raise TypeError(f"sample: callback: must be called with n, k and x, got {type(callback).__name__}")
+    if callback is not None and cuda_graph:
+        raise ValueError("sample: callback: must be None with cuda_graph, got one")
     run = reverse_of(model, schedule, shape, steps, rng, labels, **options)
     setting, key, final = run.setting, run.rng, len(run.times) - 2
     with evaluating(setting.model), keeping_dropout(setting.model, run.rule.dropout) as dropout:
@@ -241,8 +237,13 @@ def reverse_of(
     sampler = options.get("sampler", "bridge")
     rule = rule_of(sampler, options.get("rounding", "stochastic"), options.get("attrition", 0.0), head)
     known, mask, start = options.get("known"), options.get("mask"), options.get("start")
-    check_mask(known, mask)
-    device = next((p.device for p in _parameters(net)), torch.device("cpu"))
+    if (known is None) != (mask is None):
+        raise ValueError("sample: known, mask: must come together, got one alone")
+    if mask is not None and (not isinstance(mask, Tensor) or mask.dtype != torch.bool):
+        got = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
+        raise TypeError(f"sample: mask: must be a bool tensor, got {got}")
+    parameters = net.parameters() if hasattr(net, "parameters") else ()
+    device = next((each.device for each in parameters), torch.device("cpu"))
     labels = labels_on(op, labels, shape[0], net, device)
     if (conditions := conditions_on(op, options.get("conditions"), shape[0], device)) is not None:
         net, _ = model_and_head(op, net, conditions)
@@ -326,6 +327,29 @@ def _expanded(argument: str, value: Tensor, shape: tuple[int, ...]) -> Tensor:
         raise ValueError(f"sample: {argument}: must broadcast to {shape}, got {tuple(value.shape)}") from None
 
 
+def shape_of(shape: Any, op: str = "sample", least: int = 2) -> tuple[int, ...]:
+    """(batch, ...) as a tuple. TypeError unless a sequence of integers, ValueError for too few or one below 0."""
+    if not isinstance(shape, Sequence) or isinstance(shape, (str, bytes)):
+        raise TypeError(f"{op}: shape: must be (batch, ...) of integers at least 0, got {shape!r}")
+    if len(shape) < least:
+        raise ValueError(f"{op}: shape: must be (batch, ...) of integers at least 0, got {shape}")
+    return tuple(check_integer(op, "shape", size, 0, (1 << 63) - 1) for size in shape)
+
+
+def counts_like(value: Any, like: Tensor, max_count: int, argument: str, op: str = "sample") -> Tensor:
+    """Counts in 0..max_count with the shape, dtype and device of `like`. TypeError or ValueError when they are not."""
+    if not isinstance(value, Tensor) or value.is_floating_point() or value.is_complex() or value.dtype == torch.bool:
+        got = value.dtype if isinstance(value, Tensor) else type(value).__name__
+        raise TypeError(f"{op}: {argument}: must be a tensor of integer counts, got {got}")
+    low, high = (int(value.min()), int(value.max())) if value.numel() else (0, 0)
+    if low < 0 or high > max_count:
+        raise ValueError(f"{op}: {argument}: counts must lie in 0..{max_count}, got {low if low < 0 else high}")
+    try:
+        return value.to(like.device, like.dtype).expand(like.shape).contiguous()
+    except RuntimeError:
+        raise ValueError(f"{op}: {argument}: must broadcast to {like.shape}, got {tuple(value.shape)}") from None
+
+
 @contextmanager
 def evaluating(model: Any) -> Iterator[None]:
     """Within the block the model is in eval mode. After it, it is as it was."""
@@ -337,7 +361,3 @@ def evaluating(model: Any) -> Iterator[None]:
     finally:
         if was_training:
             model.train()
-
-
-def _parameters(model: Any) -> Iterator[Tensor]:
-    return model.parameters() if hasattr(model, "parameters") else iter(())

@@ -1,16 +1,35 @@
-"""Time indices and fractions as users give them: Python numbers, NumPy arrays or torch tensors, checked alike."""
+"""Steps, times and fractions as users give them: Python numbers, NumPy arrays or torch tensors, checked alike.
+
+A step is an integer k in 0..n. A time is a float u in [0, 1], and may lie between steps; step k lies at u = k / n.
+"""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from ..arrays import is_traced
+from ..arrays import in_functorch, is_traced
 from ..backends.wrong_values import note_steps
 from ..call.elements import filled
-from ..ground.values import as_float, check_integer, check_mask, common_shape, is_integer, is_tensor, real_array, shown
+from ..ground.values import (
+    as_float,
+    check_integer,
+    check_mask,
+    check_real_tensor,
+    common_shape,
+    is_integer,
+    is_tensor,
+    real_array,
+    settled,
+    shown,
+)
+
+Take = Callable[[str, Any], Any]  # gives the table of a schedule by this name, at steps
+
+_RULE = "a float is a time in [0, 1], from the first step to the last (a step itself is an int)"
 
 
 def readable(tensor: Any) -> bool:
@@ -112,3 +131,70 @@ def as_fraction(op: str, argument: str, value: Any, library: Any, like: Any) -> 
         if wrong.any():
             raise ValueError(f"{op}: {argument}: must be in [0, 1], got {float(array[wrong][0])!r}")
     return value if library is np else library.as_tensor(value, dtype=library.float64, device=like.device)
+
+
+def is_time(value: Any) -> bool:
+    """Whether a value is a time and no step: a float, or an array or tensor of them."""
+    if is_tensor(value):
+        return bool(value.is_floating_point())
+    return isinstance(value, float) or (isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind == "f")
+
+
+def survival_at(take: Take, steps: int, op: str, argument: str, value: Any) -> tuple[Any, Any]:
+    """(p, q) at times u, float64 of their shape, library and device; each linear between its values at two steps.
+
+    From + - * of float64 alone, so the bits are the same on every machine; each side is within 2^-51 of itself.
+    ValueError outside [0, 1] and for NaN; on a device, or traced, times are clamped and told as steps are.
+    """
+    time, library = _checked_times(op, argument, value)
+    place = time * steps
+    below = place.astype(np.int64) if library is np else place.long()
+    below = library.clip(below, 0, steps - 1)
+    share = place - below
+    low, high = ([take(side, index) for side in "pq"] for index in (below, below + 1))
+    p, q = (first * (1.0 - share) + second * share for first, second in zip(low, high, strict=True))
+    return p, q
+
+
+def step_ends(take: Take, steps: int, op: str, t: Any, s: Any) -> tuple[Any, tuple[Any, Any, Any, Any]]:
+    """(library, (p_s, q_s, p_t, q_t)) of a step from time t back to s, which broadcast. ValueError unless s < t."""
+    for argument, value in (("k_t", t), ("k_s", s)):
+        if not is_time(value):
+            raise TypeError(f"{op}: {argument}: must be a time, a float, as the other is, got {shown(value)}")
+    tensors = [each for each in (t, s) if is_tensor(each)]
+    if tensors:
+        torch = sys.modules["torch"]
+        t, s = (torch.as_tensor(each, dtype=torch.float64, device=tensors[0].device) for each in (t, s))
+    if not tensors or (readable(t) and readable(s)):
+        try:
+            wrong = s >= t
+        except (ValueError, RuntimeError):
+            shapes = f"{tuple(np.shape(t))} and {tuple(np.shape(s))}"
+            raise ValueError(f"{op}: k_t and k_s: shapes must broadcast, got {shapes}") from None
+        if np.any(np.asarray(wrong)):
+            raise ValueError(f"{op}: k_s: must be below k_t, got k_s = {shown(s)}, k_t = {shown(t)}")
+    else:
+        s = noted(op, s, s.clamp(max=t))
+    ends = *survival_at(take, steps, op, "k_s", s), *survival_at(take, steps, op, "k_t", t)
+    return (sys.modules["torch"] if tensors else np), ends
+
+
+def _checked_times(op: str, argument: str, value: Any) -> tuple[Any, Any]:
+    """(times as float64, their library), within [0, 1]."""
+    if is_tensor(value):
+        check_real_tensor(op, argument, value)
+        torch = sys.modules["torch"]
+        if not readable(value):
+            if not (torch.compiler.is_compiling() or in_functorch() or torch._C._len_torch_dispatch_stack()):
+                settled(op, argument, value)  # refuses a FakeTensor outside its mode
+            time = value.double()
+            return noted(op, time, time.nan_to_num().clamp(0.0, 1.0)), torch
+        time, library = settled(op, argument, value).double(), torch
+    else:
+        check_mask(op, argument, value)
+        time, library = np.asarray(value if isinstance(value, np.ndarray) else as_float(op, argument, value)), np
+        time = time.astype(np.float64, copy=False)
+    wrong = ~((time >= 0.0) & (time <= 1.0))
+    if wrong.any():
+        raise ValueError(f"{op}: {argument}: {_RULE}, got {float(time[wrong][0])!r}")
+    return time, library

@@ -19,7 +19,7 @@ from ..data.dataset import MOST_CLASSES
 from ..data.sets import CELLS
 from ..heads import head_named
 from ..models import NetworkConfig
-from ..models.presets import bytes_of_weights
+from ..models.config import bytes_of_weights
 from ..schedule.schedule import Schedule
 from .checkpoint import EMA, NETWORK, Checkpoint, load_checkpoint
 from .config import MOST_SCHEDULE_STEPS, TrainConfig

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 
 from ..models.interface import count_of_grids
-from ..models.tuned import Tuned
 from ..ops import thin
-from ..sampling.rules.expected import Expected
+from ..sampling.plan import Tuned
+from ..sampling.rules import Expected
 from ..sampling.sampler import evaluating
 from ..sampling.steps import Setting, numbers_of, one_step, state_at
 

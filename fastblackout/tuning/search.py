@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..models.tuned import Tuned, between, early_logits, moved_times, moves_of
+from ..sampling.plan import Tuned, between, early_logits, moved_times, moves_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

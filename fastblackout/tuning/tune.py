@@ -23,10 +23,9 @@ from ..evaluation.samples import Gaussian
 from ..ground.extras import is_there, lacking
 from ..ground.named import named
 from ..ground.values import check_integer, is_number, shown
-from ..models.interface import check_schedule, count_of_grids, described_by, model_and_head
-from ..models.labels import classes_of
-from ..models.tuned import Tuned, nearest
+from ..models.interface import check_schedule, classes_of, count_of_grids, described_by, model_and_head
 from ..philox import SEED_END, Philox
+from ..sampling.plan import Tuned, nearest
 from ..sampling.sampler import sample_in_batches
 from .even import NUMBER, Errors
 from .search import Point, Search, start_near, start_of

@@ -38,7 +38,7 @@ MODULES = (
 )
 # What these take and give, which a user meets without importing it.
 OTHERS = (
-    "likelihood.blackout.BitsPerDim", "likelihood.estimate.Bound", "models.tuned.Tuned", "processes.Process",
+    "likelihood.blackout.BitsPerDim", "likelihood.estimate.Bound", "sampling.plan.Tuned", "processes.Process",
     "training.checkpoint.Checkpoint", "training.checkpoint.export_checkpoint", "training.config.TrainConfig",
     "training.config.preset", "training.convert.convert", "training.trained_model.Run",
     "training.trained_model.load_run", "tuning.tune.Judged", "tuning.tune.Told",

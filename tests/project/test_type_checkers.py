@@ -19,8 +19,8 @@ from fastblackout.heads import HEADS
 from fastblackout.ops.bridge import OUTPUTS as STEP_OUTPUTS
 from fastblackout.ops.capabilities import public_ops
 from fastblackout.ops.thin import OUTPUTS as THIN_OUTPUTS
-from fastblackout.sampling.rules import SAMPLERS
-from fastblackout.schedule.grids import GRIDS
+from fastblackout.sampling.names import SAMPLERS
+from fastblackout.schedule.times import GRIDS
 from support import ROOT
 from support.type_checkers import CHECKERS
 

@@ -7,10 +7,9 @@ import pytest
 import torch
 
 from fastblackout.philox import Philox
-from fastblackout.sampling.cuda_graph import prepare, run, step_from_table
-from fastblackout.sampling.rules.bridge import Bridge
+from fastblackout.sampling.rules import Bridge
 from fastblackout.sampling.sampler import sample, sample_in_batches
-from fastblackout.sampling.steps import Setting
+from fastblackout.sampling.steps import Setting, run_from_table, step_from_table, table_of_steps
 from support.pixel_model import OPTIONS, SCHEDULE, PixelModel
 
 SHAPE = (6, 2, 5, 7)
@@ -78,7 +77,7 @@ def test_a_step_only_works_on_tensors():
     setting = Setting(PixelModel(), SCHEDULE, Bridge())
     times = SCHEDULE.grid(8).tolist()
     x = torch.zeros(SHAPE, dtype=torch.uint8)
-    table, state = prepare(setting, x, times, [0.0] * 8, RNG)
+    table, state = table_of_steps(setting, x, times, [0.0] * 8, RNG)
     places = [tensor.data_ptr() for tensor in state]
     frozen = table.clone()
     for n in range(8):
@@ -86,7 +85,7 @@ def test_a_step_only_works_on_tensors():
         step_from_table(setting, table, state)
     assert [tensor.data_ptr() for tensor in state] == places
     assert torch.equal(table, frozen)
-    assert torch.equal(state.x, run(setting, x, times, [0.0] * 8, RNG).x) and not x.any()
+    assert torch.equal(state.x, run_from_table(setting, x, times, [0.0] * 8, RNG).x) and not x.any()
 
 
 def test_no_callback():

@@ -12,7 +12,7 @@ from fastblackout.blackout import BlackoutModel
 from fastblackout.cli.command_line import main
 from fastblackout.models import NCSNpp
 from fastblackout.philox import Philox
-from fastblackout.sampling.rules import lanl_2023, load_rule
+from fastblackout.sampling import rules
 from fastblackout.sampling.sampler import sample, sample_in_batches
 from fastblackout.schedule.schedule import Schedule
 from support.pixel_model import PixelModel
@@ -39,7 +39,7 @@ def model_of(max_count=255, dropout=0.1):
 def test_the_numbers_of_every_step(monkeypatch, max_count):
     model, seen, stepped, dropped, states = model_of(max_count), [], [], [], []
     model.network.register_forward_hook(lambda module, given, logits: seen.append((*given, logits)))
-    bridge_step = lanl_2023.bridge_step
+    bridge_step = rules.bridge_step
 
     def watched(x, **arguments):
         stepped.append(arguments)
@@ -52,7 +52,7 @@ def test_the_numbers_of_every_step(monkeypatch, max_count):
                     layer.register_forward_hook(lambda module, given, out: dropped.append((given[0], out)))
         states.append(x.clone())
 
-    monkeypatch.setattr(lanl_2023, "bridge_step", watched)
+    monkeypatch.setattr(rules, "bridge_step", watched)
     sample(model, model.schedule, SHAPE, rng=Philox(3), callback=watch, **LANL)
     assert len(seen) == len(stepped) == T and states[0].max() == 0
     for step, i in enumerate(range(T - 1, -1, -1)):
@@ -80,12 +80,12 @@ def test_the_numbers_of_every_step(monkeypatch, max_count):
 
 
 def test_q_and_halves():
-    rule, schedule = load_rule("lanl-2023")(), Schedule.logit(1000, T_END)
+    rule, schedule = rules.load_rule("lanl-2023")(), Schedule.logit(1000, T_END)
     end = logit(np.exp(-T_END))
     observed = np.append(0.0, -np.log(expit(np.linspace(-end, end, 1000))))
     p = np.exp(-observed)
     q = (p[:-1] - p[1:]) / (1 - p[1:])
-    assert rule.dropout and not load_rule("bridge").dropout
+    assert rule.dropout and not rules.load_rule("bridge").dropout
     found = [rule.numbers(schedule, k, k - 1)[0] for k in range(1, 1001)]
     np.testing.assert_allclose(found, q, rtol=5e-8)  # their difference of exponentials has lost digits near p = 1
     with mpmath.workdps(40):  # the same, with none lost

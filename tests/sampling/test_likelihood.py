@@ -8,7 +8,7 @@ import torch
 from scipy import integrate, stats
 
 import fastblackout as fb
-from fastblackout.heads.poisson_births import negative_entropy
+from fastblackout.heads.head import negative_entropy
 from fastblackout.likelihood.blackout import Line, Steps, exact_bound
 from support.toy_data import LAW, toy_data
 

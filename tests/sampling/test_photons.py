@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
+from support.states_head import add_heads
 from torch import nn
 
 import fastblackout as fb
 from fastblackout.photons import Tiled, axis_of
-from support.states_head import add_heads
 
 MOST = 6
 DOUBT = 1e-6  # the false-alarm rate of a comparison

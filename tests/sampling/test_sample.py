@@ -9,7 +9,8 @@ import torch
 from fastblackout.backends import available
 from fastblackout.backends.select import use_backend
 from fastblackout.philox import Philox
-from fastblackout.sampling.sampler import SAMPLERS, sample, sample_in_batches
+from fastblackout.sampling.names import SAMPLERS
+from fastblackout.sampling.sampler import sample, sample_in_batches
 from support.pixel_model import OPTIONS, SCHEDULE, PixelModel
 
 SHAPE = (64, 3, 5, 7)

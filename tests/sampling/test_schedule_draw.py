@@ -11,8 +11,8 @@ from scipy import stats
 from fastblackout.heads import HEADS, head_named
 from fastblackout.philox import Philox
 from fastblackout.reference.philox import philox4x32
-from fastblackout.schedule.grids import GRIDS
 from fastblackout.schedule.schedule import Schedule
+from fastblackout.schedule.times import GRIDS
 
 
 def test_draw_is_one_per_stratum_and_splits_over_ranks():

@@ -12,7 +12,7 @@ from fastblackout.blackout import BlackoutModel
 from fastblackout.cli.command_line import main
 from fastblackout.data.dataset import make_dataset
 from fastblackout.evaluation.samples import frechet_distance
-from fastblackout.models.tuned import tuned_from
+from fastblackout.sampling.plan import tuned_from
 from fastblackout.training.checkpoint import load_checkpoint
 from fastblackout.tuning.even import Errors
 from fastblackout.tuning.search import Point, Search, start_near, start_of
@@ -93,7 +93,7 @@ def test_times_never_coincide():
 
 
 def test_a_search_starts_where_that_of_another_number_ended():
-    tuned = fb.models.tuned.Tuned(
+    tuned = fb.sampling.plan.Tuned(
         tuple(SCHEDULE.grid(8, "early", 40).tolist()), tuple(np.linspace(0, 0.7, 8)), "mean", 1.0, "2026-11-30"
     )
     point = start_near(5, tuned, SCHEDULE, 40)
@@ -149,7 +149,7 @@ def test_tune_fills_the_model_and_its_file_goes_on(tmp_path):
     model = births_model()
     judged = fb.tune(model, SCHEDULE, data_of(), [2, 4], minutes=0.02, **given)
     assert list(judged) == list(model.tuned) == [2, 4]
-    assert tuned_from(json.loads(json.dumps(fb.models.tuned.to_json(model.tuned))), SCHEDULE) == model.tuned
+    assert tuned_from(json.loads(json.dumps(fb.sampling.plan.to_json(model.tuned))), SCHEDULE) == model.tuned
     one = model.tuned[4]
     assert one.distance == pytest.approx(np.mean(judged[4].after)) and len(judged[4].after) == 2
     kept = json.loads(state.read_text())["steps"]

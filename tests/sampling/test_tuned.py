@@ -9,7 +9,7 @@ import torch
 import fastblackout as fb
 from fastblackout.blackout import BlackoutModel
 from fastblackout.models import NetworkConfig
-from fastblackout.models.tuned import Tuned, moves_of, to_json, tuned_at, tuned_from, usual_steps
+from fastblackout.sampling.plan import Tuned, moves_of, to_json, tuned_at, tuned_from, usual_steps
 from fastblackout.sampling.sampler import sample
 from support.pixel_model import SCHEDULE, PixelModel
 

@@ -19,7 +19,7 @@ import fastblackout as fb
 from fastblackout.blackout.losses import blackout_loss
 from fastblackout.call import torch_registry  # noqa: F401  so that `start` finds it
 from fastblackout.data import load
-from fastblackout.sampling import cuda_graph
+from fastblackout.sampling import steps
 from fastblackout.training.config import TrainConfig
 from fastblackout.training.trainer import Trainer
 from support import device_training, gpu_checks, pretend_cuda, process_calls, product, spread_calls
@@ -287,7 +287,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # NumPy's, of the overflows that GPUs do not mention
     pretend_cuda.start()
-    cuda_graph._replay = eager
+    steps._replay = eager
     report = {}
     for name, call in CASES.items():
         try:

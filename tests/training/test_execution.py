@@ -10,7 +10,7 @@ from fastblackout.blackout import BlackoutModel
 from fastblackout.cli import command_line as cli
 from fastblackout.data import load
 from fastblackout.models import NetworkConfig
-from fastblackout.models.resample import FIR
+from fastblackout.models.layers import FIR
 from fastblackout.training.checkpoint import EMA, NETWORK, load_checkpoint
 from fastblackout.training.config import TrainConfig
 from fastblackout.training.execution import WORTH_COMPILING, execution_for

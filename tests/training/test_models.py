@@ -8,7 +8,7 @@ import torch
 from scipy.signal import upfirdn
 
 from fastblackout.models import NCSNpp, celeba64, cifar10, load_score_sde, mnist, small
-from fastblackout.models.resample import FIR, FIRDownConv
+from fastblackout.models.layers import FIR, FIRDownConv
 
 torch.set_num_threads(1)
 

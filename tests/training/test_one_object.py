@@ -14,8 +14,8 @@ import fastblackout as fb
 from fastblackout.blackout.losses import blackout_loss, loss_unit
 from fastblackout.heads import HEADS, head_named
 from fastblackout.models.interface import model_and_head
-from fastblackout.schedule.stratified import indices_by_tensor
 from fastblackout.schedule.tables import early_times
+from fastblackout.schedule.times import draw_indices_by_tensor
 from support import ROOT
 from support.forks import Fork
 from support.helpers import assert_named, by_day
@@ -86,9 +86,9 @@ def test_times_by_operations_of_torch_are_those_of_the_host(batch, total, first,
         key = fb.Philox(seed, first_sample=first, call=seed % 5)
         how = {"rng": key, "global_batch": total}
         tensor = key.tensor("cpu")
-        assert torch.equal(indices_by_tensor(steps, batch, tensor, total, None), schedule.draw(batch, **how))
+        assert torch.equal(draw_indices_by_tensor(steps, batch, tensor, total, None), schedule.draw(batch, **how))
         early = schedule.draw(batch, times="early", max_count=300, **how)
-        assert torch.equal(indices_by_tensor(steps, batch, tensor, total, table.__getitem__), early)
+        assert torch.equal(draw_indices_by_tensor(steps, batch, tensor, total, table.__getitem__), early)
 
 
 @pytest.mark.parametrize("head", by_day(["mean", "implicit", "beta-binomial"], "beta-binomial"))

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..heads.poisson_births import rows_of
+from ..heads.head import rows_of
 from ..probability import Prob
 from ..schedule import tables
-from .rules.expected import Expected
-from .steps import Numbers, Setting, expected_births, one_step, state_at
+from .rules import Expected
+from .steps import Setting, StepNumbers, expected_births, one_step, state_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,11 +78,11 @@ def births_expected(setting: Setting, x: Tensor, share: NDArray[np.float64], key
     setting, places = setting._replace(rule=Expected()), stages(setting.schedule, share, 1)
     places.q[0] = np.maximum(places.q[0], _NEAR)
     state = state_at(setting.model, x, _on(x, places.k[0]), key)
-    births = expected_births(setting, _numbers(setting, places, 0, x), state)
+    _, births = expected_births(setting, _numbers(setting, places, 0, x), state)
     return births / rows_of(_on(x, places.q[0]), x)
 
 
-def _numbers(setting: Setting, places: Stages, n: int, like: Tensor) -> Numbers:
+def _numbers(setting: Setting, places: Stages, n: int, like: Tensor) -> StepNumbers:
     """The numbers of step n, (B,) each."""
     model, schedule = setting.model, setting.schedule
     asked = np.maximum(places.k[n], 1)
@@ -95,7 +95,7 @@ def _numbers(setting: Setting, places: Stages, n: int, like: Tensor) -> Numbers:
     number = setting.head.number(model, time)
     number = setting.head.number_between(number, _on(like, between))
     network = number, model.center(following), model.scale(following)
-    return Numbers(time, *network, 0.0, 1.0, 0.0, Prob(1.0, 0.0), (_on(like, birth), _on(like, rest)))
+    return StepNumbers(time, *network, 0.0, 1.0, 0.0, Prob(1.0, 0.0), (_on(like, birth), _on(like, rest)))
 
 
 def _on(like: Tensor, values: NDArray[Any]) -> Tensor:
