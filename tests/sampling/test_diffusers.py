@@ -55,28 +55,13 @@ def counts(pipeline, *given, **how):
 
 @needed
 @pytest.mark.parametrize("head", HEADS)
-def test_a_loop_of_diffusers_draws_what_sample_draws(head):
-    model = model_of(head)
-    unet, scheduler = BlackoutNetwork.from_model(model, SHAPE), BlackoutScheduler.from_model(model)
-    key, labels = fb.Philox(3, first_sample=2), torch.tensor([0, 1, 2])
-    scheduler.set_timesteps(4, grid="early")
-    x = scheduler.initial_sample((3, *SHAPE))
-    with torch.no_grad():
-        for t in scheduler.timesteps:
-            (output,) = unet(scheduler.scale_model_input(x, t, key), t, labels, return_dict=False)
-            x = scheduler.step(output, t, x, generator=key).prev_sample
-    assert x.float().std() > 0
-    assert torch.equal(x, model.sample((3, *SHAPE), 4, grid="early", rng=key, labels=labels))
-
-
-@needed
-@pytest.mark.parametrize("head", HEADS)
 def test_a_pipeline_with_guidance_draws_what_sample_draws(head):
-    model = model_of(head)
-    drawn = counts(pipeline_of(model), class_labels=[0, 1, 2], guidance_scale=3.0, num_inference_steps=4, generator=5)
-    labels = torch.tensor([0, 1, 2])
-    assert torch.equal(drawn, model.sample((3, *SHAPE), 4, rng=5, labels=labels, guidance=2.0))
-    assert not torch.equal(drawn, model.sample((3, *SHAPE), 4, rng=5, labels=labels))
+    model, labels, key = model_of(head), torch.tensor([0, 1, 2]), fb.Philox(3, first_sample=2)
+    how = {"class_labels": [0, 1, 2], "num_inference_steps": 4, "generator": key}
+    for guidance in (0.0, 2.0):
+        drawn = counts(pipeline_of(model), guidance_scale=1 + guidance, **how)
+        assert torch.equal(drawn, model.sample((3, *SHAPE), 4, rng=key, labels=labels, guidance=guidance))
+    assert not torch.equal(drawn, model.sample((3, *SHAPE), 4, rng=key, labels=labels))
     pipeline = pipeline_of(model)
     assert not pipeline.unet.training
     pipeline.unet.train()  # a pipeline puts dropout off
@@ -135,7 +120,8 @@ def test_what_is_expected_of_the_end():
     scheduler = BlackoutScheduler.from_model(model)
     scheduler.set_timesteps(1)
     (t,), x = scheduler.timesteps, scheduler.initial_sample((2, *SHAPE))
-    output = model(scheduler.scale_model_input(x, t), int(t) + 1).detach()
+    unet = BlackoutNetwork.from_model(model, SHAPE)
+    output = unet(scheduler.scale_model_input(x, t), t, return_dict=False)[0].detach()
     prev, expected = scheduler.step(output, t, x, 3, return_dict=False)
     nothing = torch.zeros(1, dtype=torch.bool)
     assert torch.equal(expected, model.impute(x, nothing, steps=1, runs=1, rng=1))

@@ -65,19 +65,6 @@ def test_the_exact_posterior_mean_gives_the_entropy():
     assert exact_bound(mean_births, LAW, reach=90.0, step=0.1) == pytest.approx(ENTROPY, abs=1e-12)
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        lambda x, p, q: 1.001 * mean_births(x, p, q),
-        lambda x, p, q: 0.9 * mean_births(x, p, q),
-        lambda x, p, q: mean_births(x, p, q) + 1e-3 * q,
-        lambda x, p, q: np.full(6, q * (LAW @ COUNTS)),  # the mean over everything, blind to x_t
-    ],
-)
-def test_any_other_model_costs_more(wrong):
-    assert exact_bound(wrong, LAW) > ENTROPY + 1e-7
-
-
 def test_the_cost_above_the_entropy_is_the_relative_entropy_of_the_rates():
     # Independently: E[D(births || y)] - E[D(births || mean)] = D(mean || y), integrated by scipy's quad.
     def excess(lam):

@@ -1,4 +1,4 @@
-"""Images of few photons given more: exact laws by enumeration, bits for any batch, and tiles.
+"""Images of few photons given more: exact laws by enumeration, bits for any batch, tiles, and what is refused.
 
 A chi-squared test at a fixed seed fails by chance once in 10^6; each law here is compared by at most six of them.
 """
@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
-from support.states_head import add_heads
 from torch import nn
 
 import fastblackout as fb
 from fastblackout.photons import Tiled, axis_of
+from support.new_heads import add_heads
 
 MOST = 6
 DOUBT = 1e-6  # the false-alarm rate of a comparison

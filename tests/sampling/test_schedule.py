@@ -1,20 +1,28 @@
-"""Schedule against mpmath, its algebra, its libraries and its errors."""
+"""Schedule against mpmath, its algebra, its libraries and its errors; times between steps, of batches and of runs."""
 
 import json
 import math
 import pickle
 import subprocess
 import sys
+from fractions import Fraction
 
 import mpmath
 import numpy as np
 import pytest
 import torch
 
+from fastblackout.heads import HEADS, head_named
+from fastblackout.philox import Philox
 from fastblackout.probability import Prob
+from fastblackout.reference.philox import philox4x32
 from fastblackout.schedule.schedule import Schedule
+from fastblackout.schedule.times import GRIDS
 
 UNIT = 2.0**-53
+SCHEDULES = [Schedule.logit(), Schedule.cosine(40), Schedule.linear(9)]
+TIMES = np.array([0.0, 1e-300, 2.0**-20, 1 / 3, 0.37, 0.5, 1 - 2.0**-53, 1.0])
+of_schedules = pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
 
 
 def exact_logit(steps, t_end, k):
@@ -106,7 +114,7 @@ def test_long_bridges_against_mpmath():
         assert relative(step.q, q_s / q_t) < 1e-15
 
 
-@pytest.mark.parametrize("schedule", [Schedule.logit(), Schedule.cosine(40), Schedule.linear(9)], ids=repr)
+@of_schedules
 def test_bridges_compose(schedule):
     # The counts still missing survive every step: the product of the q equals the q of one long bridge.
     grid = schedule.grid(min(9, schedule.steps))
@@ -120,7 +128,7 @@ def test_bridges_compose(schedule):
     assert (np.abs(step.p + step.q - 1) < 3e-16).all() and (step.p > 0).all() and (step.p <= 1).all()
 
 
-@pytest.mark.parametrize("schedule", [Schedule.logit(), Schedule.cosine(40), Schedule.linear(9)], ids=repr)
+@of_schedules
 @pytest.mark.parametrize("sigma", [0.0, 0.01, 0.5, 1.0])
 def test_attrition_keeps_marginals(schedule, sigma):
     k = np.arange(1, schedule.steps + 1)
@@ -184,6 +192,171 @@ def test_from_survival_and_dict():
     assert Schedule.logit(50) != Schedule.logit(51) and Schedule.linear(2) != 3
 
 
+# --- times between steps
+
+
+@pytest.mark.parametrize("schedule", [*SCHEDULES, Schedule.logit(1, 3.0)], ids=repr)
+def test_p_and_q_are_linear_between_two_steps(schedule):
+    p, q = schedule.survival(TIMES)
+    for u, *found in zip(TIMES, p, q, strict=True):
+        place = Fraction(u * schedule.steps)  # rounded once, as a float is
+        k = min(int(place), schedule.steps - 1)
+        for side, table in zip(found, (schedule.p, schedule.q), strict=True):
+            exact = Fraction(table[k]) * (1 - (place - k)) + Fraction(table[k + 1]) * (place - k)
+            assert abs(Fraction(side) - exact) <= exact * Fraction(4, 2**53)
+    assert p[0] == 1 and q[0] == 0 and p[-1] == schedule.p[-1] and q[-1] == schedule.q[-1]
+
+
+@pytest.mark.parametrize("schedule", [Schedule.cosine(64), Schedule.logit(128)], ids=repr)
+def test_a_step_lies_at_its_share_of_the_steps(schedule):
+    k = np.arange(schedule.steps + 1)
+    for found, known in zip(schedule.survival(k / schedule.steps), schedule.survival(k), strict=True):
+        assert (found == known).all()
+    t, s = k[1:], k[1:] // 2
+    for found, known in zip(
+        schedule.bridge(t / schedule.steps, s / schedule.steps), schedule.bridge(t, s), strict=True
+    ):
+        assert (found == known).all()
+
+
+def test_a_time_is_found_in_any_library():
+    schedule, times = Schedule.logit(50), TIMES.reshape(2, 4)
+    known = schedule.survival(times)
+    for given in (torch.tensor(times), torch.tensor(times).expand(3, 2, 4)[0]):
+        for found, exact in zip(schedule.survival(given), known, strict=True):
+            assert found.dtype == torch.float64 and (found.numpy() == exact).all()
+    assert schedule.survival(0.37) == Prob(*(float(side[1, 0]) for side in known))
+    assert all(type(side) is float for side in schedule.survival(np.float32(0.5)))
+    # A float32 is the number that it is, and not the decimal it was written as.
+    single = torch.tensor([0.37], dtype=torch.float32)
+    assert schedule.survival(single).p == schedule.survival(float(single)).p != schedule.survival(0.37).p
+    later = schedule.bridge(torch.tensor([0.5, 0.9]), 0.25)
+    assert later.p.tolist() == [schedule.bridge(float(np.float32(u)), 0.25).p for u in (0.5, 0.9)]
+
+
+def test_a_time_gives_the_law_of_the_process():
+    # Deaths of [0, s] and of [s, t] one after the other have the law of [0, t], and the bridge is their inverse.
+    schedule, u = Schedule.cosine(20), np.linspace(0.03, 1, 41)
+    (p_s, q_s), (p_t, q_t) = schedule.survival(u / 2), schedule.survival(u)
+    birth = schedule.bridge(u, u / 2)
+    np.testing.assert_allclose(p_t + q_t * birth.p, p_s, rtol=1e-14)
+    np.testing.assert_allclose(q_t * birth.q, q_s, rtol=1e-14)
+    assert schedule.bridge(0.7, 0.0) == (1.0, 0.0)
+
+
+def test_a_traced_time_is_clamped():
+    schedule = Schedule.cosine(10)
+    traced = torch.compile(lambda u: schedule.survival(u), backend="eager", fullgraph=True)
+    found = traced(torch.tensor([-1.0, 0.25, 2.0, torch.nan], dtype=torch.float64))
+    assert torch.equal(found.p[:3], schedule.survival(torch.tensor([0.0, 0.25, 1.0])).p) and found.p[3] == 1
+    step = torch.compile(lambda t, s: schedule.bridge(t, s), backend="eager", fullgraph=True)
+    assert step(torch.tensor([0.5]), torch.tensor([0.75])) == (0.0, 1.0)  # back to the same time
+
+
+# --- times of batches and of runs
+
+
+def test_draw_is_one_per_stratum_and_splits_over_ranks():
+    schedule, total = Schedule.logit(), 250
+    whole = schedule.draw(total, Philox(5, call=3))
+    assert whole.dtype == torch.int64 and whole.shape == (total,)
+    # 1000 / 250: every run of four neighbouring steps (from one offset) is hit exactly once.
+    k = np.sort(whole.numpy())
+    assert (np.diff(k) == 4).all() and k[0] >= 1 and k[-1] <= 1000
+    parts = [
+        schedule.draw(b, Philox(5, first_sample=f, call=3), global_batch=total)
+        for f, b in ((0, 100), (100, 1), (101, 149))
+    ]
+    assert torch.equal(torch.cat(parts), whole)
+    assert not torch.equal(schedule.draw(total, Philox(5, call=4)), whole)
+    u = schedule.draw_continuous(total, Philox(5, call=3))
+    parts = [
+        schedule.draw_continuous(b, Philox(5, first_sample=f, call=3), global_batch=total)
+        for f, b in ((0, 100), (100, 150))
+    ]
+    assert u.dtype == torch.float64 and torch.equal(torch.cat(parts), u)
+    np.testing.assert_allclose(np.diff(np.sort(u.numpy())), 1 / total, rtol=1e-12)
+
+
+@pytest.mark.parametrize("batch", [1, 3, 64, 1500])
+def test_draw_matches_fractions(batch):
+    # The definition in rational numbers: k = 1 + floor(steps frac(U + g / G)).
+    schedule, rng = Schedule.linear(37), Philox(2**64 - 3, call=9)
+    for stream, method in ((15, schedule.draw), (16, schedule.draw_continuous)):
+        low, high, _, _ = (int(w) for w in philox4x32(0, 0, 9, stream << 24, *rng.key))
+        u = [(Fraction(high << 32 | low, 2**64) + Fraction(g, batch)) % 1 for g in range(batch)]
+        drawn = method(batch, rng, like=np.empty(0))
+        if stream == 15:
+            assert drawn.dtype == np.int64 and drawn.tolist() == [1 + math.floor(37 * value) for value in u]
+        else:
+            np.testing.assert_allclose(drawn, [float(value) for value in u], rtol=0, atol=1e-15)
+            assert (drawn > 0).all() and (drawn < 1).all()
+
+
+def test_early_times_by_their_definition():
+    # Rows whose g + call is odd take the j-th of 1,000 places along the grid "early"; doubles suffice to find the k.
+    schedule, power = Schedule.cosine(400), 1 / np.log2(256)
+    place = np.cos(np.pi / 2 * ((2 * np.arange(1000) + 1) / 2000) ** power) ** 2
+    nearest = np.maximum(np.abs(schedule.p - place[:, None]).argmin(axis=1), 1)
+    for call in (4, 5):
+        even = schedule.draw(64, Philox(7, call=call)).numpy()
+        drawn = schedule.draw(64, Philox(7, call=call), times="early", max_count=255).numpy()
+        moved = (np.arange(64) + call) % 2 == 1
+        assert (drawn[~moved] == even[~moved]).all()
+        assert (drawn[moved] == nearest[(2 * even[moved] - 1) * 1000 // 800]).all()
+        parts = [
+            schedule.draw(b, Philox(7, first_sample=f, call=call), global_batch=64, times="early", max_count=255)
+            for f, b in ((0, 31), (31, 33))
+        ]
+        assert torch.equal(torch.cat(parts), torch.from_numpy(drawn))
+
+
+def test_draw_without_key():
+    schedule = Schedule.linear(10**6)
+    torch.manual_seed(4)
+    first = schedule.draw(4)
+    torch.manual_seed(4)
+    assert torch.equal(schedule.draw(4), first) and not torch.equal(schedule.draw(4), first)
+
+
+@of_schedules
+def test_grid(schedule):
+    for steps in range(1, schedule.steps + 1, max(1, schedule.steps // 15)):
+        for kind in GRIDS:
+            grid = schedule.grid(steps, kind, 255)
+            assert grid.dtype == np.int64 and grid.shape == (steps + 1,)
+            assert grid[0] == schedule.steps and grid[-1] == 0 and (np.diff(grid) < 0).all()
+    for kind in GRIDS:
+        assert (schedule.grid(schedule.steps, kind, 16) == np.arange(schedule.steps, -1, -1)).all()
+
+
+def test_grid_values():
+    schedule = Schedule.logit()
+    assert schedule.grid(4, "index").tolist() == [1000, 750, 500, 250, 0]
+    assert schedule.grid(3, "index").tolist() == [1000, 667, 333, 0]
+    grid = schedule.grid(20, "cosine")[1:-1]
+    target = np.cos(np.pi / 2 * np.arange(19, 0, -1) / 20) ** 2
+    best = np.abs(schedule.p[None, :] - target[:, None]).min(axis=1)
+    np.testing.assert_allclose(np.abs(schedule.p[grid] - target), best, atol=1e-15)
+    assert (Schedule.cosine(100).grid(10) == np.arange(100, -1, -10)).all()
+    for of in (schedule, Schedule.cosine(1000)):
+        for max_count in (1, 16, 255, 65535):
+            grid = of.grid(10, "early", max_count)[1:-1]
+            target = np.cos(np.pi / 2 * (np.arange(9, 0, -1) / 10) ** (1 / np.log2(max_count + 1))) ** 2
+            best = np.abs(of.p[None, :] - target[:, None]).min(axis=1)
+            np.testing.assert_allclose(np.abs(of.p[grid] - target), best, atol=1e-14)
+    assert (schedule.grid(10, "early", 1) == schedule.grid(10)).all()
+
+
+def test_what_heads_choose_for_a_run():
+    for head in HEADS:
+        assert head_named(head).grid == ("cosine" if head == "mean" else "early")
+        wanted = "draw" if head in ("mean", "implicit") else "mean"
+        last_step = head_named(head).last_step
+        assert last_step((3, 32, 32), 255) == last_step((1, 28, 28), 65535) == wanted
+        assert last_step((1, 8, 8), 16) == last_step((30, 1, 1), 1000) == "draw"
+
+
 @pytest.mark.parametrize(
     "call, error, text",
     [
@@ -215,6 +388,24 @@ def test_from_survival_and_dict():
         (lambda s: Schedule.from_survival(np.array([1, 0.5], np.float32)), TypeError, "p: float64 is needed"),
         (lambda s: Schedule.from_dict({"name": "sigmoid"}), ValueError, "Schedule.from_dict: name: .* got 'sigmoid'"),
         (lambda s: Schedule.from_dict({"name": "linear"}), ValueError, "Schedule.from_dict: linear: keys must be"),
+        (lambda s: s.survival(3.0), ValueError, r"Schedule.survival: k: a float is a time in \[0, 1\], .* got 3.0"),
+        (lambda s: s.survival(float("nan")), ValueError, "Schedule.survival: k: a float is a time .* got nan"),
+        (lambda s: s.survival(np.array([0.5, -0.1])), ValueError, "Schedule.survival: k: a float .* got -0.1"),
+        (lambda s: s.survival(torch.tensor([7.0])), ValueError, "Schedule.survival: k: a float is a time .* got 7.0"),
+        (lambda s: s.survival([0.5]), TypeError, r"Schedule.survival: k: must be an int or integer array, got \[0.5\]"),
+        (lambda s: s.bridge(0.5, 0.5), ValueError, "Schedule.bridge: k_s: must be below k_t, got k_s = 0.5, k_t = 0.5"),
+        (lambda s: s.bridge(5, 0.5), TypeError, "Schedule.bridge: k_t: must be a time, a float, .* got 5"),
+        (lambda s: s.bridge(0.5, 0), TypeError, "Schedule.bridge: k_s: must be a time, a float, .* got 0"),
+        (lambda s: s.bridge(np.ones(2), np.zeros(3)), ValueError, r"shapes must broadcast, got \(2,\) and \(3,\)"),
+        (lambda s: s.weight("likelihood", 0.5), TypeError, "Schedule.weight: k: must be an int or integer array"),
+        (lambda s: s.draw(4, Philox(first_sample=4)), ValueError, r"draw: global_batch: must be at least .* got 4"),
+        (lambda s: s.draw(0), ValueError, r"Schedule.draw: batch: must be in 1\.\.4294967295, got 0"),
+        (lambda s: s.draw(2.0), TypeError, "Schedule.draw: batch: must be an integer, got 2.0"),
+        (lambda s: s.draw(4, times="late"), ValueError, "draw: times: must be one of uniform, early, got 'late'"),
+        (lambda s: s.draw(4, times="early"), TypeError, "Schedule.draw: max_count: must be an integer, got None"),
+        (lambda s: s.draw_continuous(2, like="cpu"), TypeError, "like: must be a NumPy array or .* got str"),
+        (lambda s: s.grid(10, "early", 0), ValueError, r"^Schedule.grid: max_count: must be in 1\.\..*, got 0$"),
+        (lambda s: s.grid(10, "early"), TypeError, "^Schedule.grid: max_count: must be an integer, got None$"),
     ],
 )
 def test_errors(call, error, text):

@@ -45,25 +45,23 @@ def silent(*arguments):
     raise AssertionError("the model ran")
 
 
+CALLS = {  # each with a good argument for each one that is needed
+    "sample": (fb.sample, {"shape": SHAPE, "steps": 2}),
+    "sample in batches": (lambda **given: list(sample_in_batches(**given)), {"shape": SHAPE, "batch": 2, "steps": 2}),
+    "bits_per_dim": (fb.bits_per_dim, {"x_0": X_0, "steps": 2}),
+    "blackout_loss": (blackout_loss, {"x_0": X_0, "k": K, "weight": "likelihood"}),
+    "process_bits_per_dim": (fb.process_bits_per_dim, {"process": PROCESS, "rates": silent, "x_0": X_0, "end": 1.0}),
+    "sampler_bits_per_dim": (
+        fb.sampler_bits_per_dim, {"process": PROCESS, "model": silent, "x_0": X_0, "times": [1.0, 0.0]},
+    ),
+    "train": (fb.train, {"dataset": None, "out": "nowhere"}),
+}  # fmt: skip
+
+
 def call(op, **change):
-    """The op, with a good argument for each one not given."""
-    if op == "sample":
-        fb.sample(**{"model": Silent(), "schedule": SCHEDULE, "shape": SHAPE, "steps": 2, "rng": RNG, **change})
-    elif op == "sample in batches":
-        given = {"model": Silent(), "schedule": SCHEDULE, "shape": SHAPE, "batch": 2, "rng": RNG, "steps": 2}
-        list(sample_in_batches(**{**given, **change}))
-    elif op == "bits_per_dim":
-        fb.bits_per_dim(**{"model": Silent(), "schedule": SCHEDULE, "x_0": X_0, "rng": RNG, "steps": 2, **change})
-    elif op == "blackout_loss":
-        given = {"model": Silent(), "schedule": SCHEDULE, "x_0": X_0, "k": K, "rng": RNG, "weight": "likelihood"}
-        blackout_loss(**{**given, **change})
-    elif op == "process_bits_per_dim":
-        fb.process_bits_per_dim(**{"process": PROCESS, "rates": silent, "x_0": X_0, "end": 1.0, "rng": RNG, **change})
-    elif op == "sampler_bits_per_dim":
-        given = {"process": PROCESS, "model": silent, "x_0": X_0, "times": [1.0, 0.0], "rng": RNG}
-        fb.sampler_bits_per_dim(**{**given, **change})
-    else:
-        fb.train(**{"dataset": None, "out": "nowhere", **change})
+    function, given = CALLS[op]
+    of_model = {"model": Silent(), "schedule": SCHEDULE} if op in ALL else {}
+    function(**{**of_model, **({} if op == "train" else {"rng": RNG}), **given, **change})
 
 
 NO_GAIN = torch.nn.Linear(2, 2)
@@ -95,7 +93,10 @@ TABLE = [
     ("sample", "cuda_graph", "yes", TypeError),
     ("sample", "start", [0], TypeError),
     ("sample", "start", torch.zeros(SHAPE, dtype=torch.complex64), TypeError),
+    ("sample", "last_step", "median", ValueError),
+    ("sample", "last_step", 1, ValueError),
     ("sample in batches", "batch", 2.5, TypeError),
+    ("sample in batches", "batch", 0, ValueError),
     *((op, "process", value, TypeError) for op in BOUNDS for value in (9, None)),
     *(("process_bits_per_dim", "rates", value, TypeError) for value in (None, torch.ones(3))),
     *(("process_bits_per_dim", "end", value, TypeError) for value in (None, "1", torch.ones(2))),

@@ -1,9 +1,11 @@
-"""Heads for tests: a law with a logit for every state of x_0, so that a network can know any law exactly."""
+"""Heads for tests: the logarithm of the mean births, and a law with a logit for every state of x_0, so that a network
+can know any law exactly."""
 
 import torch
 
 import fastblackout as fb
 from fastblackout import heads
+from fastblackout.heads.head import Head, rows_of
 from fastblackout.heads.law import Law
 
 
@@ -41,3 +43,17 @@ class States(Law):
     def births(self, query, x, number, key):
         laws = self._laws(query.guided(), x, number, query.model.max_count)
         return {"births": fb.categorical_rows(logits=laws, rng=key).float()}
+
+
+class LogMean(Head):
+    """log E[x_0 - x_t | x_t] = outputs + log(1 - p)."""
+
+    def loss(self, model, noised):
+        log_y = model(noised.model_input, noised.k, noised.labels) + rows_of(noised.number, noised.births)
+        return noised.weight * (log_y.exp() - noised.births * log_y).flatten(1).sum(1)
+
+    def births(self, query, x, number, key):
+        return {"births": torch.exp(query.guided() + rows_of(torch.as_tensor(number).float(), x))}
+
+    def log_mean(self, at, between=None):
+        return at.outputs + rows_of(at.number if between is None else between[0].log(), at.outputs)

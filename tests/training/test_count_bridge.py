@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
-from support.states_head import add_heads
 from torch import nn
 
 import fastblackout as fb
 from fastblackout.heads import HEADS, head_named
 from support.helpers import assert_named, chi_square_counts
+from support.new_heads import add_heads
 
 torch.set_num_threads(1)
 FALSE_ALARM = 1e-6  # of each statistical check, seeds fixed; about 30 of them a run

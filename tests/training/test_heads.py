@@ -1,13 +1,21 @@
-"""The implicit head: its noise, its draws in sampling, its loss in training, and runs of before there were heads."""
+"""Every head in runs and on the command line, the implicit head's draws, loss and bound, and a new head.
+
+A new head is one file with its class and one line in HEADS; all else asks them.
+"""
+
+import json
+import re
 
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 import fastblackout as fb
+from fastblackout import heads
 from fastblackout.blackout import BlackoutModel
 from fastblackout.blackout.losses import blackout_loss, loss_unit
-from fastblackout.cli.command_line import main
+from fastblackout.cli.command_line import build_parser, main
 from fastblackout.heads import HEADS, head_named
 from fastblackout.heads.head import Predicted
 from fastblackout.models import small
@@ -21,8 +29,9 @@ torch.set_num_threads(1)
 SCHEDULE = fb.Schedule.cosine(50)
 SHAPE = (5, 1, 4, 4)
 RNG = fb.Philox(2**40, first_sample=2, call=9)
-TINY = {"steps": 6, "batch": 4, "channels": 8, "threads": 1, "warmup": 2, "schedule_steps": 50}
-TINY |= {"log_every": 2, "held_out_every": 3, "sample_every": 0, "checkpoint_every": 3, "head": "implicit", "draws": 3}
+TINY = {"steps": 4, "batch": 4, "channels": 8, "threads": 1, "warmup": 2, "schedule_steps": 50, "log_every": 2}
+TINY |= {"held_out_every": 3, "sample_every": 0, "checkpoint_every": 2}
+FEW, OF_LAW = ["--steps=5", "--bits=2"], "5 steps of its law, at the times above"
 
 
 class Pixels(torch.nn.Module):
@@ -33,14 +42,182 @@ class Pixels(torch.nn.Module):
         return x[:, :1] * 0.5 + x[:, 1:2] - x[:, 2:3] * 0.25 + time.view(-1, 1, 1, 1) * 0.01 + shift
 
 
+class Scaled(torch.nn.Module):
+    """The image times a factor, as often as there are outputs, whatever the noise."""
+
+    def __init__(self, *factors):
+        super().__init__()
+        self.factors = factors
+
+    def forward(self, x, time, labels=None):
+        return torch.cat([factor * x[:, :1] for factor in self.factors], 1)
+
+
 def implicit(network=None, max_count=40, noise_channels=2):
     network = network or Pixels()
     return BlackoutModel(network, SCHEDULE, max_count, input="unit", head="implicit", noise_channels=noise_channels)
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return squares(tmp_path_factory.mktemp("data") / "squares.npz")
+@pytest.fixture
+def log_mean(monkeypatch):
+    """The name of a head that is there as long as the test."""
+    monkeypatch.setitem(heads.HEADS, "log-mean", heads.Listed("support.new_heads:LogMean", {"schedule": "cosine"}))
+    yield "log-mean"
+    heads._MADE.pop("log-mean", None)
+
+
+# --- every head
+
+
+@pytest.mark.parametrize(
+    ("head", "more", "outputs"),
+    [
+        ("implicit", {"draws": 3}, 1),
+        ("beta-binomial", {}, 2),
+        ("negative-binomial", {}, 2),
+    ],
+)
+def test_a_run_learns_resumes_and_samples(tmp_path, head, more, outputs):
+    """Stopped after two steps and resumed it has the bytes of a run in one go; its samples are its own."""
+    data, options = squares(tmp_path / "squares.npz"), {**TINY, "head": head, **more}
+    config = preset("array", **options)
+    assert (config.weight, config.schedule) == ("energy" if head == "implicit" else "uniform", "cosine")
+    assert preset("array", schedule="logit", **options).schedule == "logit"
+    fb.train(data, tmp_path / "whole", config, progress=False)
+    fb.train(data, tmp_path / "parts", preset("array", **options | {"steps": 2}), progress=False)
+    fb.train(data, tmp_path / "parts", config, resume=True, progress=False)
+    files = [load_checkpoint(tmp_path / name).path for name in ("whole", "parts")]
+    for name in (NETWORK, EMA, OPTIMIZER):
+        assert (files[0] / name).read_bytes() == (files[1] / name).read_bytes()
+    run = load_run(tmp_path / "whole")
+    noise = 4 if head == "implicit" else 0
+    assert (run.model.head, run.model.noise_channels, run.model.network.in_channels) == (head, noise, 1 + noise)
+    assert run.model.network.out_channels == outputs
+    drawn = fb.sample(run.model, run.schedule, (3, *run.shape), steps=2, rng=RNG)
+    assert drawn.shape == (3, 1, 4, 4) and int(drawn.max()) <= 20
+
+
+@pytest.mark.parametrize(
+    ("head", "more", "how", "said"),
+    [
+        ("implicit", ["--draws=2", "--sample-every=4"], [], "bridge, 10 steps;continuous time, the mean of 8 draws"),
+        ("beta-binomial", ["--sample-every=4"], FEW, f"bridge, 5 steps;{OF_LAW}"),
+        pytest.param("negative-binomial", [], FEW, OF_LAW, marks=pytest.mark.slow),
+        ("log-mean", ["--bits-every=4"], FEW, "5 tau-leaping steps, at the times above"),
+    ],
+)
+def test_the_command_line_trains_samples_and_evaluates_it(
+    head, more, how, said, log_mean, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    squares(tmp_path / "squares.npz")
+    run, given = str(tmp_path / "run"), ["--data", str(tmp_path / "squares.npz")]
+    options = ["--steps=4", "--batch=8", "--channels=8", "--threads=1", "--schedule-steps=50", *more]
+    assert main(["train", "array", *given, "--out", run, f"--head={head}", *options, "--quiet"]) == 0
+    config = json.loads(next((tmp_path / "run").rglob("config.json")).read_text())["config"]
+    assert (config["model"]["head"], config["train"]["schedule"]) == (head, "cosine")
+    assert main(["sample", run, "--num=3", *how[:1], "--quiet"]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", run, *given, "--num=30", "--seeds=1", *how]) == 0
+    out, told = capsys.readouterr()
+    assert all(text in out for text in said.split(";")) and ("tau-leaping" in out) == (head == "log-mean")
+    if head == "beta-binomial":
+        assert re.search(r"^Bits of 2 held-out images take about \d+:\d\d ", told, re.MULTILINE)
+        assert "bits of held-out images: 512/512 draws, " in told  # 16 draws, 8 repeats, two bounds
+        assert main(["sample", run, "--sampler=tau-leap", "--out", str(tmp_path / "other.npz")]) == 1
+        assert "sampler: must be bridge" in capsys.readouterr().err
+    if head == "log-mean":
+        assert main(["plot", run, *given, "--steps=3", "--quiet"]) == 0
+        assert "laws.png: head log-mean gives one number of births" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"head": "median"}, "head: must be one of .*, got 'median'"),
+        ({"head": "implicit"}, "noise_channels: must be an integer of at least 1 for head 'implicit', got 0"),
+        ({"head": "implicit", "noise_channels": True}, "noise_channels: must be an integer of at least 1"),
+        ({"noise_channels": 2}, "noise_channels: must be 0 for head 'mean', got 2"),
+        ({"head": "beta-binomial", "noise_channels": 2}, "noise_channels: must be 0 for head 'beta-binomial', got 2"),
+    ],
+)
+def test_a_wrong_head_is_refused(given, message):
+    with pytest.raises(ValueError, match=f"^BlackoutModel: {message}"):
+        BlackoutModel(Pixels(), SCHEDULE, 255, **given)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"head": "implicit", "weight": "likelihood"}, "weight: of head implicit must be energy or uniform, got likel"),
+        ({"weight": "energy"}, "weight: energy belongs to head implicit, here head mean, got energy"),
+        ({"draws": 1}, "draws: must be in 2..8, got 1"),
+        ({"draws": 4}, "draws: belongs to head implicit, here head mean, got 4"),
+        ({"head": "log-mean", "draws": 4}, "draws: belongs to head implicit, here head log-mean, got 4"),
+        ({"head": "beta-binomial", "parametrization": "paper"}, "parametrization: belongs to head mean, .*, got paper"),
+        ({"noise_channels": 0}, "noise_channels: must be in 1..64, got 0"),
+        ({"head": "none"}, f"head: must be one of {', '.join(HEADS)}, log-mean, got 'none'"),
+    ],
+)
+def test_wrong_options_of_heads_are_refused(given, message, log_mean):
+    with pytest.raises(ValueError, match=f"^train: {message}"):
+        TrainConfig(**given)
+
+
+def test_options_of_a_new_head_are_known(log_mean, capsys):
+    assert preset("array", head=log_mean).schedule == "cosine" != preset("array").schedule
+    with pytest.raises(SystemExit):
+        build_parser().parse_args(["train", "array", "--help-all"])
+    assert "head log-mean" in " ".join(capsys.readouterr().out.split())
+
+
+def test_configurations_of_before_heads_and_times_still_load():
+    new = ("head", "noise_channels", "draws", "times", "components")
+    old = {name: value for name, value in TrainConfig().to_dict().items() if name not in new}
+    assert TrainConfig.from_dict(old) == TrainConfig(times="uniform") != TrainConfig()
+    model = BlackoutModel(small((1, 8, 8), channels=8), SCHEDULE, 16)
+    described = model.to_config()
+    assert not {"head", "noise_channels"} & set(described) and "out_channels" not in described["network"]["kwargs"]
+    assert BlackoutModel.from_config(described).head == "mean"
+    again = implicit(small((1, 8, 8), channels=8, noise_channels=2), 16)
+    assert BlackoutModel.from_config(again.to_config()).to_config() == again.to_config()
+
+
+def test_of_poisson_counts_samples_and_bound_of_a_new_head_are_exact(log_mean):
+    """Births of a mean 1 - p, whatever was seen, are the births of Poisson counts of mean 1."""
+    model = BlackoutModel(Scaled(0.0), SCHEDULE, 30, head=log_mean)
+    draw = {"steps": 5, "sampler": "tau-leap", "rng": RNG}
+    drawn = fb.sample(model, SCHEDULE, (40, 1, 32, 32), **draw)
+    counts = np.bincount(drawn.flatten().numpy(), minlength=8)
+    chance = stats.poisson.pmf(np.arange(7), 1.0)
+    observed, wanted = [*counts[:7], counts[7:].sum()], np.append(chance, 1 - chance.sum()) * drawn.numel()
+    assert stats.chisquare(observed, wanted).pvalue > 1e-6
+    assert torch.equal(fb.sample(model, SCHEDULE, drawn.shape, cuda_graph=True, **draw), drawn)
+    bound = fb.bits_per_dim(model, SCHEDULE, drawn, rng=RNG, steps=50, draws=16, repeats=4)
+    entropy = -stats.poisson.logpmf(drawn.numpy(), 1.0).mean() / np.log(2)
+    for each in bound:
+        assert abs(each.bits - entropy) < 5 * each.monte_carlo_error + 1e-3
+
+
+def test_what_a_model_needs_depends_on_its_head():
+    class Own(torch.nn.Module):
+        max_count = 40
+
+        def __init__(self, head):
+            super().__init__()
+            self.head = head
+            self.center, self.scale, self.gain = lambda k: 0.0, lambda k: 1.0, lambda k: 1.0
+
+        def forward(self, x, k, labels=None):
+            return x * 0
+
+    drawn = fb.sample(Own(torch.nn.Linear(1, 1)), SCHEDULE, SHAPE, 2, rng=RNG)  # a head of another kind
+    assert drawn.shape == SHAPE
+    with pytest.raises(TypeError, match="^sample: model: must .* have max_count, .*, offset, draw_noise and a call"):
+        fb.sample(Own("implicit"), SCHEDULE, SHAPE, 2, rng=RNG)
+
+
+# --- the implicit head
 
 
 def test_a_step_is_the_bridge_of_a_joint_draw():
@@ -92,21 +269,15 @@ def test_the_loss_is_the_energy_score_of_draws_with_other_noise(draws):
     q = torch.from_numpy(SCHEDULE.q[k.numpy()]).view(-1, 1, 1, 1)
     y = []
     for s in range(draws):
-        noise = fb.normal(
-            torch.zeros(4, 2, 8, 8),
-            1.0,
-            rng=fb.Philox(RNG.seed + s * 2**56, first_sample=RNG.first_sample, call=RNG.call),
-        )
+        key = fb.Philox(RNG.seed + s * 2**56, first_sample=RNG.first_sample, call=RNG.call)
+        noise = fb.normal(torch.zeros(4, 2, 8, 8), 1.0, rng=key)
         logits = model(noised.model_input, k, noise=noise).double()
         y.append(((16 - noised.x_t.double()) * torch.sigmoid(2 * logits + q.log())).flatten(1))
     fit = torch.stack([(each - noised.births.flatten(1)).norm(dim=1) for each in y]).mean(0)
     pairs = torch.stack([(y[i] - y[j]).norm(dim=1) for i in range(draws) for j in range(i)]).mean(0)
-    wanted = (fit - 0.5 * pairs) / q.flatten().sqrt()
-    torch.testing.assert_close(loss.double(), wanted, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(loss.double(), (fit - 0.5 * pairs) / q.flatten().sqrt(), rtol=1e-5, atol=1e-6)
     loss.mean().backward()
-    gradients = [parameter.grad for parameter in model.parameters()]
-    wanted.mean().backward()
-    assert all(grad is not None and torch.isfinite(grad).all() for grad in gradients)
+    assert all(each.grad is not None and torch.isfinite(each.grad).all() for each in model.parameters())
 
 
 @pytest.mark.parametrize("weight", ["energy", "uniform"])
@@ -115,70 +286,6 @@ def test_the_unit_of_an_energy_score_is_its_norm_at_a_quarter_of_the_counts(weig
     q = SCHEDULE.q[1:]
     norms = (1 / np.sqrt(q) if weight == "energy" else 1.0) * np.sqrt(q * 64) * 16 / 4
     assert loss_unit(SCHEDULE, weight, 16, 64, "implicit") == pytest.approx(1 / norms.mean(), rel=1e-12)
-
-
-def test_a_run_learns_resumes_and_samples(data, tmp_path):
-    """Stopped after three steps and resumed it has the bytes of a run in one go; its samples are its own."""
-    config = preset("array", **TINY)
-    assert (config.weight, config.schedule) == ("energy", "cosine")
-    assert preset("array", schedule="logit", **TINY).schedule == "logit"
-    fb.train(data, tmp_path / "whole", config, progress=False)
-    fb.train(data, tmp_path / "parts", preset("array", **TINY | {"steps": 3}), progress=False)
-    fb.train(data, tmp_path / "parts", config, resume=True, progress=False)
-    files = [load_checkpoint(tmp_path / name).path for name in ("whole", "parts")]
-    for name in (NETWORK, EMA, OPTIMIZER):
-        assert (files[0] / name).read_bytes() == (files[1] / name).read_bytes()
-    run = load_run(tmp_path / "whole")
-    assert (run.model.head, run.model.noise_channels, run.model.network.in_channels) == ("implicit", 4, 5)
-    drawn = fb.sample(run.model, run.schedule, (3, *run.shape), steps=2, rng=RNG)
-    assert drawn.shape == (3, 1, 4, 4) and int(drawn.max()) <= 20
-
-
-def test_the_command_line_trains_samples_and_evaluates_it(data, tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    squares(tmp_path / "squares.npz")
-    run, given = str(tmp_path / "run"), ["--data", str(tmp_path / "squares.npz")]
-    options = ["--steps=4", "--batch=8", "--channels=8", "--threads=1", "--schedule-steps=50", "--sample-every=4"]
-    assert main(["train", "array", *given, "--out", run, "--head=implicit", "--draws=2", *options]) == 0
-    assert main(["sample", run, "--num=3", "--quiet"]) == 0
-    capsys.readouterr()
-    assert main(["evaluate", run, *given, "--num=30", "--seeds=1", "--quiet"]) == 0
-    said = capsys.readouterr().out
-    assert "bridge, 10 steps" in said
-    assert "continuous time, the mean of 8 draws" in said and "tau-leaping" not in said
-
-
-def test_what_a_model_needs_depends_on_its_head():
-    class Own(torch.nn.Module):
-        max_count, center, scale, gain = (
-            40,
-            staticmethod(lambda k: 0.0),
-            staticmethod(lambda k: 1.0),
-            lambda self, k: 1.0,
-        )
-
-        def __init__(self, head):
-            super().__init__()
-            self.head = head
-
-        def forward(self, x, k, labels=None):
-            return x * 0
-
-    drawn = fb.sample(Own(torch.nn.Linear(1, 1)), SCHEDULE, SHAPE, 2, rng=RNG)  # a head of another kind
-    assert drawn.shape == SHAPE
-    with pytest.raises(TypeError, match="^sample: model: must .* have max_count, .*, offset, draw_noise and a call"):
-        fb.sample(Own("implicit"), SCHEDULE, SHAPE, 2, rng=RNG)
-
-
-class Scaled(torch.nn.Module):
-    """The image times a factor, as often as there are outputs, whatever the noise."""
-
-    def __init__(self, *factors):
-        super().__init__()
-        self.factors = factors
-
-    def forward(self, x, time, labels=None):
-        return torch.cat([factor * x[:, :1] for factor in self.factors], 1)
 
 
 def test_its_likelihood_bound_is_that_of_the_mean_of_its_draws():
@@ -213,20 +320,6 @@ def test_more_noises_give_a_lower_bound():
         assert few.monte_carlo_error + bound.monte_carlo_error < 1 and few.bits > bound.bits + 5
 
 
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"head": "median"}, "head: must be one of .*, got 'median'"),
-        ({"head": "implicit"}, "noise_channels: must be an integer of at least 1 for head 'implicit', got 0"),
-        ({"head": "implicit", "noise_channels": True}, "noise_channels: must be an integer of at least 1"),
-        ({"noise_channels": 2}, "noise_channels: must be 0 for head 'mean', got 2"),
-    ],
-)
-def test_a_wrong_head_is_refused(given, message):
-    with pytest.raises(ValueError, match=f"^BlackoutModel: {message}"):
-        BlackoutModel(Pixels(), SCHEDULE, 255, **given)
-
-
 def test_wrong_noise_is_refused():
     x, noise = torch.zeros(SHAPE), torch.zeros(5, 2, 4, 4)
     for model, given, got in (
@@ -236,41 +329,3 @@ def test_wrong_noise_is_refused():
     ):
         with pytest.raises(ValueError, match=f"^BlackoutModel: noise: .*{got}"):
             model(x, 3, noise=given)
-
-
-def test_configurations_of_before_heads_and_times_still_load():
-    old = {
-        name: value
-        for name, value in TrainConfig().to_dict().items()
-        if name not in ("head", "noise_channels", "draws", "times")
-    }
-    assert TrainConfig.from_dict(old) == TrainConfig(times="uniform") != TrainConfig()
-    model = BlackoutModel(small((1, 8, 8), channels=8), SCHEDULE, 16)
-    described = model.to_config()
-    assert not {"head", "noise_channels"} & set(described) and "out_channels" not in described["network"]["kwargs"]
-    assert BlackoutModel.from_config(described).head == "mean"
-    again = implicit(small((1, 8, 8), channels=8, noise_channels=2), 16)
-    assert BlackoutModel.from_config(again.to_config()).to_config() == again.to_config()
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        (
-            {"head": "implicit", "weight": "likelihood"},
-            "weight: of head implicit must be energy or uniform, got likelihood",
-        ),
-        ({"weight": "energy"}, "weight: energy belongs to head implicit, here head mean, got energy"),
-        ({"draws": 1}, "draws: must be in 2..8, got 1"),
-        ({"draws": 4}, "draws: belongs to head implicit, here head mean, got 4"),
-        ({"head": "beta-binomial", "parametrization": "paper"}, "parametrization: belongs to head mean, .*, got paper"),
-        ({"noise_channels": 0}, "noise_channels: must be in 1..64, got 0"),
-        (
-            {"head": "none"},
-            f"head: must be one of {', '.join(HEADS)}, ",
-        ),
-    ],
-)
-def test_wrong_options_of_heads_are_refused(given, message):
-    with pytest.raises(ValueError, match=f"^train: {message}"):
-        TrainConfig(**given)
