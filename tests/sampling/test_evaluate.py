@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from scipy import linalg
 
 from fastblackout.data import load
@@ -138,12 +137,6 @@ def test_the_order_of_the_data_does_not_matter(digits, monkeypatch):
     assert result["judge_accuracy"] > 0.9  # .3 of those it knew, if it had seen the first 300
     assert result["sure_samples"] == pytest.approx(result["sure_held_out"], abs=0.1)
     assert result["nearest_samples"] == result["nearest_held_out"] == pytest.approx(16.7, abs=0.5)  # as of all
-
-
-def test_tensors_are_samples_too(digits):
-    tensor = torch.from_numpy(digits.train[:40].copy())
-    assert compare(tensor, digits) == compare([tensor.float()], digits) == compare(digits.train[:40], digits)
-    assert frechet_distance(tensor, digits.train[:40]) == 0
 
 
 def test_what_is_no_set_of_samples_is_named(digits):

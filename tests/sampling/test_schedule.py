@@ -54,16 +54,6 @@ def test_logit_is_rounded_once(steps, t_end):
         assert relative(schedule.t[k], t) < 4 * UNIT  # t is the logarithm of the rounded pair
 
 
-def test_reference_grid_figures():
-    schedule = Schedule.logit(steps=1000, t_end=15.0)
-    assert schedule.steps == 1000 and schedule.p.shape == schedule.q.shape == schedule.t.shape == (1001,)
-    assert schedule.t[1] == pytest.approx(3.06e-7, rel=1e-3) and schedule.t[500] == pytest.approx(0.686, rel=1e-3)
-    assert schedule.t[1000] == 15.0 and schedule.t[0] == 0.0
-    assert (schedule.p[1:] == schedule.q[:0:-1]).all()  # the grid is symmetric in logit
-    with pytest.raises(ValueError, match="read-only"):
-        schedule.p[3] = 0.5
-
-
 @pytest.mark.parametrize("steps", [1, 2, 7, 1000])
 def test_cosine_and_linear_are_rounded_once(steps):
     cosine, linear = Schedule.cosine(steps), Schedule.linear(steps)
@@ -104,16 +94,6 @@ def test_bridge_leap_and_weights_against_mpmath():
     assert schedule.weight("likelihood", 1) == schedule.weight("likelihood", 2)
 
 
-def test_long_bridges_against_mpmath():
-    schedule = Schedule.logit()
-    for k_t, k_s in ((1000, 1), (1000, 500), (500, 1), (700, 300), (3, 1), (1000, 0)):
-        (p_s, q_s, _), (p_t, q_t, _) = exact_logit(1000, 15.0, k_s), exact_logit(1000, 15.0, k_t)
-        step = schedule.bridge(k_t, k_s)
-        # (3, 1) spans two steps only, which magnifies the rounding of q_t - q_s; the long ones stay below 1e-15.
-        assert relative(step.p, (p_s - p_t) / q_t) < (2e-15 if k_t == 3 else 1e-15)
-        assert relative(step.q, q_s / q_t) < 1e-15
-
-
 @of_schedules
 def test_bridges_compose(schedule):
     # The counts still missing survive every step: the product of the q equals the q of one long bridge.
@@ -147,11 +127,7 @@ def test_attrition_keeps_marginals(schedule, sigma):
     assert (none.p == plain.p).all() and (none.q == plain.q).all() and (zero.p == 0).all()
 
 
-def test_paper_weights_agree_and_leap_at_p_0():
-    # THEORY: the two weights agree within about 1.5% on the reference grid (k = 1 starts from t = 0).
-    schedule, k = Schedule.logit(), np.arange(2, 1001)
-    ratio = schedule.weight("instantaneous", k) / schedule.weight("finite-time", k)
-    assert ratio.min() > 0.985 and ratio.max() < 1.0  # measured 0.98506 to 1 - 5e-9
+def test_weight_and_leap_at_p_0():
     black = Schedule.cosine(10)
     assert black.leap(10, 5, "rate") == 0.0 and black.weight("instantaneous", 10) == 0.0
     assert black.leap(10, 5) == black.bridge(10, 5).p == black.p[5]
@@ -181,6 +157,8 @@ def test_from_survival_and_dict():
     q = np.array([0.0, 1e-20, 0.3, 0.75, 1.0])
     schedule = Schedule.from_survival(Prob(p, q))
     assert schedule.name == "survival" and schedule.t[1] == 1e-20
+    with pytest.raises(ValueError, match="read-only"):
+        schedule.p[3] = 0.5
     assert schedule.bridge(2, 1).q == pytest.approx(1e-20 / 0.3, rel=1e-15) and schedule.bridge(2, 1).p == 1.0
     assert Schedule.from_survival(torch.tensor([1.0, 0.5, 0.1], dtype=torch.float64)).q.tolist() == [0.0, 0.5, 0.9]
     for one in (schedule, Schedule.logit(50, 10.0), Schedule.cosine(7), Schedule.linear(3)):
@@ -205,18 +183,6 @@ def test_p_and_q_are_linear_between_two_steps(schedule):
             exact = Fraction(table[k]) * (1 - (place - k)) + Fraction(table[k + 1]) * (place - k)
             assert abs(Fraction(side) - exact) <= exact * Fraction(4, 2**53)
     assert p[0] == 1 and q[0] == 0 and p[-1] == schedule.p[-1] and q[-1] == schedule.q[-1]
-
-
-@pytest.mark.parametrize("schedule", [Schedule.cosine(64), Schedule.logit(128)], ids=repr)
-def test_a_step_lies_at_its_share_of_the_steps(schedule):
-    k = np.arange(schedule.steps + 1)
-    for found, known in zip(schedule.survival(k / schedule.steps), schedule.survival(k), strict=True):
-        assert (found == known).all()
-    t, s = k[1:], k[1:] // 2
-    for found, known in zip(
-        schedule.bridge(t / schedule.steps, s / schedule.steps), schedule.bridge(t, s), strict=True
-    ):
-        assert (found == known).all()
 
 
 def test_a_time_is_found_in_any_library():
@@ -256,36 +222,18 @@ def test_a_traced_time_is_clamped():
 # --- times of batches and of runs
 
 
-def test_draw_is_one_per_stratum_and_splits_over_ranks():
-    schedule, total = Schedule.logit(), 250
-    whole = schedule.draw(total, Philox(5, call=3))
-    assert whole.dtype == torch.int64 and whole.shape == (total,)
-    # 1000 / 250: every run of four neighbouring steps (from one offset) is hit exactly once.
-    k = np.sort(whole.numpy())
-    assert (np.diff(k) == 4).all() and k[0] >= 1 and k[-1] <= 1000
-    parts = [
-        schedule.draw(b, Philox(5, first_sample=f, call=3), global_batch=total)
-        for f, b in ((0, 100), (100, 1), (101, 149))
-    ]
-    assert torch.equal(torch.cat(parts), whole)
-    assert not torch.equal(schedule.draw(total, Philox(5, call=4)), whole)
-    u = schedule.draw_continuous(total, Philox(5, call=3))
-    parts = [
-        schedule.draw_continuous(b, Philox(5, first_sample=f, call=3), global_batch=total)
-        for f, b in ((0, 100), (100, 150))
-    ]
-    assert u.dtype == torch.float64 and torch.equal(torch.cat(parts), u)
-    np.testing.assert_allclose(np.diff(np.sort(u.numpy())), 1 / total, rtol=1e-12)
-
-
 @pytest.mark.parametrize("batch", [1, 3, 64, 1500])
 def test_draw_matches_fractions(batch):
-    # The definition in rational numbers: k = 1 + floor(steps frac(U + g / G)).
+    # The definition in rational numbers: k = 1 + floor(steps frac(U + g / G)), whatever ranks draw it.
     schedule, rng = Schedule.linear(37), Philox(2**64 - 3, call=9)
     for stream, method in ((15, schedule.draw), (16, schedule.draw_continuous)):
         low, high, _, _ = (int(w) for w in philox4x32(0, 0, 9, stream << 24, *rng.key))
         u = [(Fraction(high << 32 | low, 2**64) + Fraction(g, batch)) % 1 for g in range(batch)]
         drawn = method(batch, rng, like=np.empty(0))
+        if batch > 1:
+            ranks = ((0, batch // 3), (batch // 3, batch - batch // 3))
+            parts = [method(b, rng.at(first_sample=f), global_batch=batch).numpy() for f, b in ranks if b]
+            assert np.array_equal(np.concatenate(parts), drawn)
         if stream == 15:
             assert drawn.dtype == np.int64 and drawn.tolist() == [1 + math.floor(37 * value) for value in u]
         else:

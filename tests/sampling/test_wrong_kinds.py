@@ -190,13 +190,6 @@ def test_labels_of_classes_that_a_model_itself_counts(monkeypatch):
         fb.sample(model, SCHEDULE, SHAPE, 3, rng=RNG, labels=torch.tensor([0, 9, 1]))
 
 
-def test_labels_of_other_integers_are_taken():
-    model = make_model(classes=3)
-    labels = [torch.arange(3, dtype=kind) for kind in (torch.int64, torch.int32, torch.uint8)]
-    drawn = [fb.sample(model, SCHEDULE, SHAPE, 3, rng=RNG, labels=each) for each in labels]
-    assert all(torch.equal(one, drawn[0]) for one in drawn)
-
-
 def test_a_schedule_equal_to_the_model_s_is_taken():
     again = fb.Schedule.from_survival(fb.Prob(SCHEDULE.p, SCHEDULE.q))
     model = make_model()

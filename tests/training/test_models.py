@@ -1,5 +1,6 @@
-"""NCSN++: names and parameter counts of the reference, FIR resampling by scipy, conditioning, formats, errors."""
+"""NCSN++: names and sizes of the reference, FIR resampling by scipy, conditioning, errors; and the moving average."""
 
+import copy
 import math
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 from scipy.signal import upfirdn
 
-from fastblackout.models import NCSNpp, celeba64, cifar10, load_score_sde, mnist, small
+from fastblackout.models import NCSNpp, celeba64, cifar10, ema_decay, ema_of, load_score_sde, mnist, small
 from fastblackout.models.layers import FIR, FIRDownConv
 
 torch.set_num_threads(1)
@@ -149,14 +150,6 @@ def test_gradient_reaches_every_parameter():
             assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
 
 
-def test_dropout_acts_in_training_only():
-    network = tiny(dropout=0.5)
-    x, time = batch()
-    assert not torch.equal(network(x, time), network(x, time))
-    network.eval()
-    assert torch.equal(network(x, time), network(x, time))
-
-
 def test_samples_do_not_influence_each_other_and_time_matters():
     network = tiny().eval()
     x, time = batch()
@@ -175,16 +168,6 @@ def test_conditioning():
     mixed = network(x, time, torch.tensor([3, 0, 1]))
     assert torch.allclose(mixed[0], none[0], atol=1e-6)
     assert (mixed[1] - none[1]).abs().max() > 1e-4
-
-
-@pytest.mark.parametrize("size", [(8, 8), (4, 12)])
-def test_channels_last_gives_the_same_logits(size):
-    network = tiny().eval()
-    x, time = batch(2, 2, *size)
-    expected = network(x, time)
-    last = network.to(memory_format=torch.channels_last)(x.contiguous(memory_format=torch.channels_last), time)
-    assert expected.shape == x.shape
-    assert torch.allclose(last, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_bfloat16_autocast_is_close_and_trains():
@@ -222,32 +205,16 @@ def test_bad_input_is_named(change, message):
     arguments = {"x": torch.zeros(3, 2, 8, 8), "time": torch.zeros(3, dtype=torch.long), **change}
     with pytest.raises(ValueError, match=message):
         tiny(num_classes=4)(**arguments)
-
-
-def test_labels_need_a_conditional_network():
-    x, time = batch()
     with pytest.raises(ValueError, match=r"NCSNpp: labels: must be None for a network without classes, got \["):
-        tiny()(x, time, time)
+        tiny()(torch.zeros(3, 2, 8, 8), torch.zeros(3).long(), torch.zeros(3).long())
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        {"in_channels": 0},
-        {"channels": 6},
-        {"channel_mult": ()},
-        {"channel_mult": (1, 0)},
-        {"blocks": 0},
-        {"attention_levels": (2,)},
-        {"attention_levels": (-1,)},
-        {"dropout": 1.0},
-        {"num_classes": 0},
-        {"sigmas": 0},
-    ],
-)
-def test_bad_architectures_are_named(arguments):
-    with pytest.raises(ValueError, match=f"NCSNpp: {next(iter(arguments))}: must be"):
-        tiny(**arguments)
+def test_bad_architectures_are_named():
+    single = {"in_channels": 0, "channels": 6, "blocks": 0, "dropout": 1.0, "num_classes": 0, "sigmas": 0}
+    lists = [("channel_mult", ()), ("channel_mult", (1, 0)), ("attention_levels", (2,)), ("attention_levels", (-1,))]
+    for name, value in [*single.items(), *lists]:
+        with pytest.raises(ValueError, match=f"NCSNpp: {name}: must be"):
+            tiny(**{name: value})
 
 
 @pytest.mark.parametrize(
@@ -269,3 +236,49 @@ def test_small_preset_rejects_other_shapes():
     for size in (3, None, "abc", (3.0, 32, 32)):
         with pytest.raises(TypeError, match=r"^small: shape: must be one argument \(C, H, W\) of integers, .*, got "):
             small(size, 32, 32)
+
+
+# --- the moving average
+
+
+def walk(model, ema, steps, seed):
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(steps):
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter += torch.randn(parameter.shape, generator=generator)
+        ema.update(model)
+
+
+def test_ema_follows_the_reference_rule():
+    model = torch.nn.Linear(3, 2).double()
+    expected, ema = copy.deepcopy(model), ema_of(model, max_decay=0.3)
+    generator = torch.Generator().manual_seed(5)
+    for n in range(1, 8):  # decays 2/11, 3/12, then the cap 0.3
+        walk(model, ema, 1, seed=int(torch.randint(1000, (1,), generator=generator)))
+        decay = min(0.3, (1 + n) / (10 + n))
+        assert ema_decay(n, 0.3) == decay
+        with torch.no_grad():
+            for average, current in zip(expected.parameters(), model.parameters(), strict=True):
+                average.copy_(decay * average + (1 - decay) * current)
+        for average, got in zip(expected.parameters(), ema.model.parameters(), strict=True):
+            assert torch.allclose(average, got, rtol=1e-13, atol=1e-13)
+    assert ema.updates == 7 and ema_decay(10**6) == 0.9999
+    assert not ema.model.training and not any(p.requires_grad for p in ema.parameters())
+    with pytest.raises(ValueError, match="max_decay"):
+        ema_of(model, 1.0)
+
+
+def test_ema_resumes_to_the_bit():
+    model = tiny()
+    ema = ema_of(model)
+    walk(model, ema, 3, seed=0)
+    saved, resumed_model = copy.deepcopy(ema.state_dict()), copy.deepcopy(model)
+    walk(model, ema, 3, seed=1)
+    resumed = ema_of(resumed_model)
+    resumed.load_state_dict(saved)
+    assert resumed.updates == 3
+    walk(resumed_model, resumed, 3, seed=1)
+    for name, value in ema.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+    assert torch.equal(model.all_modules[0].weight, resumed_model.all_modules[0].weight)
