@@ -238,7 +238,7 @@ WRONG = [
     ("made(schedule=7)", TypeError, "Scheduler: schedule: must be a name or what Schedule.to_dict returned, got 7"),
     ("s.set_timesteps(51)", ValueError, "timesteps: num_inference_steps: must be in 1..50, got 51"),
     ("s.set_timesteps(5, timesteps=[3])", ValueError, "num_inference_steps: must be None beside timesteps, got 5"),
-    ("s.set_timesteps(timesteps=[3, 3])", ValueError, "timesteps: must decrease, and be at least one, got .3, 3."),
+    ("s.set_timesteps(timesteps=[5, 3, 3])", ValueError, "timesteps: must decrease, and be at least one, got .5, 3, "),
     ("s.set_timesteps(timesteps=[50])", ValueError, "timesteps: must be in 0..49, got 50"),
     ("s.set_timesteps(timesteps=5)", TypeError, "timesteps: timesteps: must be a sequence of integers, got 5"),
     ("s.initial_sample(3)", TypeError, r"initial_sample: shape: must be \(batch, ...\) of integers at least 0, got 3"),
