@@ -33,7 +33,7 @@ LEAPS = get_args(Leap)
 class SurvivalTable:
     """p_0 = 1 > p_1 > ... > p_steps >= 0 and their complements, and the probabilities, factors and weights of steps.
 
-    What it may be asked for is documented in `Schedule`, which derives from it.
+    `Schedule` derives from it, and says which steps its methods take.
     """
 
     def __init__(self, pair: tables.Pair) -> None:
