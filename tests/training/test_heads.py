@@ -105,6 +105,7 @@ def test_a_run_learns_resumes_and_samples(tmp_path, head, more, outputs):
         pytest.param("negative-binomial", [], FEW, OF_LAW, marks=pytest.mark.slow),
         ("log-mean", ["--bits-every=4"], FEW, "5 tau-leaping steps, at the times above"),
     ],
+    ids=["implicit", "beta-binomial", "bayes-logistic", "negative-binomial", "log-mean"],
 )
 def test_the_command_line_trains_samples_and_evaluates_it(
     head, more, how, said, log_mean, tmp_path, capsys, monkeypatch
