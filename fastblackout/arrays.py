@@ -59,7 +59,7 @@ def _name_of_numpy(dtype: np.dtype[Any]) -> str:
 class Array:
     """An array of a caller. `value` is what the kernels read; `give` turns a result of that kind into the caller's.
 
-    came_as: the caller's dtype of counts, where `value` is a copy in another (call/copied_counts.py), else "".
+    came_as: the caller's dtype of counts, where `value` is a copy in another (call/arguments.py), else "".
     """
 
     value: Any

@@ -9,7 +9,7 @@ import torch
 
 from cases.harness import Call, Harness
 from cases.training_steps import ON_CPU, SHAPES, trainer_for
-from fastblackout.ground.memory import keep_freed_memory
+from fastblackout.ground.process import keep_freed_memory
 
 CASES = [("mnist", 1), *(pytest.param(*case, marks=pytest.mark.long) for case in (("mnist", 2), ("cifar10", 1)))]
 NEAR = {"fp32": 1e-4, "bf16": 3e-2}  # of the loss of the first step, relative to eager float32

@@ -4,8 +4,6 @@
 #include "bindings/functions.h"
 
 #include <algorithm>
-#include <atomic>
-#include <cstring>
 
 #include "bindings/host_target.h"
 #include "bindings/short_function.h"
@@ -40,24 +38,14 @@ PyObject* make_empty(const Owned& shape, PyObject* dtype) {
 // torch.empty_like(like), or None where it is not needed
 PyObject* make_if(bool needed, PyObject* like) { return needed ? PyObject_CallOneArg(torch.empty_like, like) : Py_NewRef(Py_None); }
 
-// The last upstream gradient: of a final result by the loss. Most training steps give all samples of all losses the same
-// one, so that `loss` can multiply its slopes by it at once, which saves a pass over them. It is foreseen only where the last
-// two were the same (steady).
-struct Upstream {
-  std::atomic<float> last{1.0f};
-  std::atomic<bool> steady{true};
-} upstreams;
-
-bool same_bits(float x, float y) { return std::memcmp(&x, &y, sizeof(x)) == 0; }
-
 cpu::PerSample<double> products(const cpu::PerSample<double>& weight, const cpu::PerSample<float>& upstream, int64_t samples,
                                 Room<double>& room) {
   const int64_t count = std::max(weight.distinct(samples), upstream.distinct(samples));
   return room.keep(count, [&](int64_t b) { return weight[b] * static_cast<double>(upstream[b]); });
 }
 
-// loss(backend, (logits, births, weight, gain)) -> (loss, slopes or None, foreseen or None), or None. slopes: for `scale`, where
-// a gradient may be asked for. foreseen: the upstream gradient by which the slopes have been multiplied already.
+// loss(backend, (logits, births, weight, gain)) -> (loss, slopes or None), or None. slopes: for `scale`, where a gradient may be
+// asked for.
 PyObject* loss(PyObject*, PyObject* const* a, Py_ssize_t count) {
   if (count != 2) Py_RETURN_NONE;
   cpu::BirthLoss op;
@@ -65,37 +53,20 @@ PyObject* loss(PyObject*, PyObject* const* a, Py_ssize_t count) {
   op.inputs(read);
   if (!read.good()) Py_RETURN_NONE;
   PyObject* const logits = PyTuple_GET_ITEM(a[1], 0);
-  Room<double> ahead;
-  const bool graded = differentiable(logits), foresees = graded && upstreams.steady;
-  const float last = upstreams.last;
-  if (foresees) op.ahead = products(op.weight, cpu::PerSample<float>{&last, 0}, op.samples, ahead);
   Owned losses(make_empty(Owned(PyLong_FromLongLong(op.samples)), torch.float32));
-  Owned slopes(losses ? make_if(graded, logits) : nullptr);
+  Owned slopes(losses ? make_if(differentiable(logits), logits) : nullptr);
   if (!read.lend(losses, op.loss) || !read.lend(slopes, op.grad)) return give_up();
-  PyObject* const foreseen = foresees ? PyFloat_FromDouble(static_cast<double>(last)) : Py_NewRef(Py_None);
-  return run(cpu::birth_loss, op, Py_BuildValue("(NNN)", losses.release(), slopes.release(), foreseen));
+  return run(cpu::birth_loss, op, Py_BuildValue("(NN)", losses.release(), slopes.release()));
 }
 
-// foreseen() -> the upstream gradient that is foreseen, or None
-PyObject* foreseen(PyObject*, PyObject* const*, Py_ssize_t) {
-  if (!upstreams.steady) Py_RETURN_NONE;
-  return PyFloat_FromDouble(static_cast<double>(upstreams.last));
-}
-
-// scale(slopes, upstream, weight, foreseen) -> slopes, multiplied in place by upstream * weight of their sample unless that was
-// foreseen; or None
+// scale(slopes, upstream, weight) -> slopes, multiplied in place by upstream * weight of their sample; or None
 PyObject* scale(PyObject*, PyObject* const* a, Py_ssize_t count) {
   cpu::BirthLoss op;
   Tensor slopes, upstream;
   Room<double> weight, coefficient;
   cpu::PerSample<float> from;
-  if (count != 4 || !borrow(a[1], upstream) || !is_row<float>(upstream, upstream.sizes[0]) || upstream.sizes[0] == 0 || !fill(upstream, from))
+  if (count != 3 || !borrow(a[1], upstream) || !is_row<float>(upstream, upstream.sizes[0]) || upstream.sizes[0] == 0 || !fill(upstream, from))
     Py_RETURN_NONE;
-  const float first = from[0];
-  bool one = true;
-  for (int64_t b = 0; b < from.distinct(upstream.sizes[0]); ++b) one = one && same_bits(from[b], first);
-  upstreams.steady = one && same_bits(upstreams.last.exchange(first), first);
-  if (a[3] != Py_None) return Py_NewRef(one && same_bits(static_cast<float>(PyFloat_AsDouble(a[3])), first) ? a[0] : Py_None);
   static PyObject* const ours = PyUnicode_InternFromString("cpu");  // the backend that made the slopes
   if (!HostTarget(chosen).settle(ours, op) || !borrow(a[0], slopes) || !size_of(slopes, op) || upstream.sizes[0] != op.samples ||
       !doubles(a[2], op.samples, false, weight, op.weight) || !fill(slopes, op.grad))
@@ -154,7 +125,7 @@ PyObject* on_cuda(PyObject*, PyObject* const* a, Py_ssize_t count) {
 }
 
 PyMethodDef methods[] = {method<learn_torch>("learn_torch"), method<draw<cpu::Thin, cpu::thin>>("quick_thin"), method<draw<cpu::Bridge, cpu::bridge>>("quick_bridge"),
-                         method<loss>("quick_loss"), method<scale>("quick_scale"), method<foreseen>("quick_foreseen"),
+                         method<loss>("quick_loss"), method<scale>("quick_scale"),
                          method<energy>("quick_energy"), method<on_cuda>("quick_on_cuda"),
                          method<energy_gradient>("quick_energy_gradient"), method<settings>("quick_settings"),
                          {nullptr, nullptr, 0, nullptr}};

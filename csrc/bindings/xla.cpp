@@ -1,5 +1,5 @@
 // Handlers by which programs that JAX has compiled call the CPU's kernels: XLA's threads run them, without Python and its GIL.
-// fastblackout/jax/ffi.py registers them, and layout.py there lays out their arguments.
+// fastblackout/jax/calls.py registers them, and layout.py there lays out their arguments.
 #include "bindings/functions.h"
 
 #include <algorithm>

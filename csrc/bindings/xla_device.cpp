@@ -1,5 +1,5 @@
 // Handlers by which programs that JAX has compiled for a GPU launch the CUDA kernels, on XLA's stream and without waiting for it. In the
-// SIMT shim the same run on the CPU, for the tests. fastblackout/jax/ffi.py registers them.
+// SIMT shim the same run on the CPU, for the tests. fastblackout/jax/calls.py registers them.
 #include "bindings/functions.h"
 
 #include "bindings/xla_device.h"

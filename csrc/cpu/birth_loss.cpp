@@ -1,8 +1,7 @@
 // birth_loss: the sum of y - births log y over each sample, and its gradient by the logits. Where a gradient will be asked
-// for, the same pass keeps the slope of every element; the gradient is the slope times the sample's coefficient, which is
-// multiplied in that pass already if it can be foreseen (bindings/quick.cpp). A loss with a gain or a weight for each element, for
-// which other backends make every element a sample (ops/per_element_loss.py), reads them in that pass. Samples of one element each go
-// through the vectors together.
+// for, the same pass keeps the slope of every element; the gradient is the slope times the sample's coefficient. A loss with a gain
+// or a weight for each element, for which other backends make every element a sample (ops/birth_loss.py), reads them in a pass that
+// keeps no slopes. Samples of one element each go through the vectors together.
 #if !defined(FB_ISA)
 
 #include <algorithm>
@@ -172,7 +171,7 @@ namespace fastblackout::cpu::FB_ISA {
 #include "cpu/per_isa/birth_loss_each.inc"
 
 static void loss_chunk(const Sums& op, int64_t sample, int64_t i0, int count) {
-  const OfSample numbers{op.gain[sample], op.ahead ? static_cast<float>(op.ahead[sample]) : 1.0f};
+  const OfSample numbers{op.gain[sample], 1.0f};
   if (!kept_losses(op, sample, i0, count, numbers, false)) scalar::loss_chunk(op, sample, i0, count);
 }
 

@@ -126,13 +126,10 @@ FB_SAME_OPS(FB_USE)
 #undef FB_USE
 
 struct BirthLoss : ops::BirthLoss<Backend> {
-  PerSample<double> ahead;               // what the slopes are multiplied by at once, upstream * weight; null: 1
-
   // Gives the loss, and in `grad` the slopes: gain * sigmoid - births * sigmoid / softplus, float32 like the logits.
   template <class Read>
   void with_slopes(Read& read) {
     inputs(read);
-    read(ahead);
     read.outputs(loss, grad);
   }
   // Turns slopes into the gradient, in place.
@@ -145,16 +142,16 @@ struct BirthLoss : ops::BirthLoss<Backend> {
 
 struct EachLoss : BirthLoss {            // with numbers of each element
   View weights, gains;                   // the kernel sets `weight`: the largest magnitude of a sample's weights
+  PerSample<double> upstream;            // the gradient by the losses
 
-  // Gives the loss and, unless `grad` is null, the gradient for the upstream gradient `ahead`.
   template <class Read>
   void each(Read& read) {
-    read(logits, births, weights, gains, ahead);
-    read.outputs(loss, grad);
+    read(logits, births, weights, gains);
+    read.outputs(loss);
   }
   template <class Read>
   void each_gradient(Read& read) {
-    read(logits, births, weights, gains, ahead);
+    read(logits, births, weights, gains, upstream);
     read.outputs(grad);
   }
 };
@@ -162,13 +159,10 @@ struct EachLoss : BirthLoss {            // with numbers of each element
 using EnergyLoss = ops::EnergyLoss<Backend>;
 
 struct PosteriorLoss : ops::PosteriorLoss<Backend> {
-  PerSample<double> ahead;               // as above
-
   // Gives the loss, and in `grad` the slopes by the arrays of the head, which are float32; birth_loss_scale makes gradients of them.
   template <class Read>
   void with_slopes(Read& read) {
     inputs(read);
-    read(ahead);
     read.outputs(loss, grad);
   }
 };

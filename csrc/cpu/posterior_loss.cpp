@@ -23,9 +23,6 @@ struct LawSums : PosteriorLoss {
   std::atomic<bool>* bad;    // set where a value may be wrong
 };
 
-// What slopes are multiplied by at once
-float foreseen_coefficient(const PosteriorLoss& op, int64_t sample) { return op.ahead ? static_cast<float>(op.ahead[sample]) : 1.0f; }
-
 constexpr int kLawPart = 128;
 constexpr double kWholeFrom = 4503599627370496.0;  // 2^52: from here on every double is whole
 
@@ -168,12 +165,12 @@ static void store_slopes(const PosteriorLoss& op, int64_t sample, int64_t i0, in
 
 // The losses of a part by the law of a family, and its slopes where a gradient will be asked for
 template <class Law>
-static void losses_by(const LawSums& op, const LawPart& part, double offset, float coefficient, float* losses, float (*slopes)[kLawPart]) {
+static void losses_by(const LawSums& op, const LawPart& part, double offset, float* losses, float (*slopes)[kLawPart]) {
   Law law;
   const double most = static_cast<double>(op.max_count);
   if (op.grad[0]) {
     law.template fill<true, true>(part, most, offset, op.factorials);
-    law.slopes(part, coefficient, slopes);
+    law.slopes(part, 1.0f, slopes);
   } else {
     law.template fill<true, false>(part, most, offset, op.factorials);
   }
@@ -199,13 +196,12 @@ static void law_chunk(const LawSums& op, int64_t sample, int64_t i0, int count) 
   LawPart part;
   int64_t wrong = 0;
   const double offset = static_cast<double>(op.offset[sample]);
-  const float coefficient = foreseen_coefficient(op, sample);
   for (int at = 0; at < count; at += kLawPart) {
     part.fill(op, sample, i0 + at, count - at < kLawPart ? count - at : kLawPart);
     wrong |= part.wrong;
     switch (static_cast<Family>(op.family)) {
-      case Family::negative_binomial: losses_by<NegativeBinomialPart>(op, part, offset, coefficient, losses + at, slopes); break;
-      default: losses_by<BetaBinomialPart>(op, part, offset, coefficient, losses + at, slopes);
+      case Family::negative_binomial: losses_by<NegativeBinomialPart>(op, part, offset, losses + at, slopes); break;
+      default: losses_by<BetaBinomialPart>(op, part, offset, losses + at, slopes);
     }
     if (op.grad[0]) store_slopes(op, sample, i0 + at, part.count, slopes);
   }

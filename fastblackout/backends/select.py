@@ -1,4 +1,9 @@
-"""Which backend runs an op, with how many threads and which instruction set."""
+"""Which backend runs an op, with how many threads and which instruction set.
+
+Which backend "auto" takes for an op on a device, and why, is one table, printed by `fastblackout info`. preference.json
+beside this file holds what a card measured: {"card", "date", "ops": {op: {"order": [...], "small": [...],
+"below": elements}}}; benchmarks/gpu writes it. {}: no card has.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +11,57 @@ import contextlib
 import contextvars
 import functools
 import importlib
+import json
 import os
 import re
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 from ..ground import values
 from ..typing import Backend, Isa
 from . import available
-from .preference import rule
+
+MEASURED = Path(__file__).with_name("preference.json")
+
+
+class Preference(NamedTuple):
+    """Backends in the order in which they are tried, and the reason for that order."""
+
+    order: tuple[str, ...]
+    why: str
+    small: tuple[str, ...] = ()  # the order for fewer elements than `below`
+    below: int = 0
+
+    def tried(self, elements: int) -> tuple[str, ...]:
+        return self.small if elements < self.below else self.order
+
+
+_CPU = Preference(("cpu",), "the C++ kernels; the reference only where it is asked for")
+_CUDA_FIRST = Preference(
+    ("cuda", "triton"), "CUDA C++ where it is built, else Triton: a static rule, not measured on a GPU yet"
+)
+
+
+def rules(measured: dict[str, Any]) -> dict[str, Preference]:
+    """What a results file says of ops on a CUDA device."""
+    made = {}
+    for op, found in measured.get("ops", {}).items():
+        small, below = tuple(found.get("small", ())), int(found.get("below", 0))
+        why = f"the faster of both on {measured['card']}, measured {measured['date']}"
+        made[op] = Preference(tuple(found["order"]), why, small, below)
+    return made
+
+
+ON_CARD = rules(json.loads(MEASURED.read_text()))
+
+
+def rule(device: str, op: str) -> Preference:
+    """For an op on "cpu" or "cuda"; a static rule where no card has measured it."""
+    return _CPU if device == "cpu" else ON_CARD.get(op, _CUDA_FIRST)
+
 
 BACKENDS = get_args(Backend)
 DEVICE_BACKENDS = ("cuda", "triton")
@@ -102,7 +147,7 @@ def check_name(op: str, backend: object) -> None:
 def select(op: str, backend: str, device: str, elements: int = 0, drawn_by: str = "") -> str:
     """The backend for arrays on `device` ("cpu" or "cuda"). ValueError where it cannot run there or is absent.
 
-    "auto" is what `use_backend` says, else the first of preference.rule for so many elements that is present.
+    "auto" is what `use_backend` says, else the first of `rule` for so many elements that is present.
     drawn_by: the op whose kernels run, where `op`, which errors say, has none of its own.
     """
     kernel = drawn_by or op

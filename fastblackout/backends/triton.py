@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from ..ground.signals import signals_wait
+from ..ground.process import signals_wait
 
 _NAME = "fastblackout.kernels"
 

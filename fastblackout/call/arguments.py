@@ -3,22 +3,146 @@
 Each kind says in one place how a value is checked, and which fields for the kernels it becomes. It also says what the
 torch schema calls these fields, and how they become a value again. A kind takes one value of a call, or a tuple of
 values that are checked together.
+
+Counts in dtypes that no kernel knows are copied to one that is known, and results come back in theirs. Checks come
+before anything is written.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ..arrays import COUNTS, DTYPES, FLOATS, Array, adopt
-from ..ground.values import aligned, is_tensor, settled, shape_of
+from ..arrays import COUNTS, DTYPES, FLOATS, Array, adopt, is_traced
+from ..backends import select
+from ..backends.float_mode import default_floats
+from ..ground.values import aligned, is_tensor, place_of, settled, shape_of
 from ..philox import WORD_END, Philox
 from ..probability import Prob
-from . import checks
-from .copied_counts import accepted, copied
 from .keys import key_of, late_key
+
+
+def through_torch(value: Any, backend: str) -> bool:
+    """Whether an op called with this array goes through torch_registry instead of to the host's kernels at once.
+
+    The direct way reads addresses and values on the host; it serves NumPy arrays and plain CPU tensors, for a third
+    of the time. The test itself takes under a microsecond.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(value, torch.Tensor):
+        return False
+    return is_traced(value) or not value.is_cpu or select.asked(backend) == "triton"
+
+
+def need_gradient(value: Any) -> bool:
+    """Whether torch would differentiate by this argument."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor) and value.requires_grad and torch.is_grad_enabled()
+
+
+def check_tensor(op: str, name: str, array: Array, value: Any) -> None:
+    """TypeError unless `value`, adopted as `array`, is a torch tensor."""
+    if not array.is_tensor:
+        kind = type(value).__name__
+        raise TypeError(f"{op}: {name}: must be a torch tensor like the other argument, got {kind}")
+
+
+def same_shape(op: str, name: str, array: Array, other_name: str, other: Array) -> None:
+    if array.shape != other.shape:
+        raise ValueError(f"{op}: {name}: must have the shape of {other_name}, {other.shape}, got {array.shape}")
+    if array.is_tensor or other.is_tensor:
+        same_device(op, name, array, other_name, other)
+
+
+def same_library(op: str, name: str, array: Array, other_name: str, other: Array) -> None:
+    if array.is_tensor != other.is_tensor:
+        kind = type(array.value).__name__
+        raise TypeError(f"{op}: {name}: must be of the library of {other_name}, got {kind}")
+
+
+def has_samples(op: str, name: str, array: Array) -> None:
+    if not array.shape:
+        raise ValueError(f"{op}: {name}: must have a batch dimension, got shape ()")
+
+
+def has_categories(op: str, name: str, shape: Sequence[Any]) -> None:
+    if not shape or shape[-1] == 0:
+        raise ValueError(f"{op}: {name}: must have a last axis of categories, got shape {tuple(shape)}")
+
+
+@default_floats
+def check_sums(op: str, name: str, weights: Any) -> None:
+    """ValueError unless weights of categories, of NumPy or torch, have finite sums above 0."""
+    with np.errstate(over="ignore"):
+        total = weights.sum(-1)
+    wrong = ~((total > 0) & (total < np.inf))
+    if wrong.any():
+        rule = "must have a finite sum above 0 over the last axis"
+        raise ValueError(f"{op}: {name}: {rule}, got {float(total[wrong][0]):.17g}")
+
+
+def same_device(op: str, name: str, array: Array, other_name: str, other: Array) -> None:
+    if array.device != other.device or (array.device == "cuda" and array.value.device != other.value.device):
+        here, there = (each.value.device if each.is_tensor else "cpu" for each in (array, other))
+        raise ValueError(f"{op}: {name}: must be on the device of {other_name}, {there}, got {here}")
+
+
+COPIED = {"uint16": "int32", "uint32": "int64", "float32": "int32", "float64": "int64"}
+WHOLE = ("uint16", "uint32")  # of these, the whole numbers
+
+
+def adopt_counts(value: Any, op: str, argument: str, dtypes: Sequence[str]) -> Array:
+    """`adopt` of counts, which may also come in a dtype of COPIED; ValueError for floats that are no whole numbers."""
+    array = adopt(value, op, argument, accepted(dtypes))
+    return array if array.dtype in dtypes else copied(array, op, argument)
+
+
+def accepted(dtypes: Sequence[str]) -> Sequence[str]:
+    """These dtypes, and those that are copied to one of them."""
+    also = () if "int64" not in dtypes else WHOLE if "float32" in dtypes else tuple(COPIED)
+    return *dtypes, *also
+
+
+def copied(array: Array, op: str, argument: str) -> Array:
+    copy = array.like(_copied(array, op, argument))
+    copy.came_as = array.dtype
+    return copy
+
+
+def as_it_came(value: Any, like: Array) -> Any:
+    """A result, or None, in the dtype that `like` came as; it may be an array of the caller's library already."""
+    if value is None:
+        return None
+    if like.is_tensor or isinstance(value, np.ndarray):
+        return _in_dtype(like, value, like.came_as)
+    array = like.like(value)
+    return array.like(_in_dtype(like, array.value, like.came_as)).give()
+
+
+def _copied(array: Array, op: str, argument: str) -> Any:
+    value = array.value.detach() if array.is_tensor else array.value
+    copy = _in_dtype(array, value, COPIED[array.dtype])
+    if not array.dtype.startswith("float"):
+        return copy
+    if array.is_tensor and (is_traced(value) or not value.is_cpu):
+        return copy.masked_fill(copy != value, -1)  # which the kernels refuse or flag as they do any wrong count
+    back = _in_dtype(array, copy, array.dtype)
+    if not (sys.modules["torch"].equal(back, value) if array.is_tensor else np.array_equal(back, value)):
+        wrong = back != value
+        got = f"{float(value[wrong][0])!r}{place_of(wrong)}"
+        raise ValueError(f"{op}: {argument}: must be whole numbers, got {got}")
+    return copy
+
+
+def _in_dtype(like: Array, value: Any, dtype: str) -> Any:
+    if like.is_tensor:
+        return value.to(getattr(sys.modules["torch"], dtype))
+    with np.errstate(invalid="ignore"):  # NaN and infinities are told from the copy
+        return value.astype(dtype)
+
 
 MAX_DRAWS = 8  # as in csrc/include/fastblackout/energy_loss.h
 NUMBERS = (float, int)  # types of values that are one number for all samples
@@ -157,10 +281,10 @@ class Counts(Argument):
             call.begin(name, array)
         else:
             if call.through_torch and not self.one_library:
-                checks.check_tensor(call.op, name, array, value)
-            checks.same_shape(call.op, name, array, call.first_name, call.first)
+                check_tensor(call.op, name, array, value)
+            same_shape(call.op, name, array, call.first_name, call.first)
             if self.one_library:
-                checks.same_library(call.op, name, array, call.first_name, call.first)
+                same_library(call.op, name, array, call.first_name, call.first)
         return (array,)
 
 
@@ -182,7 +306,7 @@ class Logits(Counts):
 
     def canon(self, call: Call, value: Any) -> tuple[Array]:
         (array,) = super().canon(call, value)
-        checks.has_samples(call.op, self.names[0], array)
+        has_samples(call.op, self.names[0], array)
         return (array,)
 
 
@@ -195,12 +319,12 @@ class Draws(Argument):
     def canon(self, call: Call, value: Any) -> tuple[Array]:
         name, first = self.names[0], call.first
         array = adopt(call.settle(name, value), call.op, name, FLOATS)
-        checks.has_samples(call.op, call.first_name, first)
+        has_samples(call.op, call.first_name, first)
         if array.shape[1:] != first.shape or not 2 <= array.shape[0] <= MAX_DRAWS:
             rule = f"shape must be (S, *shape of {call.first_name}), S in 2..{MAX_DRAWS}, (S, {str(first.shape)[1:]}"
             raise ValueError(f"{call.op}: {name}: {rule}, got {array.shape}")
-        checks.same_library(call.op, name, array, call.first_name, first)
-        checks.same_device(call.op, name, array, call.first_name, first)
+        same_library(call.op, name, array, call.first_name, first)
+        same_device(call.op, name, array, call.first_name, first)
         return (array,)
 
 

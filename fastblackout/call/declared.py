@@ -25,7 +25,7 @@ class Declaration:
     through torch's dispatcher wherever its tensors are. quick: the function that is the short way for plain calls, of
     fastblackout._cpu and, if it has one, of _cuda, see short.py. per_element: what is called instead, with the op
     first, where an argument that takes a number for each sample is given numbers that differ within one. cells: the
-    function of door.py that draws scipy.sparse and AnnData counts.
+    function of foreign.py that draws scipy.sparse and AnnData counts.
     """
 
     def __init__(

@@ -1,4 +1,12 @@
-"""The kinds of arguments of element-wise ops, which broadcast to one shape."""
+"""The kinds of arguments of element-wise ops, which broadcast to one shape, and ops that are made of draws of others.
+
+The latter have no kernels of their own. Their arguments are checked under their own names, and each of their draws has
+a key of its own: the caller's, its seed XOR a constant that is known by the op's stream and the number of the draw.
+Philox blocks under different keys are independent as far as any test can tell, so the draws are independent of one
+another, and of the draws of any op that is given the caller's key itself.
+
+What stands beside counts element by element, such as a mask, is read here, too, for both libraries.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +17,34 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Array, adopt, to_device
-from ..ground.values import as_float, common_shape, is_number, is_tensor
+from ..arrays import DTYPES, Array, adopt, is_traced, to_device
+from ..backends import select
+from ..ground.values import (
+    aligned,
+    as_float,
+    check_real_tensor,
+    common_shape,
+    is_number,
+    is_tensor,
+    real_array,
+    settled,
+)
+from ..philox import SEED_END, Philox
 from ..probability import Prob
-from . import checks
-from .arguments import Argument, Call
-from .checks import check_tensor
-from .copied_counts import adopt_counts
+from ..reference.rows import checked_counts, checked_floats
+from .arguments import (
+    Argument,
+    Call,
+    Key,
+    adopt_counts,
+    as_it_came,
+    check_sums,
+    check_tensor,
+    has_categories,
+    same_device,
+    same_library,
+    through_torch,
+)
 
 Typed = dict[str, tuple[Any, Sequence[str]]]  # values with the dtypes that they may have, by argument
 
@@ -61,7 +90,7 @@ class Elements(Argument):
 class Categories(Elements):
     """Counts, and weights of categories along a last axis, whose other axes broadcast with the counts.
 
-    For ops that are made of others (composed.py): torch knows none that takes them.
+    For ops that are made of others: torch knows none that takes them.
     """
 
     def canon(self, call: Call, value: Any) -> tuple[Array, Array]:
@@ -69,7 +98,7 @@ class Categories(Elements):
         (count_name, counts), (name, floats) = self.dtypes.items()
         count, probs = value
         weights = adopt(call.settle(name, probs), call.op, name, floats)
-        checks.has_categories(call.op, name, weights.shape)
+        has_categories(call.op, name, weights.shape)
         typed = {count_name: (call.settle(count_name, count), counts), name: (weights.value[..., 0], floats)}
         array, column = element_arguments(call.op, typed)
         if weights.is_tensor:
@@ -137,3 +166,134 @@ def broadcast_tensors(op: str, names: Sequence[str], tensors: Sequence[Any]) -> 
     except RuntimeError:
         shapes = " and ".join(str(tuple(tensor.shape)) for tensor in tensors)
         raise ValueError(f"{op}: {' and '.join(names)}: shapes must broadcast, got {shapes}") from None
+
+
+FLOAT32_MAX = (2.0 - 2.0**-23) * 2.0**127
+
+
+def seed_change(stream: int, number: int) -> int:
+    """What the seed of draw `number` of an op differs by: 64 bits, others for every stream and number below 2^24.
+
+    The output function of SplitMix64, which maps 64 bits to 64 bits one to one. Source: Steele, Lea, Flood, Fast
+    splittable pseudorandom number generators (OOPSLA 2014). Python integers alone, as torch.compile traces it.
+    """
+    z = (stream << 24 | number) * 0x9E3779B97F4A7C15 % SEED_END
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 % SEED_END
+    z = (z ^ z >> 27) * 0x94D049BB133111EB % SEED_END
+    return z ^ z >> 31
+
+
+class Composed:
+    """One call of such an op. arrays: its arguments, checked but for their values, in one shape.
+
+    drawn_by: the op whose kernels run. arguments: as an op of one draw would declare them. values_are_here: whether
+    their values may be looked at, on the host and untraced.
+    """
+
+    def __init__(self, op: str, drawn_by: str, backend: str, arguments: Elements, values: Sequence[Any]) -> None:
+        tensors = arguments.tensors(values)
+        through = any(through_torch(tensor, backend) for tensor in tensors)
+        self.op, self.call = op, Call(op, backend, through, through and is_traced(tensors[0]))
+        select.check_name(op, backend)
+        self.arrays: Sequence[Array] = arguments.canon(self.call, values)
+        first, self.call.first_name = self.arrays[0], arguments.names[0]
+        self.values_are_here = first.device == "cpu" and not self.call.traced
+        if not through:
+            select.select_host(op, backend, drawn_by)
+        elif not self.call.traced:
+            select.select(op, backend, first.device, self.call.samples * self.call.elements, drawn_by)
+
+    def check_counts(self, name: str, array: Array) -> None:
+        """ValueError for counts out of range. Those on a device are looked at by the kernels."""
+        if self.values_are_here and array.dtype != "uint8":
+            checked_counts(array.numpy(), self.op, name)
+
+    def check_floats(self, name: str, array: Array, rule: str, high: float, low: float = 0.0) -> None:
+        """ValueError unless low <= number <= high. Numbers on a device are looked at by the kernels."""
+        if self.values_are_here:
+            checked_floats(array.numpy(), self.op, name, rule, high, low)
+
+    def check_sums(self, name: str, values: Any) -> None:
+        """ValueError unless the sums of `values` over the last axis are finite and above 0."""
+        if self.values_are_here:
+            check_sums(self.op, name, values)
+
+    def keys(self, stream: int, rng: Any, generator: Any) -> DrawKeys:
+        """The keys of its draws. To be asked for last, so that a call that is refused draws no seed."""
+        key, call = Key(), self.call
+        key.canon(call, (rng, generator))
+        # A key of the host stays there: it is cheaper to change before it is on the device.
+        call.through_torch = call.through_torch and (call.traced or is_tensor(rng))
+        return DrawKeys(stream, key.resolve(call, (rng, generator)))
+
+    def give(self, value: Any) -> Any:
+        """A result in the library and the dtype of the first argument."""
+        first = self.arrays[0]
+        return first.like(as_it_came(value, first) if first.came_as else value).give(self.op)
+
+
+class DrawKeys:
+    """The keys of the draws of one call. key: a fb.Philox, or its tensor."""
+
+    def __init__(self, stream: int, key: Any) -> None:
+        self.stream, self.key = stream, key
+
+    def of(self, number: int) -> Any:
+        """The key of draw `number`, a fb.Philox or its tensor as the caller's is."""
+        key, change = self.key, seed_change(self.stream, number)
+        if isinstance(key, Philox):
+            return Philox(key.seed ^ change, first_sample=key.first_sample, call=key.call)
+        signed = change - SEED_END if change >> 63 else change
+        return sys.modules["torch"].cat([key[:1] ^ signed, key[1:]])
+
+
+def broadcastable(op: str, name: str, value: Any, counts: Any, of: str) -> Any:
+    """A number, or an array, of the library of the counts, the argument `of`, that broadcasts to their shape as
+    `aligned` reads it. It has no history."""
+    if is_number(value):
+        return value
+    if is_tensor(value) and is_tensor(counts) and (is_traced(counts) or value.device == counts.device):
+        check_real_tensor(op, name, value)
+        value = (value if is_traced(counts) else settled(op, name, value)).detach()
+    else:
+        value = real_array(op, name, value)
+        if is_tensor(counts):
+            value = np.require(value, requirements=("C", "W"))
+            value = to_device(sys.modules["torch"].from_numpy(value), counts.device)
+    if Array(value, op, name).dtype not in DTYPES:  # int8, say
+        value = as_type(value, "float64")
+    return value.reshape(aligned(op, name, tuple(value.shape), of, tuple(counts.shape)))
+
+
+def mask_of(op: str, mask: Any, x: Array, name: str) -> Any:
+    """A mask as bools of the library, the device and the shape of x, the argument `name`."""
+    array = Array(settled(op, "mask", mask) if is_tensor(mask) and not is_traced(mask) else mask, op, "mask")
+    same_library(op, "mask", array, name, x)
+    same_device(op, "mask", array, name, x)
+    if array.dtype != "bool":
+        raise TypeError(f"{op}: mask: must be bools, true where elements take part, got dtype {array.dtype}")
+    pairs = zip(array.shape, x.shape, strict=False)
+    if array.shape and (len(array.shape) != len(x.shape) or any(size not in (1, whole) for size, whole in pairs)):
+        rule = f"shape must be (), or have the dimensions of {name} and broadcast to {x.shape}"
+        raise ValueError(f"{op}: mask: {rule}, got {array.shape}")
+    return library_of(array.value).broadcast_to(array.value, x.shape)
+
+
+def where(mask: Any, value: Any, other: Any) -> Any:
+    """value where the mask is true, else the other, an array or a number, in value's dtype."""
+    if not is_tensor(value):
+        return np.where(mask, value, np.asarray(other, value.dtype))
+    return value.masked_fill(~mask, other) if not is_tensor(other) else other.where(~mask, value)
+
+
+def as_type(value: Any, dtype: str) -> Any:
+    """An array of either library in this dtype; what is too large for it becomes infinite."""
+    if is_tensor(value):
+        return value.to(getattr(sys.modules["torch"], dtype))
+    with np.errstate(over="ignore"):
+        return value.astype(dtype, copy=False)
+
+
+def library_of(value: Any) -> Any:
+    """torch or numpy, whichever an array is of."""
+    return sys.modules["torch"] if is_tensor(value) else np

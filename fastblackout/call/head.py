@@ -7,8 +7,7 @@ from typing import Any
 
 from ..arrays import FLOATS, Array, adopt
 from ..ground.values import check_name, shown
-from . import checks
-from .arguments import Argument, Call
+from .arguments import Argument, Call, has_samples, same_library, same_shape
 from .outputs import Outputs
 
 # The laws of `posterior_loss` and `posterior_step`, each of two arrays. The kernels know a law by its place here, which
@@ -25,8 +24,8 @@ class Head(Argument):
 
     def canon(self, call: Call, value: Any) -> tuple[Any, ...]:
         family, head = value
-        check_name(call.op, "family", family, (*FAMILIES, "mean"))  # ops/mean_family.py has that
-        checks.has_samples(call.op, call.first_name, call.first)
+        check_name(call.op, "family", family, (*FAMILIES, "mean"))  # ops/posterior_loss.py has that
+        has_samples(call.op, call.first_name, call.first)
         rule = f"must be a tuple of {ARRAYS} arrays for family {family!r}"
         if not isinstance(head, (tuple, list)):
             raise TypeError(f"{call.op}: head: {rule}, got {shown(type(head).__name__)}")
@@ -40,8 +39,8 @@ class Head(Argument):
 
     def _array(self, call: Call, name: str, value: Any) -> Array:
         array = adopt(call.settle(name, value), call.op, name, FLOATS)
-        checks.same_shape(call.op, name, array, call.first_name, call.first)
-        checks.same_library(call.op, name, array, call.first_name, call.first)
+        same_shape(call.op, name, array, call.first_name, call.first)
+        same_library(call.op, name, array, call.first_name, call.first)
         return array
 
 

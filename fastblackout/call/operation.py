@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from . import door, short
+from . import foreign, short
+from .arguments import through_torch
 from .declared import Declaration
 from .numbers import NUMBERS_OR_NONE
-from .route import through_torch
 
 
 class Operation(Declaration):
@@ -25,7 +25,7 @@ class Operation(Declaration):
                 drawn = short.call(self.quick, first, backend, values, request, self.outputs.names)
                 if drawn is not None:
                     return self.outputs.result(*drawn)
-            if (drawn := door.entered(self, values, request, backend)) is not None:
+            if (drawn := foreign.entered(self, values, request, backend)) is not None:
                 return drawn
         if self.per_element is not None:
             for at, differs in self.numbers:

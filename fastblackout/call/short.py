@@ -73,20 +73,7 @@ def call(name: str, first: Any, *arguments: Any) -> Any:
     return None if function is None else function(*arguments)
 
 
-def foreseen() -> float | None:
-    """The upstream gradient of all samples that is foreseen, which was the last one twice; None where there is none."""
-    module = _module()
-    return None if module is None else module.quick_foreseen()
-
-
-def note_upstream(upstream: Any) -> None:
-    """Tells of an upstream gradient for which there are no slopes, so that one like it is foreseen."""
-    if (module := _module()) is not None:
-        module.quick_scale(None, upstream, None, 0.0)
-
-
-def scale_slopes(slopes: Any, upstream: Any, weight: Any, foreseen: float | None) -> Any:
+def scale_slopes(slopes: Any, upstream: Any, weight: Any) -> Any:
     """The slopes made into the gradient by the logits, in place; None where the arguments do not allow it."""
-    if (module := _module()) is None:
-        return None
-    return module.quick_scale(slopes, upstream, weight, foreseen)
+    module = _module()
+    return None if module is None else module.quick_scale(slopes, upstream, weight)

@@ -13,11 +13,8 @@ import numpy as np
 from ..arrays import COUNTS, FLOATS, Array, adopt
 from ..ground.values import check_mask, from_dlpack, is_tensor, real_array
 from ..probability import Prob
-from . import checks
-from .arguments import Argument, Call, detached
-from .copied_counts import adopt_counts
-from .numbers import largest
-from .rules import pair_on_host
+from .arguments import Argument, Call, adopt_counts, check_tensor, detached, same_device, same_library, same_shape
+from .numbers import as_constant, largest, pair_of, pair_on_host
 
 MAX_STATES = 65536
 
@@ -169,8 +166,8 @@ class Prediction(Argument):
             raise TypeError(f"{call.op}: x_0: {rule}, got {list(present) or 'none'}")
         ((name, each),) = present.items()
         array = adopt_counts(call.settle(name, each), call.op, name, dtypes[name])
-        same = checks.same_shape if name == "x_0" else checks.same_device
-        for check in (same, checks.same_library):
+        same = same_shape if name == "x_0" else same_device
+        for check in (same, same_library):
             check(call.op, name, array, call.first_name, call.first)
         if name == "x_0":
             return array, None
@@ -248,8 +245,6 @@ class Rows(Argument):
         prob, states = self._begin(call, value)
         if not call.through_torch:
             return *pair_on_host(call.op, "prob", prob, call.samples), states
-        from .tensors import pair_of
-
         p, q = pair_of(call.op, "prob", prob, call.first.value, call.samples, call.backend)
         return p.contiguous(), q.contiguous(), states
 
@@ -276,16 +271,14 @@ def _constant(call: Call, value: Any) -> Any:
     """A plain NumPy array where torch traces: a constant of the graph. Others go on, to be refused by name."""
     if not (call.traced and type(value) is np.ndarray):
         return value
-    from .tensors import as_constant
-
     return as_constant(value, call.first.value)
 
 
 def _check_device(call: Call, name: str, array: Array) -> None:
     """TypeError or ValueError unless it is where the states are, and a tensor where the call needs one."""
     if call.through_torch:
-        checks.check_tensor(call.op, name, array, array.value)
-    checks.same_device(call.op, name, array, call.first_name, call.first)
+        check_tensor(call.op, name, array, array.value)
+    same_device(call.op, name, array, call.first_name, call.first)
 
 
 def _index(call: Call, index: Any) -> Any:

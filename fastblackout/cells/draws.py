@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backends import host, select
-from ..call.composed import DrawKeys
+from ..call.elements import DrawKeys
 from ..call.numbers import MAX_COUNT
 from ..data.cells import RAW, raw_rule
 from ..ops.beta_binomial import beta_binomial

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, overload
 import numpy as np
 
 from ..atomic_files import atomic_paths, naming
-from ..call.annotated import is_annotated, listed, matrix_of, new_of
-from ..call.composed import DrawKeys
+from ..call.elements import DrawKeys
+from ..call.foreign import is_annotated, listed, matrix_of, new_of
 from ..call.keys import late_key, resolve_rng
 from ..call.numbers import MAX_COUNT
 from ..data.cell_files import H5AD, SUFFIXES, check_stored, elements, made, opened

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..call.annotated import is_annotated, matrix_of
+from ..call.foreign import is_annotated, matrix_of
 from ..data.cells import labels_of, names_of, places_of, read_cells, rows_of, whole_counts
 from ..data.sparse_rows import SparseRows
 from ..ground.values import check_memory

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ..call.annotated import is_annotated, listed, matrix_of
+from ..call.foreign import is_annotated, listed, matrix_of
 from ..call.keys import seed_of
 from ..data.cells import labels_of, places_of, whole_counts
 from ..ground.extras import is_there, lacking

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..blackout import BlackoutModel, saved
-from ..call.annotated import listed
+from ..call.foreign import listed
 from ..call.keys import seed_of
 from ..data.cells import names_of
 from ..ground.json_files import CELLS_FORMAT

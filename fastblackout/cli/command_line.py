@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 
 from .._version import __version__
-from ..ground.memory import keep_freed_memory
+from ..ground.process import keep_freed_memory
 from ..ground.terminal import drop_unwritable, open_streams, visible, wrap
 from ..training.ranks import current, end_process, let_first_speak, speaks, together
 from ..training.ranks.single import Single

@@ -68,7 +68,7 @@ def _system() -> str:
 def _jax() -> dict[str, Any]:
     """Whether fastblackout.jax is there, and which way it calls the kernels, or why it is absent."""
     try:
-        from ..jax.ffi import described
+        from ..jax.calls import described
 
         return {"available": True, "detail": described()}
     except (ImportError, RuntimeError) as error:  # RuntimeError: JAX and jaxlib do not go together

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..call.annotated import listed
+from ..call.foreign import listed
 from ..data import Dataset, load
 from ..evaluation.plots import Frame
 from ..ground.terminal import wrap

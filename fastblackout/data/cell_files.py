@@ -16,7 +16,7 @@ from typing import Any
 
 from ..atomic_files import naming
 from ..ground.extras import lacking
-from ..ground.signals import signals_wait
+from ..ground.process import signals_wait
 from .stored import INFLATES
 
 _LEAST_BOUND = 1 << 28  # bytes that a file of any size may promise

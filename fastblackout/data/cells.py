@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..call.annotated import checked, is_annotated, listed, matrix_of
+from ..call.foreign import checked, is_annotated, listed, matrix_of
 from ..call.numbers import MAX_COUNT, max_count_of
 from ..ground.extras import lacking as lacking_package
 from ..ground.values import shown

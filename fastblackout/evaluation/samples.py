@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ..call.annotated import is_annotated
+from ..call.foreign import is_annotated
 from ..data.cell_files import H5AD, ZARR
 from ..data.cells import dataset_of, read_cells, rows_like
 from ..data.dataset import Dataset, make_dataset, parts_of

@@ -27,10 +27,8 @@ except ImportError as error:
     _text = f"fastblackout.jax: jax: must be installed ({_pip_line('jax')}), got: {error}"
     raise ModuleNotFoundError(_text) from None
 
-from .elements import binomial, poisson
 from .keys import philox
-from .loss import birth_loss
-from .steps import bridge_step, tau_leap_step, thin
+from .ops import binomial, birth_loss, bridge_step, poisson, tau_leap_step, thin
 
 __all__ = ["binomial", "birth_loss", "bridge_step", "philox", "poisson", "tau_leap_step", "thin"]
 

@@ -1,9 +1,10 @@
-"""How calls of the kernels are laid out for XLA's foreign function interface; csrc/bindings/xla_reader.h reads them."""
+"""How a call of traced code is run, and laid out for XLA's foreign function interface (bindings/xla_reader.h)."""
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -12,14 +13,12 @@ import numpy as np
 
 from ..backends import select
 from ..call.arguments import Argument, Call, ExpectedBirths, Key
-from ..call.composed import mask_of
 from ..call.declared import DECLARED, Declaration
-from ..call.elements import Elements
+from ..call.elements import Elements, mask_of
 from ..call.numbers import Choice, MaxCount, Numbers, PerSample, Probability
 from ..call.outputs import Chosen
-from ..ops.per_element_loss import NO_BIRTHS
-from .callback import readable_dtype
-from .ffi import ffi_call
+from ..ops.birth_loss import NO_BIRTHS
+from .calls import callback, ffi_call, modules, readable_dtype
 
 _CHUNK = 1024  # elements of a chunk of birth_loss
 KEY = "words"  # the name of the key among the traced arrays
@@ -93,6 +92,21 @@ class Layout(NamedTuple):
             given = [counts.of(traced), *(each.of(traced) for each in others[-2:])]
             (kept["model_input"],) = self._run(module, "model_input", given, attributes, [results["model_input"]])
         return kept
+
+
+def run(
+    layout: Layout | None, host: Callable[..., Any], given: dict[str, Any], results: dict[str, Any], ndim: int
+) -> dict[str, Any]:
+    """The outputs by name. given: the traced arrays. results: the outputs' shapes and dtypes. layout: of the kernel's
+    call, if there is one. host, ndim: as `callback` takes them; host gives the outputs by name."""
+
+    def by_callback(given: dict[str, Any]) -> dict[str, Any]:
+        return callback(host, given, results, ndim)
+
+    if layout is None or not (known := modules()):
+        return by_callback(given)
+    by_ffi = {platform: functools.partial(layout.call, module, results) for platform, module in known.items()}
+    return jax.lax.platform_dependent(given, **by_ffi, default=by_callback)
 
 
 def layout_of(name: str, given: Mapping[str, Any], request: Sequence[Any] = (), upstream: str = "") -> Layout | None:

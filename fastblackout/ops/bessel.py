@@ -11,7 +11,7 @@ from ..call.outputs import Single
 from ..reference import log_prob as reference
 from ..reference.bessel import MOST, bessel_elements
 from .binomial import ELEMENT_COUNTS
-from .law import Law, Range, log_prob
+from .log_probs import Law, Range, log_prob
 from .poisson import RATES
 
 if TYPE_CHECKING:

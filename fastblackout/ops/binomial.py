@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..arrays import COUNTS
-from ..call import door
-from ..call.annotated import of_layer
+from ..call import foreign
 from ..call.arguments import Key
 from ..call.elements import Elements
+from ..call.foreign import of_layer
 from ..call.operation import Operation
 from ..call.outputs import Single
 from ..reference.binomial import binomial_elements
@@ -29,7 +29,7 @@ _BINOMIAL = Operation(
     Key(),
     outputs=Single(like="dense"),
     twin=binomial_elements,
-    cells=door.elements,
+    cells=foreign.elements,
 )
 
 

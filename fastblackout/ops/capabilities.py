@@ -8,7 +8,7 @@ from inspect import isfunction
 from types import ModuleType
 from typing import TypedDict
 
-from ..backends import available, preference
+from ..backends import available, select
 from ..call.declared import DECLARED
 
 
@@ -72,7 +72,7 @@ def preferences() -> list[tuple[str, tuple[str, ...], str, str]]:
     groups: dict[tuple[str, str, str], list[str]] = {}
     for device in ("cpu", "cuda"):
         for op in _names():
-            rule = preference.rule(device, op)
+            rule = select.rule(device, op)
             large, small = (_taken(op, rule.tried(n)) for n in (rule.below, max(rule.below - 1, 0)))
             taken = large if small == large else f"{small} below {rule.below} elements, else {large}"
             groups.setdefault((device, taken, rule.why), []).append(op)

@@ -8,8 +8,8 @@ import numpy as np
 
 from ..arrays import COUNTS, FLOATS, Array, adopt_settled, empty_tensor, is_traced
 from ..backends import host, select, wrong_values
+from ..call.arguments import through_torch
 from ..call.keys import key_of, late_key
-from ..call.route import through_torch
 from ..call.states import check_holds
 from ..ground.values import check_name
 from ..reference import categorical_rows as reference
@@ -117,7 +117,7 @@ def categorical_rows(
 def _by_tensors(
     rows: Array, is_logits: bool, out: Array, size: tuple[int, int], keys: tuple[Any, Any], backend: Backend
 ) -> Any:
-    from ..backends.tensor_rows import draw_rows
+    from ..backends.tensors import draw_rows
 
     if select.asked(backend) != "auto":
         select.select(_OP, backend, rows.device)  # whether it could run there

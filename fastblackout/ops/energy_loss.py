@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..call import short
-from ..call.arguments import Births, Counts, Draws
-from ..call.numbers import Kept, MaxCount, PerSample
+from ..call.arguments import Births, Counts, Draws, need_gradient, through_torch
+from ..call.numbers import KeptNumbers, MaxCount, PerSample
 from ..call.outputs import LikeDraws, LossAndNorms
-from ..call.route import need_gradient, through_torch
 from ..reference import energy_loss as reference
 from .loss_declaration import WEIGHT, declare_loss, run_graded
 
@@ -27,7 +26,7 @@ _ENERGY_LOSS, _ENERGY_LOSS_BACKWARD = declare_loss(
     MaxCount(),
     loss=(LossAndNorms(), reference.energy_loss),
     gradient=(LikeDraws(), reference.energy_loss_backward),
-    kept=[Kept("norms")],
+    kept=[KeptNumbers("norms")],
 )
 
 
@@ -123,11 +122,9 @@ def energy_loss(
         graded = True
     if not graded:
         return loss
-    from . import loss_gradient
+    from .loss_gradient import Kept
 
-    return loss_gradient.Kept.apply(
-        logits, (("energy_loss", gradient, [], None), (*values, norms, chosen, [memory]), loss)
-    )
+    return Kept.apply(logits, (("energy_loss", gradient, []), (*values, norms, chosen, [memory]), loss))
 
 
 def _gradient(upstream: Any, *given: Any) -> Any:

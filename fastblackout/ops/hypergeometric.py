@@ -13,8 +13,7 @@ from ..call.outputs import Single
 from ..probability import Prob
 from ..reference.hypergeometric import hypergeometric_elements
 from .binomial import ELEMENT_COUNTS
-from .law import COUNTS_TO_53, Law, log_prob
-from .log_probs import binomial_log_prob
+from .log_probs import COUNTS_TO_53, Law, binomial_log_prob, log_prob
 
 if TYPE_CHECKING:
     import torch

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from ..backends import host, select
-from ..call import short
 from ..call.arguments import Argument, Call
-from ..call.numbers import Kept, PerSample
+from ..call.numbers import KeptNumbers, PerSample
 from ..call.operation import Operation
 from ..call.outputs import Outputs, to_caller
 
@@ -23,7 +20,7 @@ class _Coefficient(PerSample):
     any_number = True
 
     def canon(self, call: Call, value: Any) -> tuple[Any]:
-        return super().canon(call, value) if call.through_torch else Kept(*self.names).canon(call, value)
+        return super().canon(call, value) if call.through_torch else KeptNumbers(*self.names).canon(call, value)
 
 
 _COEFFICIENT = _Coefficient("coefficient", "float64")
@@ -36,21 +33,21 @@ def declare_loss(
     gradient: tuple[Outputs, Callable[..., Any]],
     kept: Sequence[Argument] = (),
 ) -> tuple[Operation, Operation]:
-    """The ops NAME and NAME_backward, with the derivative and vmap rules of loss_rules.py.
+    """The ops NAME and NAME_backward, with the derivative and vmap rules of loss_gradient.py.
 
     arguments: of the loss, WEIGHT among them. loss, gradient: the outputs and the reference of each. kept: of the
     outputs of the loss, what its gradient takes after the rest.
     """
 
     def extend() -> None:
-        from . import loss_rules
+        from . import loss_gradient
 
-        loss_rules.register(name, loss_rules.loss(name))
+        loss_gradient.register(name, loss_gradient.loss(name))
 
     def extend_gradient() -> None:
-        from . import loss_rules
+        from . import loss_gradient
 
-        loss_rules.register(f"{name}_backward", loss_rules.gradient(name))
+        loss_gradient.register(f"{name}_backward", loss_gradient.gradient(name))
 
     given = [_COEFFICIENT if each is WEIGHT else each for each in arguments]
     outputs, twin = loss
@@ -61,20 +58,17 @@ def declare_loss(
 
 
 def run_graded(loss: Operation, values: Sequence[Any], backend: str, gradient: Operation | None) -> tuple[Any, ...]:
-    """A loss of plain CPU tensors that will be differentiated: (its outputs, the backend that ran, slopes, foreseen).
+    """A loss of plain CPU tensors that will be differentiated: (its outputs, the backend that ran, slopes).
 
     slopes: with `gradient`, what becomes the gradients, from the C++ kernel of float32 logits: made in the same pass,
-    for a second one would take half as long again. Else it is empty. foreseen: see birth_loss.py.
+    for a second one would take half as long again. Else it is empty.
     """
     call = Call(loss.op, backend)
     loss.read(call, values)
     chosen = select.select_host(loss.op, backend)
-    outputs, size, slopes, foreseen = loss.outputs.make(call), (call.samples, call.elements), {}, None
+    outputs, size, slopes = loss.outputs.make(call), (call.samples, call.elements), {}
     if gradient and chosen == "cpu" and all(each.dtype == "float32" for each in call.arrays("head") or [call.first]):
-        slopes, foreseen = gradient.outputs.make(call), short.foreseen()
-        with np.errstate(over="ignore", invalid="ignore", under="ignore"):  # as any number, it may be infinite
-            ahead = call.record["weight"] * foreseen if foreseen is not None else np.ones(call.samples)
-            call.record["ahead"] = ahead
+        slopes = gradient.outputs.make(call)
     name = f"{loss.name}_and_slopes" if slopes else loss.name
     host.run(name, loss.twin, chosen, call.record, outputs | slopes, size)
-    return to_caller(call, outputs), chosen, [each.value for each in slopes.values() if each is not None], foreseen
+    return to_caller(call, outputs), chosen, [each.value for each in slopes.values() if each is not None]

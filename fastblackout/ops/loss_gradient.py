@@ -1,18 +1,32 @@
-"""The gradient of a loss of plain CPU tensors, which is not called through torch's dispatcher."""
+"""The gradients of losses.
+
+Plain CPU tensors take `Kept`, which is not called through torch's dispatcher.
+
+The registered losses, as torch.ops.fastblackout.birth_loss, have derivative and vmap rules: autograd.Functions with a
+static setup_context, which torch.func needs and torch.library.register_autograd lacks. They stand behind the op's
+Autograd key; inside a transform of torch.func, whose levels a Function behind a key cannot cross, they are applied
+directly. A loss takes what a network gives (one tensor, or the several of a head) and a weight among its arguments, and
+returns (B,), perhaps with more that its gradient needs. The op of the gradient, NAME_backward, takes the same, a
+coefficient in the place of the weight, and then what was kept; it returns a tensor, or a list of them for a head.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from ..arrays import Array
+from ..arrays import Array, in_functorch
 from ..backends import host
 from ..backends.float_mode import default_floats
 from ..call import short
-from ..call.rules import on_host
+from ..call.arguments import Argument, Draws, Logits
+from ..call.declared import DECLARED
+from ..call.head import Head
+from ..call.numbers import on_host
 
 _SAVED = object()  # stands for a tensor that autograd keeps
 _PLAIN = {float, int, str, np.ndarray, type(None)}  # of most other values: torch's isinstance takes three times as long
@@ -32,11 +46,10 @@ class Kept(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *given: Any) -> Any:
-        """given: the tensors that have a gradient; then a tuple: (op, gradient, slopes, foreseen), values, loss.
+        """given: the tensors that have a gradient; then a tuple: (op, gradient, slopes), values, loss.
 
         gradient(upstream, *values) gives the gradients, a tuple where there are several tensors. slopes: a list of one
-        for each, or an empty one, from which they are had sooner; then the third of the values is the weight. foreseen:
-        see ops/birth_loss.py.
+        for each, or an empty one, from which they are had sooner; then the third of the values is the weight.
         """
         how, values, loss = given[-1]
         saved, kept = [], []
@@ -51,7 +64,7 @@ class Kept(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, upstream: Any) -> Any:  # type: ignore[override]
-        (op, gradient, slopes, foreseen), kept = ctx.made
+        (op, gradient, slopes), kept = ctx.made
         saved = iter(ctx.saved_tensors)
         values = [next(saved) if each is _SAVED else each for each in kept]
         taken = slopes.copy()
@@ -59,10 +72,9 @@ class Kept(torch.autograd.Function):
         # Gradients are enabled here under create_graph alone.
         if torch.is_grad_enabled():
             made = Once.apply(op, gradient, upstream, *values)
+        elif taken:
+            made = tuple(_scaled(op, slope, upstream, values[2]) for slope in taken)
         else:
-            if taken and (first := _scaled(op, taken[0], upstream, values[2], foreseen)) is not None:
-                return (first, *[_scaled(op, each, upstream, values[2], foreseen) for each in taken[1:]], None)
-            taken.clear()
             made = gradient(upstream, *values)
         return (*made, None) if type(made) is tuple else (made, None)
 
@@ -86,15 +98,135 @@ def coefficient(op: str, upstream: Any, weight: Any) -> Any:
     return np.ascontiguousarray(upstream.double().numpy() * on_host(op, "weight", weight, len(upstream)))
 
 
-def _scaled(op: str, slopes: Any, upstream: Any, weight: Any, foreseen: float | None) -> Any:
-    """The slopes made into the gradient, in place; None where they are for another upstream gradient, `foreseen`."""
+def _scaled(op: str, slopes: Any, upstream: Any, weight: Any) -> Any:
+    """The slopes made into the gradient, in place."""
     ordered = slopes
     if not slopes.is_contiguous():  # gone through as it lies: the states of a network's head are not the innermost
         ordered = slopes.permute(0, *sorted(range(1, slopes.ndim), key=slopes.stride().__getitem__, reverse=True))
-    if short.scale_slopes(ordered, upstream, weight, foreseen) is None:
-        if foreseen is not None:
-            return None
+    if short.scale_slopes(ordered, upstream, weight) is None:
         array = Array(ordered, op, "logits")
         fields = {"coefficient": coefficient(op, upstream, weight)}
         host.run("birth_loss_scale", None, "cpu", fields, {"slopes": array}, array.size(op, "logits"))
     return slopes
+
+
+_SAVED = object()  # stands for a tensor that autograd keeps
+
+
+def _parts(name: str) -> list[tuple[Argument, str]]:
+    """Of an op: its arguments as its torch schema has them, each with the kind it is part of."""
+    return [(argument, part) for argument in DECLARED[name].arguments for part in argument.parts]
+
+
+def _graded(name: str) -> list[int]:
+    """Which of them are what a network gives."""
+    kinds = Draws, Head, Logits
+    return [at for at, (argument, part) in enumerate(_parts(name)) if isinstance(argument, kinds) and "Tensor" in part]
+
+
+def _sample_dims(name: str) -> list[int]:
+    """Of each: which dimension is the sample's."""
+    return [1 if isinstance(argument, Draws) else 0 for argument, _ in _parts(name)]
+
+
+def _map_rows(name: str, made_at: Sequence[int], info: Any, dims: Any, *arguments: Any) -> tuple[Any, Any]:
+    """The op with the mapped dimension merged into the samples': they are independent, so they are more samples.
+
+    made_at: of the outputs, which dimension is the sample's.
+    """
+    *values, backend = arguments
+    count, samples, merged = info.batch_size, 0, []
+    for value, dim, sample in zip(values, dims[:-1], _sample_dims(name), strict=True):
+        if isinstance(value, Tensor):
+            fronted = value.expand(count, *value.shape) if dim is None else value.movedim(dim, 0)
+            samples = fronted.shape[sample + 1]
+            value = fronted.movedim(0, sample).flatten(sample, sample + 1)
+        merged.append(value)
+    made = getattr(torch.ops.fastblackout, name).default(*merged, backend)
+    if isinstance(made, Tensor):
+        return made.unflatten(made_at[0], (count, samples)), made_at[0]
+    parted = tuple(output.unflatten(at, (count, samples)) for output, at in zip(made, made_at, strict=False))
+    return parted, tuple(made_at[: len(parted)])
+
+
+def loss(name: str) -> type[torch.autograd.Function]:
+    """The rules of a loss: its gradient by what a network gives is another op, and no other argument gets one."""
+    from ..call.torch_registry import calls
+
+    graded_at, weight_at = _graded(name), [part for _, part in _parts(name)].index("Tensor weight")
+
+    class Loss(torch.autograd.Function):
+        @staticmethod
+        def forward(*arguments: Any) -> Any:
+            with torch._C._AutoDispatchBelowAutograd():
+                return getattr(torch.ops.fastblackout, name).default(*arguments)
+
+        @staticmethod
+        def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+            kept = output[1:] if isinstance(output, tuple) else ()
+            ctx.mark_non_differentiable(*kept)
+            ctx.numbers = [_SAVED if isinstance(each, Tensor) else each for each in inputs]
+            ctx.save_for_backward(*(each for each in inputs if isinstance(each, Tensor)), *kept)
+
+        @staticmethod
+        def backward(ctx: Any, upstream: Tensor, *unused: Any) -> tuple[Any, ...]:  # type: ignore[override]
+            saved = iter(ctx.saved_tensors)
+            *arguments, backend = (next(saved) if each is _SAVED else each for each in ctx.numbers)
+            arguments[weight_at] = upstream.double() * arguments[weight_at]
+            grads: list[Any] = [None] * len(ctx.numbers)
+            made = calls[f"{name}_backward"](*arguments, *saved, backend)
+            for at, grad in zip(graded_at, (made,) if isinstance(made, Tensor) else made, strict=False):
+                grads[at] = grad
+            return tuple(grads)
+
+        @staticmethod
+        def vmap(info: Any, dims: Any, *arguments: Any) -> tuple[Any, Any]:
+            return _map_rows(name, [0] * len(DECLARED[name].outputs.names), info, dims, *arguments)
+
+    return Loss
+
+
+def gradient(name: str) -> type[torch.autograd.Function]:
+    """The rules of the gradient of a loss, which refuses to be differentiated instead of passing for a constant."""
+    op = f"{name}_backward"
+    made_at = [_sample_dims(op)[at] for at in _graded(op)]
+
+    class Gradient(torch.autograd.Function):
+        @staticmethod
+        def forward(*arguments: Any) -> Any:
+            with torch._C._AutoDispatchBelowAutograd():
+                made = getattr(torch.ops.fastblackout, op).default(*arguments)
+            return made if isinstance(made, Tensor) else tuple(made)
+
+        @staticmethod
+        def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+            pass
+
+        @staticmethod
+        def backward(ctx: Any, *upstream: Tensor) -> tuple[Any, ...]:
+            raise RuntimeError(once(name))
+
+        @staticmethod
+        def vmap(info: Any, dims: Any, *arguments: Any) -> tuple[Any, Any]:
+            return _map_rows(op, made_at, info, dims, *arguments)
+
+    return Gradient
+
+
+def register(name: str, function: type[torch.autograd.Function]) -> None:
+    """Gives the registered op `name` the rules of `function`, and calls of it the way around its key."""
+    from ..call.torch_registry import calls, library
+
+    op: Callable[..., Any] = calls[name]
+
+    def behind_the_key(*arguments: Any) -> Any:
+        graded = any(isinstance(each, Tensor) and each.requires_grad for each in arguments)
+        return (function.apply if graded and torch.is_grad_enabled() else function.forward)(*arguments)
+
+    library.impl(name, behind_the_key, "Autograd")
+    torch.library.register_vmap(f"fastblackout::{name}", function.vmap, lib=library)  # type: ignore[attr-defined]
+
+    def call(*arguments: Any) -> Any:
+        return (function.apply if in_functorch() else op)(*arguments)
+
+    calls[name] = call

@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..backends.float_mode import default_floats
-from ..call import checks
-from ..call.composed import Composed, as_type, library_of
-from ..call.door import by_tensors, foreign_of
-from ..call.elements import Categories
+from ..call.arguments import check_sums, has_categories
+from ..call.elements import Categories, Composed, as_type, library_of
+from ..call.foreign import by_tensors, foreign_of
 from ..probability import Prob
 from ..reference.philox import Stream
 from .binomial import ELEMENT_COUNTS, PROBS, binomial
-from .law import LARGEST, Law, Range, log_prob
-from .log_probs import binomial_log_prob
+from .log_probs import LARGEST, Law, Range, binomial_log_prob, log_prob
 
 if TYPE_CHECKING:
     import torch
@@ -81,7 +79,7 @@ def multinomial(
     The count is divided by binomial draws. Neighbouring categories are joined in pairs, then pairs in pairs, and so on.
     One without a partner waits for the next level. From the top down the count of each pair is divided between its two.
     One call of fb.binomial divides all pairs of one level, with p and 1 - p each the quotient of two sums in float64.
-    Level m, 0 at the top, has a key of its own. fastblackout/call/composed.py says how it is made of `rng`.
+    Level m, 0 at the top, has a key of its own. fastblackout/call/elements.py says how it is made of `rng`.
 
     The law is within 4e-14 K + 7e-15 sqrt(K count) total variation of the exact one, for K up to 1e5. This is the sum
     of the errors of the draws and of rounded sums and quotients. The latter are (h + 1) 5.6e-17 sqrt(n) for n counts
@@ -221,8 +219,8 @@ def _log_of_pairs(counts: Any, weights: NDArray[np.float64]) -> NDArray[np.float
 
 
 def _check(op: str, given: dict[str, Any]) -> None:
-    checks.has_categories(op, "probs", given["probs"].shape)
-    checks.check_sums(op, "probs", given["probs"])
+    has_categories(op, "probs", given["probs"].shape)
+    check_sums(op, "probs", given["probs"])
 
 
 _LAW = Law({"probs": Range(0, LARGEST, _AT_LEAST_0)}, _on_numpy, _check)

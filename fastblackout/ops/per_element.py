@@ -13,21 +13,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..arrays import COUNTS, DTYPES, Array, adopt_settled
-from ..call.arguments import ExpectedBirths
-from ..call.composed import FLOAT32_MAX, Composed, DrawKeys, as_type, broadcastable, mask_of, where
-from ..call.copied_counts import COPIED, as_it_came
-from ..call.door import by_tensors, cells_of, foreign_of
-from ..call.elements import Elements
+from ..call.arguments import COPIED, ExpectedBirths, as_it_came
+from ..call.elements import FLOAT32_MAX, Composed, DrawKeys, Elements, as_type, broadcastable, mask_of, where
+from ..call.foreign import by_tensors, cells_of, foreign_of
 from ..call.numbers import MAX_COUNT, largest, max_count_of
 from ..call.operation import Operation
 from ..ground.values import is_array, is_number, is_spread, is_tensor, place_of, real_array
 from ..philox import Philox
 from ..probability import Prob, check_sum
-from ..reference.elements import checked_counts
 from ..reference.philox import Stream
+from ..reference.rows import checked_counts
 from .binomial import binomial
-from .birth_loss import birth_loss
-from .per_element_loss import NO_BIRTHS
+from .birth_loss import NO_BIRTHS, birth_loss
 from .poisson import poisson
 
 if TYPE_CHECKING:

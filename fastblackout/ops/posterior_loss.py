@@ -1,24 +1,35 @@
-"""The loss of a network whose outputs are a law of the births."""
+"""The loss of a network whose outputs are a law of the births.
+
+The family "mean" is of a network that gives the expected births alone; posterior_step has it, too.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..call.arguments import Births, Counts
+import numpy as np
+
+from ..arrays import COUNTS
+from ..call.arguments import Births, Counts, adopt_counts, need_gradient, through_torch
+from ..call.elements import filled
 from ..call.head import Head, LikeHead
-from ..call.numbers import MaxCount, PerSample
+from ..call.numbers import MaxCount, PerSample, max_count_of
 from ..call.outputs import Single
-from ..call.route import need_gradient, through_torch
+from ..ground.values import as_float, check_real_tensor, is_number, is_tensor, real_array
+from ..reference import portfloat
 from ..reference import posterior_loss as reference
 from .birth_loss import birth_loss
 from .loss_declaration import WEIGHT, declare_loss, run_graded
-from .mean_family import as_births, is_mean
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..typing import Array, ArrayT, Backend, Family, Numbers
+
+
+MEAN = "mean"
 
 _POSTERIOR_LOSS, _POSTERIOR_LOSS_BACKWARD = declare_loss(
     "posterior_loss",
@@ -147,11 +158,11 @@ def posterior_loss(
     graded = any(need_gradient(each) for each in arrays)
     if not graded or through_torch(x_t, backend) or any(through_torch(each, backend) for each in arrays):
         return _POSTERIOR_LOSS(values, backend=backend)
-    (loss,), chosen, slopes, foreseen = run_graded(_POSTERIOR_LOSS, values, backend, _POSTERIOR_LOSS_BACKWARD)
+    (loss,), chosen, slopes = run_graded(_POSTERIOR_LOSS, values, backend, _POSTERIOR_LOSS_BACKWARD)
     from .loss_gradient import Kept
 
     values = x_t, births, weight, offset, max_count, family, chosen, *arrays
-    return Kept.apply(*arrays, (("posterior_loss", _gradient, slopes, foreseen), values, loss))
+    return Kept.apply(*arrays, (("posterior_loss", _gradient, slopes), values, loss))
 
 
 def _gradient(upstream: Any, x_t: Any, births: Any, weight: Any, *rest: Any) -> Any:
@@ -160,3 +171,34 @@ def _gradient(upstream: Any, x_t: Any, births: Any, weight: Any, *rest: Any) -> 
     offset, max_count, family, backend, *head = rest
     arguments = x_t, (family, head), births, coefficient("posterior_loss", upstream, weight), offset, max_count
     return _POSTERIOR_LOSS_BACKWARD(arguments, backend=backend)
+
+
+def is_mean(family: Any) -> bool:
+    return isinstance(family, str) and family == MEAN
+
+
+def as_births(op: str, head: Any, x_t: Any, offset: Any, max_count: Any) -> tuple[Any, Any]:
+    """(logits, gain) as fb.bridge_step and fb.birth_loss take them: gain = max_count / 4 exp(offset)."""
+    if isinstance(head, (tuple, list)):
+        if len(head) != 1:
+            raise ValueError(f"{op}: head: must be an array, or a tuple of one, for family {MEAN!r}, got {len(head)}")
+        (head,) = head
+    counts = adopt_counts(x_t, op, "x_t", COUNTS)
+    quarter = max_count_of(op, max_count, counts.came_as or counts.dtype) / 4
+    # A number may be a symbol of torch.compile, of which there is no portable exponential.
+    if is_number(offset) and counts.is_tensor and (torch := sys.modules["torch"]).compiler.is_compiling():
+        offset = filled((), as_float(op, "offset", offset), torch.float64, counts.value.device)
+    return head, _scaled_exp(op, offset, quarter)
+
+
+def _scaled_exp(op: str, offset: Any, factor: float) -> Any:
+    """factor exp(offset) by the portable exponential of docs/draw.md in float64: the same bits in every library."""
+    if is_tensor(offset):
+        from ..backends import tensors
+
+        check_real_tensor(op, "offset", offset)
+        return tensors.exp(offset.double()) * factor
+    if is_number(offset):
+        return portfloat.exp_number(as_float(op, "offset", offset)) * factor
+    with np.errstate(over="ignore", under="ignore"):  # of the ops, which refuse an infinite gain
+        return portfloat.exp(real_array(op, "offset", offset).astype(np.float64)) * factor

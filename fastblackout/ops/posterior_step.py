@@ -12,7 +12,7 @@ from ..call.operation import Operation
 from ..call.outputs import Chosen
 from ..reference import posterior_step as reference
 from .bridge import OUTPUTS, Stepped, bridge_step
-from .mean_family import as_births, is_mean
+from .posterior_loss import as_births, is_mean
 
 if TYPE_CHECKING:
     import torch

@@ -5,13 +5,12 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING
 
-from ..call.composed import Composed
-from ..call.door import by_tensors, foreign_of
-from ..call.elements import Elements
+from ..call.elements import Composed, Elements
+from ..call.foreign import by_tensors, foreign_of
 from ..reference import log_prob as reference
 from ..reference.philox import Stream
 from ..reference.poisson import MAX_RATE
-from .law import Law, Range, log_prob
+from .log_probs import Law, Range, log_prob
 from .poisson import RATES, poisson
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ def skellam(
     The first dimension of the result is the sample of the key. Elements are counted in C order. Equal keys give equal
     results on every backend and for any split of the batch.
 
-    The two numbers are drawn by fb.poisson with keys of their own, 0 and 1. fastblackout/call/composed.py says how they
+    The two numbers are drawn by fb.poisson with keys of their own, 0 and 1. fastblackout/call/elements.py says how they
     are made of `rng`. The law is within 8e-14 + 2e-15 (sqrt(rate_1) + sqrt(rate_2)) total variation of the exact one,
     the sum of both errors. There is no gradient.
 

@@ -6,10 +6,8 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
-from ..call.annotated import of_layer
-from ..call.composed import Composed, as_type
-from ..call.door import Annotated, by_tensors, cells_of, foreign_of
-from ..call.elements import Elements
+from ..call.elements import Composed, Elements, as_type
+from ..call.foreign import Annotated, by_tensors, cells_of, foreign_of, of_layer
 from ..ground.values import as_float, check_integer, is_integer, is_number, real_array, shown
 from ..probability import Prob
 from ..reference.philox import Stream
@@ -119,7 +117,7 @@ def split(
 
     Parts are drawn by halves. The parts of the left half are drawn together by fb.binomial, with `overdispersion` by
     fb.beta_binomial, and so on within each half. Draw m, between parts m - 1 and m, has a key of its own.
-    fastblackout/call/composed.py says how it is made of `rng`. The error of the law is the sum of the errors of those
+    fastblackout/call/elements.py says how it is made of `rng`. The error of the law is the sum of the errors of those
     draws. For F parts it is within F (4e-14 + 2e-15 sqrt(counts)) total variation, with `overdispersion` F times the
     error of fb.beta_binomial. (torch.func._random.split splits keys.)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..call import door
-from ..call.annotated import of_layer
+from ..call import foreign
 from ..call.arguments import Counts, Key
+from ..call.foreign import of_layer
 from ..call.numbers import MaxCount, PerSample, Probability
 from ..call.operation import Operation
 from ..call.outputs import Chosen
@@ -56,7 +56,7 @@ _THIN = Operation(
     twin=reference.thin,
     per_element=per_element.thin,
     quick="quick_thin",
-    cells=door.thinned,
+    cells=foreign.thinned,
 )
 
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from ..arrays import COUNTS, Array, adopt_settled
 from ..backends import host, select
-from ..call import checks, outputs
-from ..call.arguments import Counts
+from ..call import outputs
+from ..call.arguments import Counts, same_library, same_shape
 from ..call.numbers import Probability
 from ..call.operation import Operation
 from ..call.outputs import Single
@@ -202,8 +202,8 @@ def counts_of(op: str, counts: dict[str, Any]) -> list[Array]:
     arrays = [adopt_settled(value, op, name, COUNTS) for name, value in counts.items()]
     first_name = next(iter(counts))
     for name, array in zip(counts, arrays, strict=True):
-        checks.same_shape(op, name, array, first_name, arrays[0])
-        checks.same_library(op, name, array, first_name, arrays[0])
+        same_shape(op, name, array, first_name, arrays[0])
+        same_library(op, name, array, first_name, arrays[0])
     return arrays
 
 

@@ -18,9 +18,9 @@ from ..arrays import Array, is_traced, to_device
 from ..backends import select, wrong_values
 from ..backends.float_mode import default_floats
 from ..backends.host import run
-from ..backends.tensor_words import stream_words
+from ..backends.tensors import stream_words
+from ..call.arguments import through_torch
 from ..call.keys import key_of, late_key
-from ..call.route import through_torch
 from ..call.states import MAX_STATES as MOST_WORDS
 from ..call.states import check_holds
 from ..ground.values import check_integer, check_memory

@@ -31,9 +31,9 @@ import numpy as np
 
 from . import attempts
 from . import portfloat as pf
-from .elements import checked_counts, checked_floats
 from .philox import Stream
 from .poisson import drawn_by
+from .rows import checked_counts, checked_floats
 
 if TYPE_CHECKING:
     from ..philox import Philox

@@ -31,9 +31,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import portfloat as pf
-from .elements import rounded
 from .gamma import checked_shapes, exponents, magnitudes
 from .philox import Stream
+from .rows import rounded
 
 if TYPE_CHECKING:
     from ..philox import Philox

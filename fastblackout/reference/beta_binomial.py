@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 
 from .beta import beta_pair
 from .binomial import binomial
-from .elements import checked_counts
 from .gamma import checked_shapes
 from .philox import Stream
+from .rows import checked_counts
 
 if TYPE_CHECKING:
     from ..philox import Philox

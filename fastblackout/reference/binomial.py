@@ -35,8 +35,8 @@ import numpy as np
 
 from ..probability import check_sum
 from . import portfloat as pf
-from .elements import checked_counts, checked_floats
 from .philox import Stream, philox4x32
+from .rows import checked_counts, checked_floats
 
 if TYPE_CHECKING:
     from collections.abc import Callable

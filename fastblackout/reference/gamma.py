@@ -48,9 +48,9 @@ import numpy as np
 
 from . import portfloat as pf
 from .binomial import MAX_TRIALS, element_words
-from .elements import AT_LEAST_0, LARGEST, checked_floats, rounded
 from .normal import standard_normal
 from .philox import Stream
+from .rows import AT_LEAST_0, LARGEST, checked_floats, rounded
 
 if TYPE_CHECKING:
     from ..philox import Philox

@@ -37,8 +37,8 @@ import numpy as np
 from . import attempts
 from . import portfloat as pf
 from .binomial import drawn_by
-from .elements import checked_counts
 from .philox import Stream
+from .rows import checked_counts
 
 if TYPE_CHECKING:
     from ..philox import Philox

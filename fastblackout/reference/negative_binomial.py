@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .elements import checked_floats
 from .gamma import checked_shapes, exponents, magnitudes, scaled
 from .philox import Stream
 from .poisson import MAX_RATE, poisson
+from .rows import checked_floats
 
 if TYPE_CHECKING:
     from ..philox import Philox

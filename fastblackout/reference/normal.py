@@ -41,9 +41,8 @@ import numpy as np
 
 from . import portfloat as pf
 from .draw import samples
-from .elements import AT_LEAST_0, LARGEST, checked_floats, rounded
 from .philox import Stream, philox4x32
-from .rows import sample_rows, widened
+from .rows import AT_LEAST_0, LARGEST, checked_floats, rounded, sample_rows, widened
 
 if TYPE_CHECKING:
     from ..philox import Philox

@@ -28,8 +28,8 @@ import numpy as np
 
 from . import portfloat as pf
 from .binomial import element_words, reject
-from .elements import checked_floats
 from .philox import Stream
+from .rows import checked_floats
 
 if TYPE_CHECKING:
     from collections.abc import Callable

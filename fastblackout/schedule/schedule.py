@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self, get_args, overload
 
 import numpy as np
 
-from ..call.rules import pair_on_host
+from ..call.numbers import pair_on_host
 from ..ground.values import check_integer, check_name, real_array, shown
 from ..probability import Prob, ProbLike
 from ..typing import Times

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..arrays import to_device
-from ..backends.tensor_words import stream_words
+from ..backends.tensors import stream_words
 from ..call.keys import late_key
 from ..ground.values import check_integer, check_name, is_tensor, real_array, shown
 from ..philox import WORD_MASK, Philox

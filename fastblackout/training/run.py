@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..atomic_files import remove_unfinished
-from ..call.annotated import is_annotated
+from ..call.foreign import is_annotated
 from ..data import Dataset
 from ..data.cells import dataset_of, read_cells
 from ..ground.extras import is_there, pip_line

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from ..ground.signals import set_handlers
+from ..ground.process import set_handlers
 
 GRACE = 4.0  # seconds in which a signal that ends a command at once must have ended it
 

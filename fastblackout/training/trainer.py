@@ -14,7 +14,7 @@ import torch
 from ..blackout import BlackoutModel
 from ..blackout.losses import Numbers, blackout_loss
 from ..data import BatchOrder, Dataset
-from ..ground.signals import signals_wait
+from ..ground.process import signals_wait
 from ..models import ema_of
 from ..philox import Philox
 from ..sampling.sampler import sample

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import fastblackout as fb
-from fastblackout.backends import available, preference, select, wrong_values
+from fastblackout.backends import available, select, wrong_values
 from fastblackout.ops.capabilities import preferences
 from fastblackout.schedule import indices
 from support.subprocesses import in_a_process
@@ -142,7 +142,7 @@ def test_triton_interpreted_through_the_public_ops():
 
 def test_the_preference(monkeypatch):
     assert all(select.select(op, "auto", "cpu") == "cpu" for op in OPS)
-    monkeypatch.setattr(preference, "ON_CARD", {})  # whatever a card measured
+    monkeypatch.setattr(select, "ON_CARD", {})  # whatever a card measured
     reasons = {"cuda": "no nvcc", "triton": None}
     monkeypatch.setattr(available, "absent", lambda backend, op: reasons[backend])
     assert select.select("thin", "auto", "cuda") == "triton"

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import fastblackout as fb
-from fastblackout.backends import available, preference, select
+from fastblackout.backends import available, select
 from fastblackout.cli import command_line as cli
 from fastblackout.training import trained_model
 
@@ -33,7 +33,7 @@ def absent(monkeypatch):
     """Sets the rules, and which backends are absent."""
 
     def use(measured, **reasons):
-        monkeypatch.setattr(preference, "ON_CARD", preference.rules(measured))
+        monkeypatch.setattr(select, "ON_CARD", select.rules(measured))
         monkeypatch.setattr(available, "absent", lambda backend, op: reasons.get(backend))
 
     return use
@@ -49,10 +49,10 @@ def info(capsys):
 
 def test_the_committed_file():
     """Empty, or of ops and backends that there are, with a size below which the other is taken."""
-    found = json.loads(preference.MEASURED.read_text())
-    assert preference.rules(found) == preference.ON_CARD
+    found = json.loads(select.MEASURED.read_text())
+    assert select.rules(found) == select.ON_CARD
     assert set(found) in (set(), {"card", "date", "ops"}) and set(found.get("ops", ())) <= set(OPS)
-    for rule in preference.ON_CARD.values():
+    for rule in select.ON_CARD.values():
         assert set(rule.order) == {"cuda", "triton"}
         assert (rule.below > 0) == (sorted(rule.small) == ["cuda", "triton"])
 

@@ -132,45 +132,24 @@ def test_energy_without_a_gradient_and_of_another_backend_later() -> None:
 
 
 @pytest.mark.parametrize("weight", (WEIGHT, WEIGHT.numpy()), ids=("short", "long"))
-@pytest.mark.parametrize("before", (torch.ones(B), WEIGHT.float()), ids=("foreseen", "not foreseen"))
-def test_a_first_gradient_with_a_graph_is_the_same(weight: Any, before: Any) -> None:
+def test_a_first_gradient_with_a_graph_is_the_same(weight: Any) -> None:
     def gradient(upstream: Any, create_graph: bool = False, backend: str = "auto") -> Any:
         logits = LOGITS.clone().requires_grad_()
         made = fb.birth_loss(logits, BIRTHS, weight, gain=SPREAD, backend=backend)
         return torch.autograd.grad(made, logits, upstream, create_graph=create_graph)[0]
 
-    for _ in range(2):
-        gradient(before)
     with_graph = gradient(WEIGHT.float(), True)
     assert torch.equal(with_graph, gradient(WEIGHT.float(), backend="reference"))
     with pytest.raises(RuntimeError, match="cannot be differentiated again"):
         with_graph.sum().backward()
 
 
-def test_loss_foresees_the_gradient_from_above() -> None:
-    """Once the last two were the same for all samples: the slopes are then what a backward pass with it returns."""
-
-    def gradient(upstream: Any) -> Any:
-        logits = LOGITS.clone().requires_grad_()
-        made = fb.birth_loss(logits, BIRTHS, WEIGHT, gain=SPREAD)
-        return torch.autograd.grad(made, logits, upstream)[0]
-
-    same = torch.full((B,), 0.3)
-    wanted = [gradient(same) for _ in range(3)]
-    leaf = LOGITS.clone().requires_grad_()
-    _, slopes, foreseen = loss(leaf, BIRTHS, WEIGHT, SPREAD)
-    assert foreseen == same[0].item() and all(torch.equal(slopes, each) for each in wanted)
-    assert short.scale_slopes(slopes, same, WEIGHT, foreseen) is slopes
-    assert short.scale_slopes(slopes, -same, WEIGHT, foreseen) is None  # was not foreseen
-    gradient(-same)
-    gradient(same)
-    assert loss(leaf, BIRTHS, WEIGHT, SPREAD)[2] is None
-    gradient(same)
-    assert loss(leaf, BIRTHS, WEIGHT, SPREAD)[2] == foreseen
-    gradient(torch.tensor([0.3, 0.3, 0.2]))
-    _, slopes, foreseen = loss(leaf, BIRTHS, WEIGHT, SPREAD)
-    assert foreseen is None
-    assert torch.equal(short.scale_slopes(slopes, same, WEIGHT, foreseen), wanted[0])
+def test_scaled_slopes_are_the_gradient() -> None:
+    leaf, upstream = LOGITS.clone().requires_grad_(), WEIGHT.float()
+    _, slopes = loss(leaf, BIRTHS, WEIGHT, SPREAD)
+    assert short.scale_slopes(slopes, upstream, WEIGHT) is slopes
+    assert torch.equal(slopes, torch.autograd.grad(fb.birth_loss(leaf, BIRTHS, WEIGHT, gain=SPREAD), leaf, upstream)[0])
+    assert short.scale_slopes(slopes, upstream.double(), WEIGHT) is None
 
 
 CHANGED = [("birth_loss", name) for name in ("weight", "gain")]

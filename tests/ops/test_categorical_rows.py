@@ -9,7 +9,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import fastblackout as fb
-from fastblackout.backends import tensor_rows
+from fastblackout.backends import tensors
 from fastblackout.reference import categorical_rows as reference
 from fastblackout.reference import portfloat as pf
 from fastblackout.reference.philox import Stream, philox4x32
@@ -163,7 +163,7 @@ def test_bits_and_a_uniform_of_0(monkeypatch):
     assert {states: reference.bits_of(states) for states in sizes} == sizes
     row = np.array([[[0.0, 0.0, 2.0, 1.0]]])
     monkeypatch.setattr(reference, "words", lambda shape, key, stream: np.zeros(shape, np.int64))
-    monkeypatch.setattr(tensor_rows, "stream_words", lambda shape, *_: torch.zeros(shape, dtype=torch.int64))
+    monkeypatch.setattr(tensors, "stream_words", lambda shape, *_: torch.zeros(shape, dtype=torch.int64))
     assert fb.categorical_rows(row, backend="reference") == 2
     with Traced():
         assert fb.categorical_rows(torch.from_numpy(row), rng=fb.Philox(0)) == 2

@@ -12,7 +12,7 @@ import torch
 
 import fastblackout as fb
 from fastblackout.call.declared import DECLARED
-from fastblackout.call.rules import on_host, pair_on_host
+from fastblackout.call.numbers import on_host, pair_on_host
 from fastblackout.call.states import index_on_host
 from support.arrays import DLPackOnly, Through, bits
 from support.op_table import OPS

@@ -11,7 +11,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import fastblackout as fb
-from fastblackout.backends.tensor_words import stream_words
+from fastblackout.backends.tensors import stream_words
 from fastblackout.call.keys import late_key, resolve_rng
 from fastblackout.philox import Philox
 from fastblackout.reference.philox import Stream, philox4x32

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from fastblackout.call.rules import pair_on_host
+from fastblackout.call.numbers import pair_on_host
 from fastblackout.probability import Prob
 
 

@@ -6,7 +6,7 @@ import torch
 from scipy import stats
 
 import fastblackout as fb
-from fastblackout.call.composed import seed_change
+from fastblackout.call.elements import seed_change
 from fastblackout.reference.philox import Stream
 from support.helpers import BACKENDS, chi_square, using
 

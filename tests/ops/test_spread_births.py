@@ -8,7 +8,7 @@ import torch
 from scipy import special, stats
 
 import fastblackout as fb
-from fastblackout.call.composed import seed_change
+from fastblackout.call.elements import seed_change
 from fastblackout.reference import portfloat as pf
 from fastblackout.reference.philox import Stream
 from support.helpers import BACKENDS, chi_square, chi_square_counts, using

@@ -12,7 +12,7 @@ import sys
 import pytest
 import torch
 
-from fastblackout.backends import preference
+from fastblackout.backends import select
 from support import ROOT, gpu_checks, gpu_torch_checks, process_calls
 from support.op_table import OPS
 from support.subprocesses import BOTH, elsewhere
@@ -170,7 +170,7 @@ def test_crossings_become_the_preference(script, measured):
             "poisson": {"order": ["triton", "cuda"]},
         },
     }
-    rules = preference.rules(json.loads(json.dumps(found)))
+    rules = select.rules(json.loads(json.dumps(found)))
     assert (rules["thin"].tried(10**5)[0], rules["thin"].tried(10**7)[0]) == ("triton", "cuda")
     assert aims.preference(measured | {"rows": []}) == {}
 

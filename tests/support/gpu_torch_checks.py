@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import fastblackout as fb
 from fastblackout.backends import wrong_values
 from fastblackout.blackout.losses import blackout_loss
-from fastblackout.call import tensors
+from fastblackout.call import numbers
 from support.gpu_checks import Times
 from support.op_table import OPS, PLAIN, draws_of
 from support.product import arguments, called, moved, named, public, same
@@ -54,7 +54,7 @@ def forget() -> None:
     torch._dynamo.reset()
     wrong_values._flags.clear()
     wrong_values._views.clear()
-    tensors._constant.cache_clear()
+    numbers._constant.cache_clear()
     if (launch := sys.modules.get("fastblackout.kernels.launch")) is not None:
         launch._layouts.clear()
         launch._captured.clear()

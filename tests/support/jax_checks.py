@@ -17,7 +17,7 @@ import torch
 
 import fastblackout as fb
 import fastblackout.jax as fbj
-from fastblackout.jax import ffi
+from fastblackout.jax import calls
 from support import jax_device_checks, jax_way_checks, ptx_kernels
 from support.jax_shared import KEY, LOGITS, RNG, P, X, raises, same
 
@@ -210,12 +210,12 @@ def check_without_jax():
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["callback"]:
-        ffi.switched_off = "the test wants it"
+        calls.switched_off = "the test wants it"
     if sys.argv[1:] == ["simt"]:
-        ffi.PLATFORMS = {"cpu": ("_simt", "cpu")}
+        calls.PLATFORMS = {"cpu": ("_simt", "cpu")}
     ptx_kernels.replace_if_asked()
     if sys.argv[1:] == ["gpu"]:
-        assert ffi.modules()["cuda"] == "_cuda", ffi.described()
+        assert calls.modules()["cuda"] == "_cuda", calls.described()
     known, report = {**globals(), **vars(jax_way_checks), **vars(jax_device_checks)}, {}
     for name in [name for name in known if name.startswith("check_")]:
         try:

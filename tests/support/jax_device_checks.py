@@ -8,7 +8,7 @@ import numpy as np
 
 import fastblackout as fb
 import fastblackout.jax as fbj
-from fastblackout.jax import ffi
+from fastblackout.jax import calls
 from support.jax_shared import KEY, LOGITS, X, same
 from support.jax_way_checks import CALLS, targets, weighted
 
@@ -16,11 +16,11 @@ from support.jax_way_checks import CALLS, targets, weighted
 @contextlib.contextmanager
 def platforms(**given):
     """Within the block compiled programs call these modules' kernels."""
-    kept, ffi.PLATFORMS = ffi.PLATFORMS, given
+    kept, calls.PLATFORMS = calls.PLATFORMS, given
     try:
         yield
     finally:
-        ffi.PLATFORMS = kept
+        calls.PLATFORMS = kept
 
 
 def on_simt():
@@ -78,10 +78,10 @@ def check_device_platforms():
         return found == {kernel} or (kernel in found and "stablehlo.case" in text)  # which older JAX leaves to XLA
 
     with platforms(cpu=("_cpu", "cpu"), cuda=("_simt", "CUDA")):
-        assert ffi.described().endswith("calls the cpu kernels by XLA's FFI; on a GPU the cuda kernels, too")
+        assert calls.described().endswith("calls the cpu kernels by XLA's FFI; on a GPU the cuda kernels, too")
         assert calls("cpu", "fastblackout_cpu_thin") and calls("cuda", "fastblackout_simt_thin")
         with fb.use_backend("cpu"):
-            assert ffi.modules() == {"cpu": "_cpu"}
+            assert calls.modules() == {"cpu": "_cpu"}
     with platforms(cpu=("_cpu", "cpu"), cuda=("_none", "CUDA")):
-        assert ffi.modules() == {"cpu": "_cpu"}
-        assert ffi.described().endswith("; from a GPU through jax.pure_callback, as the cuda backend is absent")
+        assert calls.modules() == {"cpu": "_cpu"}
+        assert calls.described().endswith("; from a GPU through jax.pure_callback, as the cuda backend is absent")

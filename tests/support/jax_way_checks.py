@@ -9,7 +9,7 @@ import torch
 
 import fastblackout as fb
 import fastblackout.jax as fbj
-from fastblackout.jax import ffi
+from fastblackout.jax import calls
 from support.jax_shared import KEY, LOGITS, P, X, raises, same
 
 
@@ -38,7 +38,7 @@ def check_way():
     """Which custom calls the compiled program makes."""
     for name, call in CALLS.items():
         (target,) = targets(jax.jit(call).lower(X, LOGITS).compile().as_text())
-        assert ("python" in target) if ffi.switched_off else (target == f"fastblackout_cpu_{name}"), target
+        assert ("python" in target) if calls.switched_off else (target == f"fastblackout_cpu_{name}"), target
     spread = jax.jit(lambda x: fbj.thin(KEY, x, P[0] * np.ones((1, 3, 1)))).lower(X)
     assert "fastblackout_" not in spread.as_text()
     with fb.use_backend("reference"):
@@ -192,7 +192,7 @@ def check_devices():
     same(made, expected)
     mesh = jax.sharding.Mesh([first, second], "batch")
     halves = jax.device_put(X, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("batch")))
-    if not ffi.switched_off:  # a callback is run on one device
+    if not calls.switched_off:  # a callback is run on one device
         same(jax.jit(lambda x: fbj.thin(KEY, x, 0.3))(halves), expected)
     keys = jax.random.split(KEY, 2)
     each = jax.pmap(lambda key, x: fbj.thin(key, x, 0.3).x_t)(keys, X.reshape(2, 2, 3, 5))
@@ -232,14 +232,14 @@ def check_errors_of_numbers():
 
 def check_refused():
     """Where JAX does not register the kernels, calls go back to Python, and it is said why."""
-    kept, refused = ffi._interface, ffi._refused
-    ffi._interface, ffi._refused = _Refusing, refused.__wrapped__
+    kept, refused = calls._interface, calls._refused
+    calls._interface, calls._refused = _Refusing, refused.__wrapped__
     try:
-        why = ffi.switched_off or "JAX refuses the kernels: version 0.1 is too old"
-        assert ffi.described().endswith(f" through jax.pure_callback: {why}")
+        why = calls.switched_off or "JAX refuses the kernels: version 0.1 is too old"
+        assert calls.described().endswith(f" through jax.pure_callback: {why}")
         same(fbj.thin(KEY, X, 0.5), fb.thin(X, 0.5, rng=fbj.philox(KEY)))
     finally:
-        ffi._interface, ffi._refused = kept, refused
+        calls._interface, calls._refused = kept, refused
 
 
 class _Refusing:

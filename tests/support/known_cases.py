@@ -19,7 +19,7 @@ import numpy as np
 
 import fastblackout as fb
 from fastblackout.atomic_files import atomic_write
-from fastblackout.call.composed import DrawKeys
+from fastblackout.call.elements import DrawKeys
 from fastblackout.cells import draws as cell_draws
 from fastblackout.data.order import flip_rows, permutation
 from fastblackout.reference.philox import Stream

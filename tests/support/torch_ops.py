@@ -1,4 +1,4 @@
-"""Calls of the ops on counts that torch may trace, their inputs, and arguments of the ops that torch has registered."""
+"""Calls of the ops that torch may trace, their inputs, and arguments of the ops that torch has registered."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import fastblackout as fb
 from fastblackout.call import torch_registry  # noqa: F401  (registers torch.ops.fastblackout)
-from support import product
+from support import product, torch_states
 from support.draws import DRAWS
 from support.op_table import OPS
 
@@ -88,6 +88,16 @@ def posterior(x, logits, p, q, key):
 
 
 CALLS = [thin, bridge, bridge_births, tau_leap, law_step, draws, loss, energy, posterior]
+TRACED = [*CALLS, between, *torch_states.CALLS]
+IDS = [f"{call.__module__.rpartition('_')[2]}-{call.__name__}" for call in TRACED]
+
+
+def given(call, batch=4, shape=None, seed=0):
+    """The arguments of one of TRACED before its key."""
+    if call in torch_states.CALLS:
+        return torch_states.inputs(batch, shape or (2, 3, 7), seed)
+    x, logits, (p, q) = inputs(batch, shape or (2, 3, 5), seed)
+    return x, logits, p, q
 
 
 class _Recorder(TorchDispatchMode):

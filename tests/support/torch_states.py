@@ -6,11 +6,6 @@ import torch
 import fastblackout as fb
 from fastblackout.call import torch_registry  # noqa: F401  (registers torch.ops.fastblackout)
 
-KEYS = [
-    fb.Philox(0),
-    fb.Philox(2**63 + 5, first_sample=3, call=7),
-    fb.Philox(2**64 - 1, first_sample=2**32 - 64, call=2**32 - 1),
-]
 STATES = 9
 COUNT = 5  # matrices to choose from
 

@@ -1,7 +1,5 @@
 """fastblackout.distributions: its draws are the ops', its laws scipy's, its interface torch.distributions'."""
 
-import doctest
-
 import numpy as np
 import pytest
 import torch
@@ -192,9 +190,3 @@ def test_numbers_beside_tensors():
     there = torch.ones(2, device="meta")
     made = BetaBinomial(there, 2.0, 10, validate_args=False)
     assert {each.device.type for each in (made.concentration0, made.total_count, made.mean)} == {"meta"}
-
-
-@pytest.mark.parametrize("kind", [BetaBinomial, Binomial, Hypergeometric, Multinomial, NegativeBinomial, Poisson])
-def test_the_example(kind):
-    (found,) = doctest.DocTestFinder(recurse=False).find(kind, kind.__name__, globs={"fb": fb, "torch": torch})
-    assert doctest.DocTestRunner().run(found) == (0, 1)

@@ -11,15 +11,7 @@ from support import torch_ops, torch_states
 from support.arrays import bits
 
 pytestmark = torch_ops.WARNINGS
-CALLS = [*torch_ops.CALLS, torch_ops.between, *torch_states.CALLS]
 SAME_FOR_ALL = (torch_states.COUNT, torch_states.STATES, torch_states.STATES)  # the one shape without a batch
-
-
-def arguments(call, batch):
-    if call in torch_states.CALLS:
-        return torch_states.inputs(batch, seed=batch)
-    x, logits, (p, q) = torch_ops.inputs(batch, seed=batch)
-    return x, logits, p, q
 
 
 class Module(torch.nn.Module):
@@ -32,9 +24,9 @@ class Module(torch.nn.Module):
 
 
 @pytest.mark.parametrize("strict", [False, pytest.param(True, marks=pytest.mark.slow)])  # Dynamo, as to compile
-@pytest.mark.parametrize("call", CALLS, ids=[f"{c.__module__.rpartition('_')[2]}-{c.__name__}" for c in CALLS])
+@pytest.mark.parametrize("call", torch_ops.TRACED, ids=torch_ops.IDS)
 def test_export(call, strict):
-    module, given = Module(call), arguments(call, 4)
+    module, given = Module(call), torch_ops.given(call)
     batch = torch.export.Dim("batch", min=2, max=64)
     shapes = tuple(None if value.shape == SAME_FOR_ALL else {0: batch} for value in given)
     with warnings.catch_warnings():
@@ -43,7 +35,7 @@ def test_export(call, strict):
             module, (*given, torch_ops.KEYS[0].tensor()), dynamic_shapes={"given": (*shapes, None)}, strict=strict
         )
     for size, key in ((4, torch_ops.KEYS[0]), (7, torch_ops.KEYS[1])):
-        given = arguments(call, size)
+        given = torch_ops.given(call, size, seed=size)
         got = program.module()(*given, key.tensor())
         assert [bits(value) for value in got] == [bits(value) for value in module(*given, key)]
 

@@ -1,4 +1,4 @@
-"""The ops inside torch: opcheck, torch.compile, keys as tensors; bits as in eager calls."""
+"""The ops inside torch: opcheck, torch.compile, meta tensors, keys as tensors; bits as in eager calls."""
 
 import math
 
@@ -8,8 +8,9 @@ from torch._dynamo.testing import CompileCounterWithBackend
 
 import fastblackout as fb
 from fastblackout.blackout.losses import blackout_loss
+from support import torch_states
 from support.arrays import bits, same
-from support.torch_ops import CALLS, KEYS, WARNINGS, between, bridge, composed, inputs, registered, thin
+from support.torch_ops import IDS, KEYS, TRACED, WARNINGS, bridge, composed, given, inputs, registered, thin
 
 pytestmark = WARNINGS
 
@@ -23,32 +24,44 @@ def test_opcheck(number):
     torch.library.opcheck(getattr(torch.ops.fastblackout, name).default, arguments)
 
 
-@pytest.mark.parametrize("call", [*CALLS, between], ids=lambda c: c.__name__)
+@pytest.mark.parametrize("call", TRACED, ids=IDS)
 def test_one_compiled_graph_serves_all_keys_and_batches(call):
     """fullgraph, equal to eager to the bit; other seeds, calls and first samples compile nothing, batches once more."""
     counter = CompileCounterWithBackend("aot_eager")
     compiled = torch.compile(call, fullgraph=True, backend=counter)
-    x, logits, (p, q) = inputs()
+    values = given(call)
     for key in KEYS:
-        same(compiled(x, logits, p, q, key.tensor()), call(x, logits, p, q, key), call.__name__)
+        same(compiled(*values, key.tensor()), call(*values, key), call.__name__)
     assert counter.frame_count == 1
-    for batch in (7, 6, 9, 11):
-        x, logits, (p, q) = inputs(batch, seed=batch)
-        same(compiled(x, logits, p, q, KEYS[1].tensor()), call(x, logits, p, q, KEYS[1]), call.__name__)
+    for batch in (7, 6, 11):
+        values = given(call, batch, seed=batch)
+        same(compiled(*values, KEYS[1].tensor()), call(*values, KEYS[1]), call.__name__)
     assert counter.frame_count == 2
 
 
 @pytest.mark.slow  # for a graph that serves all batches, torch makes that dimension a dynamic one anyway
-@pytest.mark.parametrize("call", CALLS, ids=lambda c: c.__name__)
+@pytest.mark.parametrize("call", TRACED, ids=IDS)
 def test_dynamic_shapes_compile_once(call):
     counter = CompileCounterWithBackend("aot_eager")
     compiled = torch.compile(call, fullgraph=True, backend=counter, dynamic=True)
     seen = []
-    for batch, shape in ((7, (2, 4, 6)), (11, (4, 6, 10)), (5, (6, 10, 14))):  # equal sizes would be taken for one
-        x, logits, (p, q) = inputs(batch, shape, seed=batch)
-        same(compiled(x, logits, p, q, KEYS[1].tensor()), call(x, logits, p, q, KEYS[1]), call.__name__)
+    for batch, shape in ((8, (2, 4, 6)), (11, (4, 6, 10)), (4, (6, 10, 14))):  # equal sizes would be taken for one
+        values = given(call, batch, shape, seed=batch)
+        same(compiled(*values, KEYS[1].tensor()), call(*values, KEYS[1]), call.__name__)
         seen.append(counter.frame_count)
     assert seen[1:] == seen[:1] * 2
+
+
+@pytest.mark.parametrize("call", TRACED, ids=IDS)
+def test_meta_tensors_give_shapes_types_and_strides(call):
+    for layout in (torch.contiguous_format, torch.channels_last):
+        values = [value.to(memory_format=layout) if value.ndim == 4 else value for value in given(call)]
+        made = call(*(value.to("meta") for value in values), KEYS[1].tensor("meta"))
+        for one, other in zip(made, call(*values, KEYS[1]), strict=True):
+            assert (one is None) == (other is None)
+            if one is not None:
+                assert one.device.type == "meta"
+                assert (one.shape, one.dtype, one.stride()) == (other.shape, other.dtype, other.stride())
 
 
 def test_ops_made_of_others_compile_once():
@@ -92,8 +105,8 @@ def test_numbers_that_change_need_no_other_graph(name, dynamic):
     call, (x, logits, _), key = WITH_NUMBERS[name], inputs(), KEYS[1].tensor()
     compiled, seen = torch.compile(call, fullgraph=True, backend=counter, dynamic=dynamic), []
     for n in range(2, 6):
-        given = x, logits, n / 8, n, key
-        same(compiled(*given), call(*given), name)
+        values = x, logits, n / 8, n, key
+        same(compiled(*values), call(*values), name)
         seen.append(counter.frame_count)
     older = tuple(map(int, torch.__version__.split(".")[:2])) < (2, 12)
     assert seen[1] == seen[-1] or older  # 2.6 compiles anew for some, and 2.11 for `split`
@@ -118,22 +131,6 @@ def test_a_training_loss_is_one_graph():
     assert bits(compiled(x, k + 50, key.tensor())) == bits(step(x, torch.full((8,), 50), key))
     with pytest.raises(ValueError, match="Schedule.survival: k: must be in"):
         step(x, k + 50, key)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_compiled_gradient(dtype):
-    x, logits, (p, _) = inputs()
-
-    def step(net, born, weight):
-        return (fb.birth_loss(net * 1.5, born, weight, gain=2.0) * 3.0).sum()
-
-    grads = []
-    for function in (step, torch.compile(step, fullgraph=True, backend="aot_eager")):
-        leaf = logits.to(dtype, copy=True).requires_grad_()
-        value = function(leaf, x, p)
-        value.backward()
-        grads.append((bits(value), bits(leaf.grad)))
-    assert grads[0] == grads[1]
 
 
 def test_inductor():
@@ -164,6 +161,12 @@ def test_inductor():
             torch.testing.assert_close(compiled_grad, net.weight.grad, rtol=1e-4, atol=1e-3)
 
 
+def test_inductor_on_states():
+    values = given(torch_states.forward)
+    compiled = torch.compile(torch_states.forward, fullgraph=True)
+    same(compiled(*values, KEYS[1].tensor()), torch_states.forward(*values, KEYS[1]))
+
+
 def test_constant_keys_and_no_key():
     x, logits, prob = inputs()
     compiled = torch.compile(lambda x, p: fb.thin(x, p, rng=KEYS[1]), fullgraph=True, backend="aot_eager")
@@ -180,39 +183,62 @@ def test_constant_keys_and_no_key():
     assert not torch.equal(fresh(x, prob.p).x_t, drawn[0])
 
 
-def test_errors_in_a_compiled_graph():
-    """Metadata while tracing, values on the CPU when it runs; with the eager call's text."""
+@pytest.mark.parametrize(
+    "call, op, number, wrong",
+    [
+        (bridge, "bridge_step", 1, lambda logits: logits.index_fill(0, torch.tensor(1), math.nan)),
+        (bridge, "bridge_step", 2, lambda p: p + 1),
+        (torch_states.forward, "categorical", 2, lambda matrices: matrices.index_fill(2, torch.tensor(2), 0.7)),
+        (torch_states.forward, "categorical", 0, lambda state: state + 9),
+        (torch_states.forward, "categorical", 3, lambda index: index - 9),
+    ],
+)
+def test_wrong_values_in_a_compiled_graph(call, op, number, wrong):
+    """They are told when it runs, with the eager call's text; torch 2.6 adds which node of the graph it was."""
+    values = list(given(call))
+    values[number] = wrong(values[number])
+    with pytest.raises(ValueError) as eager:
+        call(*values, KEYS[0])
+    with pytest.raises(ValueError) as traced:
+        torch.compile(call, fullgraph=True, backend="aot_eager")(*values, KEYS[0].tensor())
+    assert str(traced.value).startswith(str(eager.value)) and str(eager.value).startswith(f"{op}: ")
+
+
+@pytest.mark.parametrize(
+    "call, number, text",
+    [
+        (bridge, 1, "bridge_step.*: .*logits.*: must have the shape of"),
+        (torch_states.forward, 3, "categorical.*: index: shape must be"),
+    ],
+)
+def test_wrong_shapes_are_told_while_tracing(call, number, text):
+    values = list(given(call))
+    values[number] = values[number][:2]
+    # torch 2.11 shows the pieces that the text is made of, and torch 2.6 only that there was an error.
+    text = "Observed exception" if torch.__version__.startswith("2.6.") else f"(?s){text}"
+    with pytest.raises(Exception, match=text):
+        torch.compile(call, fullgraph=True, backend="aot_eager")(*values, KEYS[0].tensor())
+
+
+def test_errors_of_a_key_and_of_a_composed_op_in_a_compiled_graph():
     x, logits, (p, q) = inputs()
-    compiled = torch.compile(bridge, fullgraph=True, backend="aot_eager")
-    bad = logits.clone()
-    bad[1, 0, 2, 3] = math.nan
-    for broken in ((x, bad, p, q, KEYS[0].tensor()), (x, logits, p + 1, q, KEYS[0].tensor())):
-        with pytest.raises(ValueError) as eager:
-            bridge(*broken)
-        with pytest.raises(ValueError) as traced:
-            compiled(*broken)
-        # torch 2.6 adds which node of the graph it was
-        assert str(traced.value).startswith(str(eager.value)) and str(eager.value).startswith("bridge_step: ")
+    nan = logits.index_fill(0, torch.tensor(1), math.nan)
     apart = torch.compile(lambda x, y, key: fb.count_bridge(x, y, 0.5, rng=key), fullgraph=True, backend="aot_eager")
-    for wrong in (logits + 0.5, bad, logits.round() + 2**30):
+    for wrong in (logits + 0.5, nan, logits.round() + 2**30):
         for ends in ((wrong, logits.round()), (logits.round(), wrong)):
             with pytest.raises(ValueError, match=r"thin: x_0: must be whole numbers in 0\.\.2147483647, got -1"):
                 apart(*ends, KEYS[0].tensor())
     key = KEYS[0].tensor()
     key[2] = -1
     with pytest.raises(ValueError, match="bridge_step: rng: call of a key tensor must be in"):
-        compiled(x, logits, p, q, key)
-    # Of an error while tracing, torch 2.11 shows the pieces that its text is made of, and torch 2.6 only that it was.
-    text = "(?s)bridge_step.*: .*logits.*: must have the shape of"
-    text = "Observed exception" if torch.__version__.startswith("2.6.") else text
-    with pytest.raises(Exception, match=text):
-        compiled(x, logits[..., :2], p, q, KEYS[0].tensor())
+        torch.compile(bridge, fullgraph=True, backend="aot_eager")(x, logits, p, q, key)
 
 
 def test_key_tensors_in_eager_calls():
-    x, logits, (p, q) = inputs()
-    for call in CALLS:
-        same(call(x, logits, p, q, KEYS[1].tensor()), call(x, logits, p, q, KEYS[1]), call.__name__)
+    x, _, (p, _) = inputs()
+    for call in TRACED:
+        values = given(call)
+        same(call(*values, KEYS[1].tensor()), call(*values, KEYS[1]), call.__name__)
     assert KEYS[2].tensor().tolist() == [-1, 2**32 - 64, 2**32 - 1]
     for wrong in (torch.zeros(3), torch.zeros(2, dtype=torch.int64)):
         with pytest.raises(TypeError, match=r"^thin: rng: a key tensor must be int64 \(3,\)"):
@@ -225,14 +251,34 @@ def test_key_tensors_in_eager_calls():
 
 def test_an_output_array_in_a_compiled_graph():
     x, _, prob = inputs()
-    out = fb.Thinned(x_t=torch.zeros_like(x))
+    state, _, matrices, *_ = torch_states.inputs()
+    constant = matrices[0].numpy()
 
     @torch.compile(fullgraph=True, backend="aot_eager")
-    def into(x, p, x_t):
-        return fb.thin(x, p, rng=KEYS[1], out=fb.Thinned(x_t=x_t)).x_t
+    def into(x, p, x_t, state, out):
+        fb.thin(x, p, rng=KEYS[1], out=fb.Thinned(x_t=x_t))
+        return fb.categorical(state, constant, rng=KEYS[1], out=out)
 
-    into(x, prob.p, out.x_t)
-    assert torch.equal(out.x_t, fb.thin(x, prob.p, rng=KEYS[1]).x_t)
+    x_t, out = torch.zeros_like(x), torch.zeros_like(state)
+    into(x, prob.p, x_t, state, out)
+    assert torch.equal(x_t, fb.thin(x, prob.p, rng=KEYS[1]).x_t)
+    assert torch.equal(out, fb.categorical(state, constant, rng=KEYS[1]))
+
+
+def test_a_matrix_for_each_of_two_samples():
+    generator = torch.Generator().manual_seed(0)
+    before, after = torch.rand(2, 2, 4, 4, dtype=torch.float64, generator=generator).softmax(-1)
+    x_t, x_0 = torch.randint(0, 4, (2, 2, 50), generator=generator)
+
+    def call(x_t, x_0):
+        return fb.categorical_bridge(x_t, x_0, before=before, after=after, rng=KEYS[1])
+
+    expected = call(x_t, x_0)
+    assert bits(torch.compile(call, fullgraph=True, backend="eager")(x_t, x_0)) == bits(expected)
+    alone = fb.categorical_bridge(
+        x_t[1:], x_0[1:], before=before[1], after=after[1], rng=KEYS[1].at(first_sample=KEYS[1].first_sample + 1)
+    )
+    assert bits(alone) == bits(expected[1:])
 
 
 def test_the_backend_is_chosen_when_the_graph_runs():

@@ -1,62 +1,14 @@
-"""The ops under export, fake and meta tensors, autocast and torch.func; bits as in eager calls."""
-
-import warnings
+"""The ops under autocast and torch.func; bits as in eager calls."""
 
 import pytest
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 import fastblackout as fb
 from support.arrays import bits
 from support.draws import DRAWS
-from support.torch_ops import CALLS, KEYS, WARNINGS, inputs, numbers
+from support.torch_ops import WARNINGS, inputs, numbers
 
 pytestmark = WARNINGS
-
-
-class Module(torch.nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.net = torch.nn.Conv2d(2, 2, 1)
-
-    def forward(self, x, p, q, key):
-        noised = fb.thin(x, fb.Prob(p, q), rng=key, center=50.0, scale=0.1, outputs=("births", "model_input"))
-        return fb.birth_loss(self.net(noised.model_input), noised.births, p, gain=5.0)
-
-
-@pytest.mark.parametrize("strict", [False, True])
-def test_export(strict):
-    torch.manual_seed(0)
-    module = Module()
-    x, _, (p, q) = inputs()
-    batch = torch.export.Dim("batch", min=2, max=64)
-    shapes = {"x": {0: batch}, "p": {0: batch}, "q": {0: batch}, "key": None}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        program = torch.export.export(
-            module, (x, p, q, KEYS[0].tensor()), dynamic_shapes=shapes, strict=strict
-        ).module()
-    for size, key in ((4, KEYS[0]), (7, KEYS[1])):
-        x, _, (p, q) = inputs(size, seed=size)
-        assert bits(program(x, p, q, key.tensor())) == bits(module(x, p, q, key))
-
-
-@pytest.mark.parametrize("device", ["meta", "fake"])
-@pytest.mark.parametrize("call", CALLS, ids=lambda c: c.__name__)
-def test_shapes_without_data(call, device):
-    x, logits, (p, q) = inputs()
-    for layout in (torch.contiguous_format, torch.channels_last):
-        arguments = (x.to(memory_format=layout), logits, p, q, KEYS[1].tensor())
-        expected = call(*arguments)
-        if device == "meta":
-            made = call(*(tensor.to("meta") for tensor in arguments))
-        else:
-            with FakeTensorMode() as mode:
-                made = call(*(mode.from_tensor(tensor) for tensor in arguments))
-        for one, other in zip(made, expected, strict=True):
-            assert (one is None) == (other is None)
-            if one is not None:
-                assert (one.shape, one.dtype, one.stride()) == (other.shape, other.dtype, other.stride())
 
 
 @pytest.mark.parametrize("compiled", [False, True])

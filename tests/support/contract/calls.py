@@ -13,7 +13,7 @@ import fastblackout as fb
 from fastblackout.arrays import COUNTS
 from fastblackout.call import arguments as kinds
 from fastblackout.call import numbers
-from fastblackout.call.copied_counts import COPIED
+from fastblackout.call.arguments import COPIED
 from fastblackout.call.declared import DECLARED
 from fastblackout.call.head import Head
 from support.helpers import KEYS
