@@ -10,7 +10,7 @@ import fastblackout as fb
 from fastblackout.blackout.losses import blackout_loss
 from support import torch_states
 from support.arrays import bits, same
-from support.torch_ops import IDS, KEYS, TRACED, WARNINGS, bridge, composed, given, inputs, registered, thin
+from support.torch_ops import CALLS, IDS, KEYS, TRACED, WARNINGS, bridge, composed, given, inputs, registered, thin
 
 pytestmark = WARNINGS
 
@@ -52,7 +52,7 @@ def test_dynamic_shapes_compile_once(call):
     assert seen[1:] == seen[:1] * 2
 
 
-@pytest.mark.parametrize("call", TRACED, ids=IDS)
+@pytest.mark.parametrize("call", [*CALLS, *torch_states.CALLS], ids=lambda call: call.__name__)
 def test_meta_tensors_give_shapes_types_and_strides(call):
     for layout in (torch.contiguous_format, torch.channels_last):
         values = [value.to(memory_format=layout) if value.ndim == 4 else value for value in given(call)]
