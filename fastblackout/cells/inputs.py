@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..call.foreign import is_annotated, matrix_of
 from ..data.cells import labels_of, names_of, places_of, read_cells, rows_of, whole_counts
-from ..data.sparse_rows import SparseRows
+from ..data.dataset import SparseRows
 from ..ground.values import check_memory
 
 MOST = (1 << 31) - 1  # the largest count

@@ -193,7 +193,7 @@ def _names(genes: str | None) -> str | list[str] | None:
 
 def _sample(options: Namespace) -> int:
     from ..atomic_files import own
-    from ..data.cells_out import write_h5ad
+    from ..data.cells import write_h5ad
 
     out = _out(options, options.out or str(Path(options.path) / _SAMPLES))
     cells = _model(options).sample(
@@ -209,8 +209,7 @@ def _sample(options: Namespace) -> int:
 def _impute(options: Namespace) -> int:
     import numpy as np
 
-    from ..data.cells import places_of, read_cells
-    from ..data.cells_out import write_h5ad
+    from ..data.cells import places_of, read_cells, write_h5ad
 
     if (options.observed is None) == (not options.denoise):
         given = "both" if options.denoise else "neither"
@@ -244,7 +243,7 @@ def _impute(options: Namespace) -> int:
 
 def _flags_in(name: str) -> Any:
     """The booleans of a .npy file."""
-    from ..data.stored import read_npy
+    from ..data.array_files import read_npy
 
     if not Path(name).is_file():
         raise ValueError(f"impute: observed: must be a layer of the file or a .npy file, got {name!r}")

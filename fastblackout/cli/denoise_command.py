@@ -124,8 +124,8 @@ def _denoise(options: Namespace) -> int:
 
 def _read(file: Path) -> NDArray[Any]:
     """(N, H, W) or (N, C, H, W)."""
+    from ..data.array_files import read_npy
     from ..data.files import read_stack
-    from ..data.stored import read_npy
 
     suffix = file.suffix.lower()
     if suffix not in _SUFFIXES or not file.is_file():

@@ -9,7 +9,7 @@ from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
-from ..data.sets import OF_TABLE, WIDE_COUNTS, WIDE_HEAD
+from ..data import OF_TABLE, WIDE_COUNTS, WIDE_HEAD
 from ..ground.terminal import say
 from ..heads import HEADS
 from ..training.config import HELP, PRESETS, TrainConfig, preset

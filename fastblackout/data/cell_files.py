@@ -17,7 +17,7 @@ from typing import Any
 from ..atomic_files import naming
 from ..ground.extras import lacking
 from ..ground.process import signals_wait
-from .stored import INFLATES
+from .array_files import INFLATES
 
 _LEAST_BOUND = 1 << 28  # bytes that a file of any size may promise
 SUFFIXES = H5AD, ZARR = ".h5ad", ".zarr"

@@ -1,8 +1,9 @@
-"""A data set in memory: integer counts, split into training and held-out samples."""
+"""A data set in memory: integer counts, dense or sparse, split into training and held-out samples."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -31,7 +32,7 @@ class Dataset:
         The name of the data set.
     train : numpy.ndarray
         The training counts, (N, C, H, W) in C order: uint8 where max_count <= 255, else int16, int32 or int64. Of a
-        sparse table a SparseRows, which gives out dense rows (see data/sparse_rows.py).
+        sparse table a SparseRows, which gives out dense rows.
     held_out : numpy.ndarray
         The held-out counts, alike.
     max_count : int
@@ -82,6 +83,63 @@ class Dataset:
             for rows in () if part is None else parts_of(part):
                 digest.update(np.ascontiguousarray(rows).data)
         return digest.hexdigest()
+
+
+class SparseRows:
+    """Counts (N, D, 1, 1) of which only those above 0 lie in memory.
+
+    It has what this package asks of the counts of a data set. Rows come as dense arrays, as many as are asked for: the
+    whole table is nowhere dense.
+
+    matrix: (N, D) integers, CSR of scipy.sparse.
+    """
+
+    ndim = 4
+
+    def __init__(self, matrix: Any) -> None:
+        self.matrix = matrix
+        self.dtype = matrix.dtype
+        self.shape = (*matrix.shape, 1, 1)
+        self.nbytes = math.prod(self.shape) * self.dtype.itemsize  # of the rows as they are given out
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Any) -> NDArray[Any]:
+        """One row (D, 1, 1), or the rows of a slice or of an array of places, dense."""
+        if isinstance(rows, (int, np.integer)):
+            return self[np.array([rows])][0]
+        return self.matrix[rows].toarray()[:, :, None, None]
+
+    def __ge__(self, bound: int) -> SparseRows:
+        """Whether a count is at least `bound`, a number above 0."""
+        return SparseRows(self.matrix >= bound)
+
+    def astype(self, dtype: Any) -> SparseRows:
+        """The counts in another dtype."""
+        return SparseRows(self.matrix.astype(dtype))
+
+    def min(self) -> Any:
+        """The least count."""
+        return self.matrix.min()
+
+    def max(self) -> Any:
+        """The largest count."""
+        return self.matrix.max()
+
+    def mean(self, axis: int | None = None, dtype: Any = None) -> Any:
+        """The mean of all counts; with axis 0 the means (D, 1, 1) of the columns."""
+        total = self.matrix.sum(axis=axis)
+        if axis is None:
+            return np.divide(total, math.prod(self.shape), dtype=dtype)
+        return np.divide(np.asarray(total), len(self), dtype=dtype).reshape(self.shape[1:])
+
+    def std(self, dtype: Any = None) -> float:
+        """The standard deviation of all counts."""
+        mean, stored = self.mean(dtype=dtype), self.matrix.data
+        squares = np.square(np.subtract(stored, mean, dtype=dtype)).sum()
+        size = math.prod(self.shape)
+        return math.sqrt((squares + (size - len(stored)) * mean**2) / size)
 
 
 def parts_of(rows: Any) -> Iterator[NDArray[Any]]:

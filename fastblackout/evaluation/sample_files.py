@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..atomic_files import atomic_file, naming, sync_directory, temporary, write_npz
-from ..data.cells_out import to_anndata, write_h5ad
+from ..data.cells import to_anndata, write_h5ad
 from .plots import as_bytes
 
 

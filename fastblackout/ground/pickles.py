@@ -1,177 +1,146 @@
-"""Pickle files carried out step by step by a machine of our own, in bounded time and memory.
+"""Pickle files of strangers, read in a process of its own with limits of memory and time.
 
-Unpickling calls what a file names, NumPy's own pickles change a dtype from inside (`dtype.__setstate__`), after which
-raw bytes pass for objects, and torch's reader of weights makes what a file asks for, however large. Here the few
-opcodes that plain values need are carried out one by one, and the names a file may use stand for what the reader of
-such files gives the machine.
+Python's unpickler does it, to which a name in a file is a record of what the file asks for, and never code. Lists,
+dictionaries, numbers, text and bytes come back. A file that takes more than its size allows ends that process alone.
+This module is the program of the process, too, so that it imports nothing of the package.
 """
 
 from __future__ import annotations
 
-import pickletools
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, BinaryIO
+import io
+import json
+import pickle
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Collection
+from typing import Any, NamedTuple
 
-_MARK = object()
-_LARGEST_KEY = 1 << 60  # integers below are their own hashes, so that no file can choose many that collide
+# Bytes of memory that any file may take, and that a byte of one may: a million losses, as NumPy pickles them, take 20.
+_MEMORY, _MEMORY_A_BYTE, _MOST_MEMORY = 1 << 28, 32, 1 << 32
+_SECONDS, _BYTES_A_SECOND = 10, 1 << 22  # of processor time; the same losses take a second for 10 MB
+_ANSWER, _ANSWER_A_BYTE = 1 << 20, 4  # bytes that come back
+_BYTES = "\0"  # the key of what stands for bytes in the answer
 
 
 class Refused(ValueError):
     """What a file asks for or holds is not what its reader needs."""
 
 
-@dataclass(frozen=True)
-class Call:
-    """What a name stands for that a file may call."""
+class Unpickled(NamedTuple):
+    """What one pickle holds.
 
-    function: Callable[..., Any]
-
-
-class Machine:
-    """Reads pickles of protocols up to 4.
-
-    names: what the names stand for that a file may use, by module and name; a `Call` is called with what the file
-    gives. most_steps: how many opcodes there may be in all. What `build` and `stored` do, a subclass says.
+    keys: of a dictionary all that it has, as text. value: of a dictionary those of its items that were asked for, else
+    all of it. A name in it is text, a call of one a list of the name, the arguments and the state that was given to the
+    result; tuples are lists. identities: what the file says that lies outside of the pickle.
     """
 
-    def __init__(self, names: Mapping[tuple[str, str], Any], most_steps: int) -> None:
-        self.names, self.most_steps, self.steps = names, most_steps, 0
-        self.stack: list[Any] = []
-        self.memo: dict[int, Any] = {}
-
-    def build(self, built: Any, state: Any) -> None:
-        """Gives a state to what was built before."""
-        raise Refused("it gives a state to what needs none")
-
-    def stored(self, identity: Any) -> Any:
-        """What lies outside of the pickle under that identity."""
-        raise Refused("it asks for what lies elsewhere")
-
-    def run(self, stream: BinaryIO) -> Any:
-        """What the next pickle of a stream holds; the stream is then behind it. Raises `Refused`."""
-        self.stack, self.memo = [], {}
-        try:
-            for opcode, argument, _ in pickletools.genops(stream):
-                self.steps += 1
-                if self.steps > self.most_steps:
-                    raise Refused(f"it takes more than {self.most_steps} steps")
-                self._step(opcode.name, argument)
-            (top,) = self.stack
-        except Refused:
-            raise
-        except Exception as error:  # a damaged file may break a step in any way
-            raise Refused(f"it is damaged: {str(error)[:200] or type(error).__name__}") from None
-        return top
-
-    def _step(self, name: str, argument: Any) -> None:
-        stack = self.stack
-        if name in _IGNORED:
-            return
-        if name in _NUMBERS or name in _TEXTS:
-            stack.append(argument)
-        elif name in _OLD_BYTES:  # pickletools gives the bytes of Python 2 as text
-            stack.append(argument.encode("latin-1"))
-        elif name in _CONSTANTS:
-            stack.append(_CONSTANTS[name]())
-        elif name in ("BINPUT", "LONG_BINPUT", "PUT"):
-            self.memo[argument] = stack[-1]
-        elif name == "MEMOIZE":
-            self.memo[len(self.memo)] = stack[-1]
-        elif name in ("BINGET", "LONG_BINGET", "GET"):
-            stack.append(self.memo[argument])
-        elif name == "GLOBAL":
-            stack.append(self._named(*argument.split(" ")))
-        elif name == "STACK_GLOBAL":
-            what, module = stack.pop(), stack.pop()
-            stack.append(self._named(text(module), text(what)))
-        elif name in ("TUPLE1", "TUPLE2", "TUPLE3"):
-            count = int(name[-1])
-            stack[-count:] = [tuple(stack[-count:])]
-        elif name == "TUPLE":
-            stack.append(tuple(self._since_mark()))
-        elif name == "LIST":
-            stack.append(self._since_mark())
-        elif name == "DICT":
-            stack.append(_pairs(self._since_mark()))
-        elif name == "APPEND":
-            _add(stack, [stack.pop()])
-        elif name == "APPENDS":
-            items = self._since_mark()
-            _add(stack, items)
-        elif name == "SETITEM":
-            value, key = stack.pop(), stack.pop()
-            _set(stack, [key, value])
-        elif name == "SETITEMS":
-            items = self._since_mark()
-            _set(stack, items)
-        elif name == "REDUCE":
-            arguments, called = stack.pop(), stack.pop()
-            if not isinstance(called, Call):
-                raise Refused("it calls what is no function")
-            stack.append(called.function(*arguments))
-        elif name == "BUILD":
-            state = stack.pop()
-            self.build(stack[-1], state)
-        elif name == "BINPERSID":
-            stack.append(self.stored(stack.pop()))
-        else:
-            raise Refused(f"it uses {name}, which is refused")
-
-    def _named(self, module: str, name: str) -> Any:
-        if (module, name) not in self.names:
-            raise Refused(f"it asks for {f'{module}.{name}'[:80]!r}, which is refused")
-        return self.names[module, name]
-
-    def _since_mark(self) -> list[Any]:
-        place = len(self.stack) - 1
-        while self.stack[place] is not _MARK:
-            place -= 1
-            if place < 0:
-                raise Refused("it is damaged: no mark")
-        items = self.stack[place + 1 :]
-        del self.stack[place:]
-        return items
+    keys: list[str] | None
+    value: Any
+    identities: list[Any]
 
 
-_IGNORED = frozenset({"PROTO", "FRAME", "STOP"})
-_NUMBERS = frozenset({"BININT", "BININT1", "BININT2", "INT", "LONG1", "BINFLOAT"})
-_TEXTS = frozenset({"UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8"})
-_OLD_BYTES = frozenset({"STRING", "BINSTRING", "SHORT_BINSTRING"})
-_CONSTANTS: dict[str, Callable[[], Any]] = {
-    "NONE": lambda: None,
-    "NEWTRUE": lambda: True,
-    "NEWFALSE": lambda: False,
-    "EMPTY_DICT": dict,
-    "EMPTY_LIST": list,
-    "EMPTY_TUPLE": tuple,
-    "MARK": lambda: _MARK,
+def unpickled(
+    content: bytes, names: Collection[str], wanted: Collection[str], count: int = 1
+) -> tuple[list[Unpickled], int]:
+    """What the first pickles in `content` hold, `count` of them, and the number of bytes that they take.
+
+    names: those that a file may use, module and name joined by a dot. wanted: keys of dictionaries. Raises `Refused`.
+    """
+    memory = min(_MEMORY + _MEMORY_A_BYTE * len(content), _MOST_MEMORY + len(content))
+    seconds = _SECONDS + len(content) // _BYTES_A_SECOND
+    asked = json.dumps([list(names), list(wanted), count, memory, seconds])
+    done = subprocess.run([sys.executable, "-IS", __file__, asked], input=content, capture_output=True)
+    if done.returncode == -signal.SIGXCPU:
+        raise Refused(f"it takes more than {seconds} seconds to read")
+    if done.returncode or not done.stdout:
+        raise Refused(f"the process that read it ended with status {done.returncode}")
+    head, _, tail = done.stdout.partition(b"\n")
+    parts = io.BytesIO(tail)
+    try:
+        answer = json.loads(head, object_hook=lambda value: parts.read(value[_BYTES]) if _BYTES in value else value)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise Refused(f"it is damaged: {error}") from None
+    if isinstance(answer, str):
+        raise Refused(answer)
+    return [Unpickled(*pickled) for pickled in answer[0]], answer[1]
+
+
+class _Dictionary(dict[Any, Any]):
+    def __setstate__(self, state: Any) -> None:
+        """The attributes of an OrderedDict are passed over."""
+
+
+class _Call(list[Any]):
+    def __setstate__(self, state: Any) -> None:
+        self[2] = state
+
+
+class _Name(str):
+    def __call__(self, *arguments: Any) -> _Call:
+        return _Call([self, arguments, None])
+
+
+_MADE = {
+    "collections.OrderedDict": _Dictionary,
+    "_codecs.encode": lambda characters, encoding: characters.encode("latin-1"),  # bytes, of Python 3 by protocol 2
 }
 
 
-def text(value: Any) -> str:
-    """A name or a code in a file, which Python 2 has as bytes."""
-    if isinstance(value, bytes):
-        value = value.decode("ascii")
-    if not isinstance(value, str):
-        raise Refused("it must have text where a name belongs")
-    return value
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, stream: io.BytesIO, names: Collection[str]) -> None:
+        super().__init__(stream, encoding="bytes")
+        self.names, self.identities = names, list[Any]()
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (asked := f"{module}.{name}") not in self.names:
+            raise Refused(f"it asks for {asked[:80]!r}, which is refused")
+        return _MADE.get(asked) or _Name(asked)
+
+    def persistent_load(self, identity: Any) -> Any:
+        self.identities.append(identity)
+        return identity
 
 
-def _pairs(items: list[Any]) -> dict[Any, Any]:
-    # Hashing a deeply nested tuple may overflow C's stack.
-    if not all(isinstance(key, (str, bytes)) or (type(key) is int and 0 <= key < _LARGEST_KEY) for key in items[::2]):
-        raise Refused("the keys of a dictionary must be text or integers")
-    return dict(zip(items[::2], items[1::2], strict=True))
+def _answer(content: bytes, names: list[str], wanted: list[str], count: int) -> bytes:
+    """A line of JSON, then the bytes that it leaves out."""
+    stream, pickles, left_out = io.BytesIO(content), [], list[bytes]()
+
+    def in_place_of(value: Any) -> dict[str, int]:
+        if not isinstance(value, bytes):
+            raise Refused(f"it holds a value of type {type(value).__name__}")
+        left_out.append(value)
+        return {_BYTES: len(value)}
+
+    for _ in range(count):
+        unpickler = _Unpickler(stream, names)
+        value, keys = unpickler.load(), None
+        if isinstance(value, dict):
+            value = {key.decode("latin-1") if isinstance(key, bytes) else str(key): it for key, it in value.items()}
+            keys, value = list(value), {key: value[key] for key in wanted if key in value}
+        pickles.append([keys, value, unpickler.identities])
+    head = json.dumps([pickles, stream.tell()], default=in_place_of).encode()
+    if len(head) + sum(map(len, left_out)) > _ANSWER + _ANSWER_A_BYTE * len(content):
+        raise Refused("it holds far more than its bytes can")
+    return head + b"\n" + b"".join(left_out)
 
 
-def _add(stack: list[Any], items: list[Any]) -> None:
-    if type(stack[-1]) is not list:
-        raise Refused("it appends to something other than a list")
-    stack[-1].extend(items)
+def _main() -> None:
+    *asked, memory, seconds = json.loads(sys.argv[1])
+    resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    try:
+        answer = _answer(sys.stdin.buffer.read(), *asked)
+    except Refused as error:
+        answer = json.dumps(str(error)).encode()
+    except MemoryError:
+        answer = json.dumps(f"it takes more than {memory} bytes of memory to read").encode()
+    except Exception as error:  # a damaged file may fail in any way
+        answer = json.dumps(f"it is damaged: {' '.join(str(error).split())[:200] or type(error).__name__}").encode()
+    sys.stdout.buffer.write(answer)
 
 
-def _set(stack: list[Any], items: list[Any]) -> None:
-    if type(stack[-1]) is not dict:
-        raise Refused("it sets an item of something other than a dictionary")
-    stack[-1].update(_pairs(items))
+if __name__ == "__main__":
+    _main()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, get_args
 
-from ..data.sets import SETS
+from ..data import SETS
 from ..heads import GONE, GONE_RULE, HEADS
 from ..typing import Compile, Input, Network, Parametrization, Precision, ScheduleName, StopBy, Times, Weight
 from .options import POSITIVE, SHARE, below, documented, least, option, require, typed, whole, within

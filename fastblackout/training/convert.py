@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +27,7 @@ from ..typing import DataName, Weights
 from .checkpoint import EMA, NETWORK, save_checkpoint
 from .config import TrainConfig, preset
 from .recipes import options_of
-from .torch_files import Stored, read_torch
+from .torch_files import TorchFile
 
 PROGRAMS = {  # the keys that a program writes: those it always does, and those it may
     "score-sde": ({"model", "ema", "step"}, {"optimizer"}),
@@ -113,16 +113,16 @@ def convert(file: str | os.PathLike[str], out: str | os.PathLike[str], program: 
     return _save(out, content["step"], description, tensors)
 
 
-def _read(file: Path, program: str) -> tuple[dict[str, Any], str]:
-    """The keys of the file that matter, and its SHA-256."""
+def _read(file: Path, program: str) -> tuple[TorchFile, str]:
+    """What the file holds, and its SHA-256."""
     with _refusing(file):
         data = read_plain(file)
     with _refusing(file, "must be a file of torch.save that holds tensors and numbers alone, got another: "):
-        content = read_torch(data)
+        content = TorchFile(data, ("model", "ema", "step"))
     needed, allowed = PROGRAMS[program]
-    if not isinstance(content, dict) or not needed <= content.keys() or content.keys() - needed - allowed:
-        names = sorted(map(str, content)) if isinstance(content, dict) else [type(content).__name__]
-        got = ", ".join(name[:40] for name in names[:10])
+    keys = set(content.keys or ())
+    if not needed <= keys or keys - needed - allowed:
+        got = ", ".join(name[:40] for name in sorted(keys)[:10]) or "none"
         may = f", and may have {', '.join(sorted(allowed))}"
         rule = f"must have the keys {', '.join(sorted(needed))}{may}, as {program} writes them"
         raise ValueError(f"convert: {file}: {rule}, got {got}")
@@ -144,35 +144,33 @@ def _refusing(file: Path, rule: str = "") -> Iterator[None]:
         raise ValueError(f"convert: {file}: {rule}{error}") from None
 
 
-def _state(file: Path, content: dict[str, Any]) -> dict[str, torch.Tensor]:
+def _state(file: Path, content: TorchFile) -> dict[str, torch.Tensor]:
     """The state dict of the network, without the prefix of DataParallel."""
-    model = content["model"]
-    good = isinstance(model, dict) and all(_is_name(name) and _is_array(value) for name, value in model.items())
-    if not good or not model:
+    model = content["model"] if isinstance(content["model"], dict) else {}
+    tensors = _tensors(file, content, model.values())
+    if not model or tensors is None or any(len(name) > _MOST_NAME for name in model):
         raise ValueError(f"convert: {file}: model: must be a state dict of real tensors, got something else")
-    with _refusing(file):
-        return plain_names({name: value.load() for name, value in model.items()})
+    return plain_names(dict(zip(model, tensors, strict=True)))
 
 
-def _shadow(file: Path, content: dict[str, Any], network: torch.nn.Module) -> list[torch.Tensor]:
+def _shadow(file: Path, content: TorchFile, network: torch.nn.Module) -> list[torch.Tensor]:
     """The averaged weights, in the order of the parameters."""
     ema = content["ema"]
     shadow = ema.get("shadow_params") if isinstance(ema, dict) else None
-    if not isinstance(shadow, list) or not all(map(_is_array, shadow)):
+    arrays = _tensors(file, content, shadow) if isinstance(shadow, list) else None
+    if arrays is None:
         raise ValueError(f"convert: {file}: ema: must have a list of tensors shadow_params, got something else")
-    with _refusing(file):
-        arrays = [stored.load() for stored in shadow]
     if wrong := misfits_in_order(dict(network.named_parameters()), arrays):
         raise ValueError(f"convert: {file}: ema: must match the network's parameters, got {wrong}")
     return arrays
 
 
-def _is_name(value: Any) -> bool:
-    return isinstance(value, str) and len(value) <= _MOST_NAME
-
-
-def _is_array(value: Any) -> bool:
-    return isinstance(value, Stored) and value.dtype.is_floating_point
+def _tensors(file: Path, content: TorchFile, values: Iterable[Any]) -> list[torch.Tensor] | None:
+    """The tensors that values stand for; None where one stands for something else, or is not of real numbers."""
+    with _refusing(file):
+        tensors = [content.tensor(value) for value in values]
+    real = [tensor for tensor in tensors if tensor is not None and tensor.dtype.is_floating_point]
+    return real if len(real) == len(tensors) else None
 
 
 def _model(

@@ -14,9 +14,8 @@ from ..backends.available import absent
 from ..backends.select import DEVICE_BACKENDS
 from ..blackout import BlackoutModel
 from ..blackout.saved import DAMAGE
-from ..data import SHAPING
+from ..data import CELLS, SHAPING
 from ..data.dataset import MOST_CLASSES
-from ..data.sets import CELLS
 from ..heads import head_named
 from ..models import NetworkConfig
 from ..models.config import bytes_of_weights

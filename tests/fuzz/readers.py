@@ -29,7 +29,7 @@ from fastblackout.pretrained import folder_of
 from fastblackout.schedule.schedule import Schedule
 from fastblackout.training.checkpoint import CONFIG, EMA, load_checkpoint, save_checkpoint
 from fastblackout.training.progress_log import read_log
-from fastblackout.training.torch_files import Stored, read_torch
+from fastblackout.training.torch_files import TorchFile
 from fastblackout.training.trained_model import load_run
 from fuzz.mutations import changed_json
 from support.configs import rewrite_config
@@ -160,12 +160,13 @@ def _saved() -> list[bytes]:
 
 
 def _read_saved(content: bytes, folder: Path) -> None:
-    todo = [read_torch(content)]
+    file = TorchFile(content, ("model", "ema"))
+    todo = [file[key] for key in ("model", "ema") if key in (file.keys or ())]
     while todo:
         value = todo.pop()
-        if isinstance(value, Stored):
-            value.load().sum()
-        elif isinstance(value, (dict, list, tuple)):
+        if (tensor := file.tensor(value)) is not None:
+            tensor.sum()
+        elif isinstance(value, (dict, list)):
             todo.extend(value.values() if isinstance(value, dict) else value)
 
 

@@ -11,8 +11,7 @@ import scipy.sparse as sp
 
 import fastblackout as fb
 from fastblackout.data.cell_files import elements
-from fastblackout.data.cells import load_h5ad
-from fastblackout.data.cells_out import write_h5ad
+from fastblackout.data.cells import load_h5ad, write_h5ad
 from support.forks import Fork
 from support.helpers import assert_named
 from support.simulated_cells import write_zarr
@@ -293,7 +292,7 @@ FULL = """
 import pathlib, sys
 import anndata, numpy as np
 import fastblackout as fb
-from fastblackout.data.cells_out import write_h5ad
+from fastblackout.data.cells import write_h5ad
 from support.full_disk import no_file_beyond
 
 csr, csc, out = map(pathlib.Path, sys.argv[1:])

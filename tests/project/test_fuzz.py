@@ -8,8 +8,8 @@ from fuzz import once
 from fuzz.mutations import changed_bytes, changed_json
 from fuzz.readers import READERS, Reader
 
-# Contents a reader; of the others, which are quick, 100.
-TRIED = {"config": 20, "safetensors": 20, "model": 20, "model-weights": 20}
+# Contents a reader; of the others, which are quick, 100. Pickles are read in a process each.
+TRIED = dict.fromkeys(("config", "safetensors", "model", "model-weights", "torch", "torch-pickle", "cifar"), 20)
 
 
 @pytest.mark.parametrize("name", READERS)

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from fastblackout.data import load
-from fastblackout.data.shaping import shaped
+from fastblackout.data.files import shaped
 from support.machine import a_pipe
 from support.mnist import mnist_files
 

@@ -7,8 +7,7 @@ import pytest
 import scipy.sparse as sp
 
 from fastblackout.data import from_anndata, load, make_dataset, to_anndata
-from fastblackout.data.dataset import kept_and_held_out
-from fastblackout.data.sparse_rows import SparseRows
+from fastblackout.data.dataset import SparseRows, kept_and_held_out
 from fastblackout.evaluation import compare
 from support.annotated import CELLS, COUNTS, KINDS, TYPES, anndata, cells, names
 from support.helpers import assert_named

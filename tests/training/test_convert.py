@@ -1,5 +1,7 @@
 """Other programs' checkpoints as runs: generated as they save them, small, of the real architecture."""
 
+import copy
+import functools
 import json
 import os
 import tracemalloc
@@ -47,9 +49,14 @@ def checkpoint_of(network, average, program="lanl"):
     return content
 
 
+@functools.cache
+def _content():
+    return checkpoint_of(network_of(), network_of(seed=1))
+
+
 @pytest.fixture
 def content():
-    return checkpoint_of(network_of(), network_of(seed=1))
+    return copy.deepcopy(_content())
 
 
 @pytest.fixture(autouse=True)

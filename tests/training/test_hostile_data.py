@@ -6,8 +6,6 @@ import os
 import pickle
 import resource
 import struct
-import subprocess
-import sys
 import zipfile
 import zlib
 
@@ -64,32 +62,18 @@ def test_batches_of_python_2(cifar):
     assert data.train_labels.tolist() == [9, 0, 1, 2] * 5
 
 
-def test_forged_dtypes_do_not_crash(cifar):
-    """In a process of its own: what this guards against ends the interpreter."""
-    for name in os.listdir(cifar):
-        (cifar / name).write_bytes(batch(b"V8", OBJECTS, bytes(range(256)) * 384))
-    code = f"from fastblackout.data import load\nload('cifar10', {str(cifar.parent)!r})"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=cifar)
-    assert result.returncode == 1
-    assert "data_batch_1: not a batch of CIFAR-10: the dtype of an array must be one of i1, i2" in result.stderr
-
-
 WRONG_BATCHES = {
-    "a structure": (batch(b"u1", OBJECTS), "must be one of i1"),
-    "a structure of bytes": (batch(b"u1", OBJECTS.replace(b"O8", b"u1")), "its dtype must be a plain integer"),
-    "floats": (batch(b"f8"), "must be one of i1"),
+    "bytes that pass for objects": (batch(b"V8", OBJECTS, bytes(range(256)) * 384), "damaged: keys must be str"),
+    "a structure": (batch(state=OBJECTS.replace(b"}(" + text(b"a"), b"}(X\x01\0\0\0a")), "without fields or flags"),
+    "flags": (batch(state=PLAIN.replace(b"K\x00tb", b"K\x3ftb")), "without fields or flags"),
+    "floats": (batch(b"f8"), "the dtype of data must be one of i1, i2"),
     "too few bytes": (batch(raw=b"1234"), "(4, 3072) and dtype uint8 must have 12288 bytes, got 4"),
     "a negative size": (batch(shape=b"J\xff\xff\xff\xffM\x00\x0c\x86"), "at least 0"),
-    "many dimensions": (batch(shape=b"(" + b"K\xff" * 100_000 + b"t"), "at most 4"),
+    "many dimensions": (batch(shape=b"(" + b"K\xff" * 100_000 + b"t"), "one or two integers"),
+    "another shape": (batch(shape=b"M\x00\x0cK\x04\x86"), "data must be an array (N, 3072), got (3072, 4)"),
     "a promise of 4 GB": (batch()[:-2] + text(b"x") + b"T\xff\xff\xff\x7f" + b"u.", "damaged"),
-    "memory for a place": (b"\x80\x02}r\xff\xff\xff\x7f" + batch()[5:], None),
-    "a step for every byte": (
-        batch(extra=text(b"x") + b"](" + b"}" * (1 << 20) + b"e"),
-        "takes more than 1048576 steps",
-    ),
-    "nested keys": (batch(extra=b")" + b"\x85" * 100_000 + b"K\x00"), "must be text"),
-    "a state for a list": (batch(extra=text(b"x") + b"]}b"), "gives a state"),
-    "a class": (batch(extra=text(b"x") + b"cnumpy\ndtype\n)\x81"), "NEWOBJ, which is refused"),
+    "memory for a place": (b"\x80\x02}r\xff\xff\xff\x7f" + batch()[5:], "bytes of memory to read"),
+    "a state for a list": (batch(extra=text(b"x") + b"]}b"), "damaged"),
     "an import": (
         batch(extra=text(b"x") + b"cos\nsystem\n" + text(b"true") + b"\x85R"),
         "'os.system', which is refused",
@@ -98,6 +82,7 @@ WRONG_BATCHES = {
     "an enormous label": (batch().replace(b"](K\x09", b"](J\x00\xca\x9a\x3b"), "0..65535, got 1000000000"),
     "bytes after its end": (batch(tail=b"!"), "goes on for 1 bytes"),
     "no labels": (batch().replace(b"labels", b"babels"), "no 'labels'"),
+    "a list": (b"].", "it must hold a dictionary"),
 }
 
 
@@ -105,10 +90,7 @@ WRONG_BATCHES = {
 def test_wrong_batches(cifar, name):
     content, words = WRONG_BATCHES[name]
     (cifar / "data_batch_3").write_bytes(content)
-    if words is None:
-        assert len(load("cifar10", cifar.parent).train) == 20
-    else:
-        refused([words, "cifar10" if "0..65535" in words else "data_batch_3"], "cifar10", cifar.parent)
+    refused([words, "cifar10" if "0..65535" in words else "data_batch_3"], "cifar10", cifar.parent)
 
 
 def test_arrays_of_python_3_in_every_layout(cifar):
@@ -200,18 +182,6 @@ def little_memory():
 
 
 BLOCK = bytes(1 << 24)
-
-
-def test_a_text_is_not_encoded_again_and_again(cifar, little_memory):
-    """1 MiB that would make 1 GiB."""
-    once = b"c_codecs\nencode\nq\x07X" + struct.pack("<I", 1 << 20) + bytes(1 << 20) + b"q\x08X\6\0\0\0latin1q\x09\x86R"
-    again = b"h\x07h\x08h\x09\x86R"
-    for count, words in ((0, None), (1023, "data_batch_3: not a batch of CIFAR-10: it encodes more bytes than it has")):
-        (cifar / "data_batch_3").write_bytes(batch(extra=text(b"x") + b"](" + once + count * again + b"e"))
-        if words is None:
-            assert len(load("cifar10", cifar.parent).train) == 20
-        else:
-            refused([words], "cifar10", cifar.parent)
 
 
 def test_bombs_are_not_inflated(tmp_path, little_memory):

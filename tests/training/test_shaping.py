@@ -8,7 +8,7 @@ from PIL import Image
 
 from fastblackout.cli import main
 from fastblackout.data import Dataset, load
-from fastblackout.data.shaping import shaped
+from fastblackout.data.files import shaped
 
 TINY = ["--steps=2", "--batch=8", "--channels=8", "--threads=1", "--sample-every=0", "--held-out-every=0", "--quiet"]
 EVALUATE = ["evaluate", "--num=4", "--steps=2", "--bits=0", "--threads=1", "--quiet", "--seeds=1"]

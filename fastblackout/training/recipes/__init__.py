@@ -1,7 +1,7 @@
 """Recipes: every option of a training that is worth naming, one file a data set, to be held beside the paper.
 
-`train DATASET --recipe NAME` begins with the preset of the data set (data/sets.py), puts the recipe's options in their
-place, and then those given on the command line. A recipe is a value; what it means is in training/config.py.
+`train DATASET --recipe NAME` begins with the preset of the data set (data/__init__.py), puts the recipe's options in
+their place, and then those given on the command line. A recipe is a value; what it means is in training/config.py.
 """
 
 from __future__ import annotations

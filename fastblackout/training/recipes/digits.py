@@ -1,5 +1,5 @@
-"""Digits, 1,797 images of 1x8x8, counts 0 to 16: our best is the preset of the data set, which data/sets.py has number
-by number. The paper has none.
+"""Digits, 1,797 images of 1x8x8, counts 0 to 16: our best is the preset of the data set, which data/__init__.py has
+number by number. The paper has none.
 """
 
 from .recipe import Recipe
