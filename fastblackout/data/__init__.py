@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 CELLS = ("layer", "labels_key", "var_names", "class_names")  # what belongs to AnnData alone
 
 
-class DataSet(NamedTuple):
+class NamedSet(NamedTuple):
     """A data set as `load` and the command line know it. No more than names, so that a help page needs no NumPy.
 
     loader: "module:function" of this folder. takes: the arguments of `load` that it is called with. preset: the options
@@ -56,7 +56,7 @@ WIDE_HEAD = "negative-binomial"
 _IMAGES = {"learning_rate": 5e-4, "warmup": 100, "dropout": 0.0}
 # Where a number of a preset is not the paper's, it was chosen by measurements; docs/results.md has the results.
 SETS = {
-    "digits": DataSet(
+    "digits": NamedSet(
         "named:load_digits",
         {
             "head": "beta-binomial", "steps": 4000, "learning_rate": 2e-3, "warmup": 100, "decay": True, "dropout": 0.0,
@@ -67,24 +67,24 @@ SETS = {
         takes=(),
         origin="scikit-learn",
     ),
-    "mnist": DataSet("named:load_idx", _IMAGES, fixed=("mnist", "MNIST")),
-    "fashion-mnist": DataSet("named:load_idx", _IMAGES, fixed=("fashion-mnist", "FashionMNIST")),
-    "mnist-binary": DataSet(
+    "mnist": NamedSet("named:load_idx", _IMAGES, fixed=("mnist", "MNIST")),
+    "fashion-mnist": NamedSet("named:load_idx", _IMAGES, fixed=("fashion-mnist", "FashionMNIST")),
+    "mnist-binary": NamedSet(
         "named:load_idx",
         {**_IMAGES, "input": "unit", "t_end": 10.0},  # the paper's end time for these data
         fixed=("mnist-binary", "MNIST"),
         shaping={"resize": 32, "binarize": 128},
     ),
-    "cifar10": DataSet("named:load_cifar10", {**_IMAGES, "flip": True}),
-    "celeba64": DataSet(
+    "cifar10": NamedSet("named:load_cifar10", {**_IMAGES, "flip": True}),
+    "celeba64": NamedSet(
         "named:load_celeba",
         {**_IMAGES, "flip": True},
         takes=("root", "crop", "resize"),
         shaping={"crop": 140, "resize": 64},
     ),
-    "folder": DataSet("files:load_folder", _IMAGES, takes=("root", "crop", "resize")),
-    "array": DataSet("files:load_array", _IMAGES, takes=("root", "max_count", "channels")),
-    "h5ad": DataSet(
+    "folder": NamedSet("files:load_folder", _IMAGES, takes=("root", "crop", "resize")),
+    "array": NamedSet("files:load_array", _IMAGES, takes=("root", "max_count", "channels")),
+    "h5ad": NamedSet(
         "cells:load_h5ad",
         {**_IMAGES, **OF_TABLE, "head": WIDE_HEAD},  # counts of genes have no bound and vary much
         takes=("root", "max_count", *CELLS),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import pickle
 import resource
 import signal
@@ -51,13 +52,18 @@ def unpickled(
     memory = min(_MEMORY + _MEMORY_A_BYTE * len(content), _MOST_MEMORY + len(content))
     seconds = _SECONDS + len(content) // _BYTES_A_SECOND
     asked = json.dumps([list(names), list(wanted), count, memory, seconds])
-    done = subprocess.run([sys.executable, "-IS", __file__, asked], input=content, capture_output=True)
-    if done.returncode == -signal.SIGXCPU:
+    command = [sys.executable, "-IS", __file__, asked]
+    # Files in memory: pipes would take four times as long.
+    with open(os.memfd_create("pickle"), "r+b") as given, open(os.memfd_create("answer"), "r+b") as answered:
+        given.write(content)
+        given.seek(0)
+        status = subprocess.run(command, stdin=given, stdout=answered, stderr=subprocess.DEVNULL).returncode
+        answered.seek(0)
+        head, parts = answered.readline(), io.BytesIO(answered.read())
+    if status == -signal.SIGXCPU:
         raise Refused(f"it takes more than {seconds} seconds to read")
-    if done.returncode or not done.stdout:
-        raise Refused(f"the process that read it ended with status {done.returncode}")
-    head, _, tail = done.stdout.partition(b"\n")
-    parts = io.BytesIO(tail)
+    if status or not head:
+        raise Refused(f"the process that read it ended with status {status}")
     try:
         answer = json.loads(head, object_hook=lambda value: parts.read(value[_BYTES]) if _BYTES in value else value)
     except (TypeError, ValueError, RecursionError) as error:
@@ -103,7 +109,7 @@ class _Unpickler(pickle.Unpickler):
         return identity
 
 
-def _answer(content: bytes, names: list[str], wanted: list[str], count: int) -> bytes:
+def _answer(content: bytes, names: list[str], wanted: list[str], count: int) -> list[bytes]:
     """A line of JSON, then the bytes that it leaves out."""
     stream, pickles, left_out = io.BytesIO(content), [], list[bytes]()
 
@@ -123,7 +129,7 @@ def _answer(content: bytes, names: list[str], wanted: list[str], count: int) -> 
     head = json.dumps([pickles, stream.tell()], default=in_place_of).encode()
     if len(head) + sum(map(len, left_out)) > _ANSWER + _ANSWER_A_BYTE * len(content):
         raise Refused("it holds far more than its bytes can")
-    return head + b"\n" + b"".join(left_out)
+    return [head, b"\n", *left_out]
 
 
 def _main() -> None:
@@ -134,12 +140,13 @@ def _main() -> None:
     try:
         answer = _answer(sys.stdin.buffer.read(), *asked)
     except Refused as error:
-        answer = json.dumps(str(error)).encode()
+        answer = [json.dumps(str(error)).encode()]
     except MemoryError:
-        answer = json.dumps(f"it takes more than {memory} bytes of memory to read").encode()
+        answer = [json.dumps(f"it takes more than {memory} bytes of memory to read").encode()]
     except Exception as error:  # a damaged file may fail in any way
-        answer = json.dumps(f"it is damaged: {' '.join(str(error).split())[:200] or type(error).__name__}").encode()
-    sys.stdout.buffer.write(answer)
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        answer = [json.dumps(f"it is damaged: {reason}").encode()]
+    sys.stdout.buffer.writelines(answer)
 
 
 if __name__ == "__main__":

@@ -266,7 +266,7 @@ def test_a_folder_that_takes_nothing_is_noticed_before_any_work(place, tmp_path,
         return make(dir=dir, **more)
 
     monkeypatch.setattr("fastblackout.atomic_files.tempfile.mkstemp", locked)
-    for name in ("cli.runs.sample_in_batches", "training.run.train_in_held_folder", "training.convert._read"):
+    for name in ("cli.runs.sample_in_batches", "training.run.train_in_held_folder", "training.convert._converted"):
         monkeypatch.setattr(f"fastblackout.{name}", at_work)
     for line, what in (
         (f"sample --format=png --out={full}/a", "sample: out: "),

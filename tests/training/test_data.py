@@ -4,10 +4,13 @@ import pickle
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from fastblackout.data import SETS, BatchOrder, DataSet, flip_rows, load, named
+from fastblackout.data import SETS, BatchOrder, NamedSet, flip_rows, load, load_folder, make_dataset, named
+from fastblackout.data.files import shaped
 from fastblackout.philox import Philox
+from support.machine import a_pipe
 from support.mnist import mnist_files
 
 
@@ -46,7 +49,7 @@ def test_idx_files(tmp_path, suffix):
 def test_a_set_of_idx_files_is_a_line(tmp_path, monkeypatch):
     made = mnist_files(tmp_path, "")
     (tmp_path / "MNIST").rename(tmp_path / "Letters")
-    monkeypatch.setitem(SETS, "letters", DataSet("named:load_idx", {}, fixed=("letters", "Letters")))
+    monkeypatch.setitem(SETS, "letters", NamedSet("named:load_idx", {}, fixed=("letters", "Letters")))
     assert np.array_equal(load("letters", tmp_path).held_out_labels, made["t10k"][1])
     refused(
         ["download: belongs to mnist, fashion-mnist, mnist-binary, cifar10 and letters"],
@@ -95,42 +98,18 @@ def cifar_batches(root):
     return folder, batches
 
 
-def test_cifar10_pickles(tmp_path):
-    _, batches = cifar_batches(tmp_path)
-    data = load("cifar10", tmp_path)
-    assert data.train.shape == (20, 3, 32, 32)
-    assert np.array_equal(data.train[4:8].reshape(4, -1), batches["data_batch_2"])
-    assert np.array_equal(data.held_out.reshape(4, -1), batches["test_batch"])
-
-
 def test_a_cifar10_that_lacks_a_batch_is_fetched(tmp_path, monkeypatch):
     folder, batches = cifar_batches(tmp_path)
     last, fetched = (folder / "test_batch").read_bytes(), []
     monkeypatch.setattr(
         named, "_download", lambda *what: fetched.append(what) or (folder / "test_batch").write_bytes(last)
     )
-    assert load("cifar10", tmp_path, download=True) and not fetched
+    data = load("cifar10", tmp_path, download=True)
+    assert data.train.shape == (20, 3, 32, 32) and not fetched
+    assert np.array_equal(data.train[4:8].reshape(4, -1), batches["data_batch_2"])
     (folder / "test_batch").unlink()
     assert np.array_equal(load("cifar10", tmp_path, download=True).held_out.reshape(4, -1), batches["test_batch"])
     assert fetched == [("CIFAR10", tmp_path)]
-
-
-class _Evil:
-    def __reduce__(self):
-        import os
-
-        return os.mkdir, ("harmed",)
-
-
-def test_cifar10_pickles_run_no_code(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    folder, _ = cifar_batches(tmp_path)
-    (folder / "data_batch_3").write_bytes(pickle.dumps({b"data": _Evil()}))
-    refused(["data_batch_3", "refused"], "cifar10", tmp_path)
-    assert not (tmp_path / "harmed").exists()
-    for content in (b"", pickle.dumps({b"data": [1], b"labels": [1]})):
-        (folder / "data_batch_3").write_bytes(content)
-        refused(["data_batch_3"], "cifar10", tmp_path)
 
 
 def test_cifar10_npz(tmp_path):
@@ -299,3 +278,133 @@ def test_flips_are_keyed_and_fair():
     assert np.array_equal(flips[7], flip_rows(100, 3, 7))
     assert np.array_equal(flips[7, :10], flip_rows(10, 3, 7))
     assert not np.array_equal(flips[7], flips[8])
+
+
+PART_OF_FACE = [0, 0, 1, 2, 0, 2]
+
+
+@pytest.fixture
+def celeba(tmp_path):
+    """Six smooth images of 178x218."""
+    folder = tmp_path / "celeba"
+    (folder / "img_align_celeba").mkdir(parents=True)
+    for n in range(len(PART_OF_FACE)):
+        corners = np.random.default_rng(n).integers(0, 256, (3, 3, 3)).astype(np.uint8)
+        Image.fromarray(corners).resize((178, 218)).save(folder / f"img_align_celeba/{n + 1:06d}.jpg")
+    lines = [f"{n + 1:06d}.jpg {part}\n" for n, part in enumerate(PART_OF_FACE)]
+    (folder / "list_eval_partition.txt").write_text("".join(lines))
+    return folder
+
+
+def face(folder, n):
+    with Image.open(folder / f"img_align_celeba/{n:06d}.jpg") as image:
+        return np.moveaxis(np.array(image), -1, 0)
+
+
+@pytest.mark.parametrize("crop", [None, 140, 148])
+def test_celeba(celeba, crop):
+    data = load("celeba64", celeba.parent, crop=crop)
+    assert (data.train.shape, data.held_out.shape, data.max_count) == ((3, 3, 64, 64), (2, 3, 64, 64), 255)
+    assert data.shaping == {"crop": crop or 140, "resize": 64} and data.classes is None
+    side = crop or 140
+    for got, n in zip((*data.train, *data.held_out), (1, 2, 5, 4, 6), strict=True):
+        middle = face(celeba, n)[:, (218 - side) // 2 :, (178 - side) // 2 :][:, :side, :side]
+        assert np.array_equal(got, shaped(middle, None, 64))
+    assert load("celeba64", celeba.parent, resize=32, binarize=99).train.shape == (3, 3, 32, 32)
+
+
+def test_what_celeba_refuses(celeba):
+    partition, image = celeba / "list_eval_partition.txt", celeba / "img_align_celeba/000005.jpg"
+    whole, jpeg = partition.read_bytes(), image.read_bytes()
+
+    def refused_by(words, **options):
+        refused([words], "celeba64", celeba.parent, **options)
+
+    refused_by("crop: must be 140 or 148 for CelebA, got 150", crop=150)
+    image.write_bytes(jpeg[: len(jpeg) // 2])
+    refused_by("000005.jpg: not a readable image")
+    Image.new("RGB", (100, 200)).save(image)
+    refused_by("000005.jpg: crop: must be at most 100, the shorter side of an image of 200x100, got 140")
+    Image.new("L", (178, 218)).save(image)
+    refused_by("000005.jpg: every image must be RGB 64x64 like 000001.jpg once cut out and resized, got L 64x64")
+    image.unlink()
+    refused_by("line 5: no image '000005.jpg'")
+    image.write_bytes(jpeg)
+    for content, words in (
+        (whole + b"000007.jpg 0\n", "line 7: no image '000007.jpg'"),
+        (whole.replace(b"3.jpg 1", b"3.jpg 3"), "line 3: must be a name and 0, 1 or 2, got '000003.jpg 3'"),
+        (whole.replace(b"3.jpg 1", b"3.jpg"), "line 3: must be a name and 0, 1 or 2"),
+        (whole + b"../../../etc/passwd 0", "line 7: no image '../../../etc/passwd'"),
+        (whole.replace(b" 2", b" 1"), "must list images of part 2 (test), got none"),
+        (b"\xff\xfe\x00", "must be a text of names and parts"),
+        (b"", "must list images of part 0 (training), got none"),
+    ):
+        partition.write_bytes(content)
+        refused_by(words)
+    partition.unlink()
+    with a_pipe(partition, "000001.jpg 0"):
+        refused_by("list_eval_partition.txt: must be a plain file")
+    partition.unlink()
+    refused_by(f"data: no list_eval_partition.txt in {celeba}")
+
+
+def test_binarized_mnist(tmp_path):
+    made = mnist_files(tmp_path)  # of 6x4 pixels, so 48x32 after resizing
+    data = load("mnist-binary", tmp_path)
+    assert (data.name, data.max_count, data.shape, data.classes) == ("mnist-binary", 1, (1, 48, 32), 10)
+    assert data.shaping == {"resize": 32, "binarize": 128}
+    assert np.array_equal(data.train[:, 0], shaped(made["train"][0].astype(np.uint8), None, 32) >= 128)
+    plain = load("mnist-binary", tmp_path, resize=4)
+    assert np.array_equal(plain.held_out[:, 0], made["t10k"][0] >= 128)
+
+
+COUNTS, LABELS = np.arange(320).reshape(20, 1, 4, 4) % 7, np.arange(20) % 2
+PARTS = {"held_out": COUNTS[:4], "max_count": 6}
+
+
+def test_tensors_and_lists_of_labels():
+    made = make_dataset("few", torch.from_numpy(COUNTS), LABELS.tolist(), max_count=np.int64(6))
+    expected = make_dataset("few", COUNTS, LABELS, max_count=6)
+    assert made.sha256 == expected.sha256 and made.train.dtype == np.uint8
+    assert made.classes == 2 and type(made.max_count) is int
+
+
+@pytest.mark.parametrize(
+    ("kind", "words", "arguments", "options"),
+    [
+        (TypeError, "images: must be an array or a tensor of counts, got None", (None,), {"max_count": 6}),
+        (TypeError, r"images: must be an array or a tensor of counts, got \[\[1\]\]", ([[1]],), {"max_count": 6}),
+        (TypeError, "images: must be .* got 'held'", (COUNTS,), {"max_count": 6, "held_out": "held"}),
+        (TypeError, "max_count: must be an integer, got 6.5", (COUNTS,), {"max_count": 6.5}),
+        (ValueError, "max_count: must be in 1..9007199254740992 for int64", (COUNTS,), {"max_count": 0}),
+        (ValueError, "images: must hold integer counts", (COUNTS / 7,), {"max_count": 6}),
+        (ValueError, "images: must have shape", (COUNTS[0],), {"max_count": 6}),
+        (ValueError, "images: counts must lie in 0..5, got 6", (COUNTS,), {"max_count": 5}),
+        (ValueError, "labels: must be 20 integers", (COUNTS, LABELS[:3]), {"max_count": 6}),
+        (ValueError, "held-out labels: must be left out", (COUNTS,), {"max_count": 6, "held_out_labels": LABELS}),
+        (ValueError, "labels: .* got no held-out ones", (COUNTS, LABELS), PARTS),
+        (ValueError, "labels: .* got no training ones", (COUNTS,), {**PARTS, "held_out_labels": LABELS[:4]}),
+    ],
+)  # fmt: skip
+def test_wrong_counts_in_memory(kind, words, arguments, options):
+    with pytest.raises(kind, match=f"^few: {words}"):
+        make_dataset("few", *arguments, **options)
+
+
+def test_linked_folders(tmp_path):
+    """As in ImageFolder of torchvision. A link back to a folder above is not followed round and round."""
+    for name in ("cats", "elsewhere/dogs"):
+        (tmp_path / name).mkdir(parents=True)
+        for n in range(6):
+            Image.new("L", (4, 4), n + 10 * len(name)).save(tmp_path / name / f"{n}.png")
+    (tmp_path / "images").mkdir()
+    for name, target in (("cats", "cats"), ("dogs", "elsewhere/dogs"), ("back", "images"), ("gone.png", "nothing")):
+        (tmp_path / "images" / name).symlink_to(tmp_path / target)
+    data = load_folder(tmp_path / "images")
+    assert len(data.train) + len(data.held_out) == 12 and data.classes == 2
+    assert sorted({int(x.flat[0]) // 10 for x in data.train}) == [4, 14]
+
+
+def test_shapes_of_a_folder(tmp_path):
+    with pytest.raises(TypeError, match="load: resize: must be an integer, got 4.5"):
+        load_folder(tmp_path, resize=4.5)

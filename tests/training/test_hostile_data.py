@@ -83,6 +83,8 @@ WRONG_BATCHES = {
     "bytes after its end": (batch(tail=b"!"), "goes on for 1 bytes"),
     "no labels": (batch().replace(b"labels", b"babels"), "no 'labels'"),
     "a list": (b"].", "it must hold a dictionary"),
+    "nothing": (b"", "damaged"),
+    "a list of images": (pickle.dumps({b"data": [1], b"labels": [1]}), "data must be an array (N, 3072), got (1,)"),
 }
 
 
