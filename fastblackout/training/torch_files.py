@@ -65,7 +65,8 @@ class TorchFile:
         """The tensor that part of a value stands for, or None. Tensors of one storage share its memory."""
         match value:
             case [str(name), [inner, *_], _] if name == _PARAMETER:
-                return self.tensor(inner)
+                value = inner
+        match value:
             case [str(name), [["storage", str(kind), str(key), _, count, *_], offset, [*shape], [*strides], *_], _] if (
                 name == _TENSOR and kind in _DTYPES
             ):
