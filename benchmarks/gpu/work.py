@@ -13,7 +13,7 @@ from torch.nn.functional import softplus
 import fastblackout as fb
 from fastblackout.call import torch_registry  # noqa: F401  (registers torch.ops.fastblackout)
 from support import draws
-from support.draw_values import by_cupy
+from support.draws import by_cupy
 from support.op_states import matrices
 
 Inputs = dict[str, Tensor]  # samples first; those named peer_* are what torch's functions take, made beforehand

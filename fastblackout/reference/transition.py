@@ -7,7 +7,7 @@ point form (C. Loader, "Fast and accurate computation of binomial probabilities"
 
 S Stirling's correction and D(x, m) = x log(x / m) - x + m, in portable float64.
 
-Measured against 40 digits (tests/ops/test_transition.py): entries of rows within 1e-13, S up to 512, p from 1e-12 to
+Measured against 40 digits (tests/battery): entries of rows within 1e-13, S up to 512, p from 1e-12 to
 1 - 1e-12; log-probabilities within 4e-15 max(1, |log Pr|) + 2^-51 |x - n p|, n up to 2^53.
 """
 

@@ -251,15 +251,6 @@ def test_bits_of_the_reference(number):
         as_reference(lambda: graded(*values, upstream), at, threads=1 + at % 2)  # noqa: B023
 
 
-def test_whatever_gradient_was_foreseen():
-    """Of losses one after the other, whose upstream gradients change and stay."""
-    values = losses_of((3, 1500), torch.float32, torch.uint8, 2)[1]
-    with using("reference"):
-        expected = {number: graded(*values, torch.full((3,), number)) for number in (1.0, 0.5, 0.25)}
-    for number in (1.0, 1.0, 0.5, 1.0, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 1.0):
-        assert np.array_equal(graded(*values, torch.full((3,), number)), expected[number])
-
-
 WRONG = {
     "gain: must be finite and above 0, got 0": ("gain", 0.0),
     "gain: must be finite and above 0, got nan": ("gain", np.nan),

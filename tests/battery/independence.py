@@ -118,14 +118,16 @@ def relations(classed: Callable[[fb.Philox], np.ndarray], key: fb.Philox) -> dic
     return found
 
 
-def check(drawn: dict[str, Sample], seed: int, rounds: int, deadline: float) -> list[Row]:
+def check(
+    drawn: dict[str, Sample], seed: int, rounds: int, deadline: float, shape: tuple[int, int] = SHAPE
+) -> list[Row]:
     """Two rows: within each op, and between any two ops with one key."""
     started, done = time.monotonic(), 0
     random = np.random.default_rng(seed_of(seed, "independence"))
     pilot = fb.Philox(seed_of(seed, "cuts"))
     cuts = {}
     for name, sample in drawn.items():
-        values = np.asarray(sample(pilot, SHAPE)).ravel()
+        values = np.asarray(sample(pilot, shape)).ravel()
         cuts[name] = np.unique(np.quantile(values, np.arange(1, CLASSES) / CLASSES))
     within: dict[str, np.ndarray] = {}
     between: dict[str, np.ndarray] = {}
@@ -136,7 +138,7 @@ def check(drawn: dict[str, Sample], seed: int, rounds: int, deadline: float) -> 
         for name, sample in drawn.items():
 
             def classed(key: fb.Philox, sample: Sample = sample, name: str = name) -> np.ndarray:
-                return classes(np.asarray(sample(key, SHAPE)), cuts[name])
+                return classes(np.asarray(sample(key, shape)), cuts[name])
 
             for relation, table in relations(classed, key).items():
                 place = f"{name}, {relation}"
@@ -150,7 +152,7 @@ def check(drawn: dict[str, Sample], seed: int, rounds: int, deadline: float) -> 
                 place = f"{first} beside {second} + {lag}"
                 between[place] = between.get(place, 0) + table
         done += 1
-    seconds, size = time.monotonic() - started, done * SHAPE[0] * SHAPE[1]
+    seconds, size = time.monotonic() - started, done * shape[0] * shape[1]
     return [
         _row(what, tables, size * len(drawn), share * seconds)
         for what, tables, share in (

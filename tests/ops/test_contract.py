@@ -20,19 +20,18 @@ import torch
 from hypothesis import strategies as st
 
 import fastblackout as fb
-from support.contract import forms
-from support.contract.calls import simplest
-from support.contract.check import called, holds, refused
-from support.contract.features import FEATURES
-from support.contract.texts import with_feature
-from support.contract.valid import OPS, valid
+from fastblackout.call.declared import DECLARED
+from support.contract import check
+from support.contract.calls import FEATURES, OPS, simplest, valid
+from support.contract.check import called, holds, refused, with_feature
 from support.contract.violations import violations
+from support.draws import DRAWS, dtypes
 from support.helpers import ISAS
 from support.odd_values import FAKE, NO_NUMBERS, ODD, WRONG
 from support.right_calls import calls
 
 MINUTES = float(os.environ.get("FASTBLACKOUT_CONTRACT", "0"))
-EXAMPLES = {"valid": 8, "wrong": 5}  # of each op
+EXAMPLES = {"valid": 16, "wrong": 5}  # of each op
 AT_ONCE = 200  # of a search, with one seed
 QUIET = {"deadline": None, "database": None, "suppress_health_check": list(hypothesis.HealthCheck)}
 
@@ -82,10 +81,10 @@ def search(kind, op, examples, **how):
         max_examples=examples, phases=[hypothesis.Phase.generate, hypothesis.Phase.shrink], **how, **QUIET
     )
     @hypothesis.given(st.data())
-    def check(data):
+    def kept(data):
         keep(kind, op, chooser(data), lambda last: data.draw(st.integers(0, last)))
 
-    return check
+    return kept
 
 
 @pytest.mark.parametrize("op", OPS)
@@ -123,9 +122,24 @@ def test_an_int_is_the_seed_of_a_key():
     keyed = [case for case in (valid(op, simplest) for op in OPS) if "rng" in case.arguments]
     assert len(keyed) > 15
     for case in keyed:
-        for given in (case.arguments, forms.as_torch(case, case.arguments, simplest)):
+        for given in (case.arguments, check.as_torch(case, case.arguments, simplest)):
             made, wanted = (called(case, given | {"rng": key}, "reference") for key in (np.int64(9), fb.Philox(9)))
-            forms.same(made, wanted, case.op)
+            check.same(made, wanted, case.op)
+
+
+@pytest.mark.parametrize("op", DRAWS)
+def test_draws_of_numbers_and_of_arrays_in_any_order(op):
+    """A number alone has no dimensions; what is drawn lies in C order."""
+    first, *_ = DRAWS[op].right(3, 0.5)
+    alone, kinds = getattr(fb, op)(**DRAWS[op].right(3, 0.5), rng=fb.Philox(1)), dtypes(op)
+    assert alone.shape == () and alone.dtype in (np.int64, np.float64)
+    counts = "int16" in kinds["p" if first == "prob" else first]
+    given = (np.int16(3), 0.5) if counts else (3, np.float32(0.5))
+    narrow = getattr(fb, op)(**DRAWS[op].right(*given), rng=fb.Philox(1))
+    assert narrow.dtype == (np.int64 if DECLARED[op].outputs.dtype else np.int16 if counts else np.float32)
+    x, reals = np.arange(6).reshape(2, 3) % 4, np.linspace(-1, 1, 6).reshape(2, 3)
+    drawn = getattr(fb, op)(**DRAWS[op].right(np.asfortranarray(x), np.asfortranarray(reals)), rng=fb.Philox(1))
+    assert drawn.flags.c_contiguous and (drawn == getattr(fb, op)(**DRAWS[op].right(x, reals), rng=fb.Philox(1))).all()
 
 
 @pytest.mark.parametrize("library", [np.asarray, torch.from_numpy], ids=["numpy", "torch"])

@@ -1,5 +1,6 @@
-"""What wrong arguments of the ops are told: violations.txt has all that the contract calls violations, and
-error_texts.txt further calls. And what lies where an error is told.
+"""What wrong arguments of the ops are told: error_texts.txt has calls, then all that the contract calls violations.
+
+And what lies where an error is told.
 """
 
 from pathlib import Path
@@ -10,9 +11,9 @@ import scipy.sparse
 import torch
 
 import fastblackout as fb
-from support.contract.features import FEATURES
-from support.contract.texts import texts
-from support.error_texts import compare, compare_expressions
+from support.contract.calls import FEATURES
+from support.contract.check import texts
+from support.error_texts import compare, told
 from support.helpers import BACKENDS, using
 
 RNG, NAN, INF, S = fb.Philox(seed=51), float("nan"), float("inf"), 4
@@ -72,12 +73,12 @@ def weights(value, right, dtype=np.float32, classes=2):
     return array
 
 
-def test_every_violation():
-    compare(Path(__file__).with_name("violations.txt"), texts(FEATURES))
+FILE, VIOLATIONS = Path(__file__).with_name("error_texts.txt"), "# Every violation of the contract"
 
 
-def test_further_calls():
-    compare_expressions(Path(__file__).with_name("error_texts.txt"), globals())
+def test_error_texts():
+    calls, mark, rest = FILE.read_text().partition(VIOLATIONS)
+    compare(FILE, told(calls, globals()) + mark + rest.partition("\n")[0] + "\n" + texts(FEATURES))
 
 
 def test_every_base_call_is_right():
@@ -107,15 +108,6 @@ def test_outputs_that_overlap():
         with pytest.raises((ValueError, TypeError), match=f"^thin: out.{text}"):
             fb.thin(counts, 0.5, rng=RNG, out=fb.Thinned(**out))
         assert all((value == 0).all() for value in out.values())
-
-
-@pytest.mark.parametrize("name", ["logits", "births"])
-def test_outputs_of_a_step_must_not_lie_on_what_it_reads(name, backend):
-    values = np.ones((300, 300), np.float32)
-    for op, result in ((fb.bridge_step, fb.Stepped), (fb.tau_leap_step, fb.Leaped)):
-        with pytest.raises(ValueError, match=f"^{op.__name__}: out.model_input: must not overlap {name}"):
-            op(np.zeros_like(values, np.uint8), step=0.5, **{name: values}, rng=RNG, out=result(model_input=values.T))
-    assert (values == 1).all()
 
 
 @pytest.mark.parametrize("name", BACKENDS[1:])

@@ -1,12 +1,27 @@
-"""Draws keep their bits: hashes of fixed cases, which no later version may change without a new stream version."""
+"""Draws keep their bits: hashes of fixed cases, which no later version may change without a new stream version.
 
+docs/draw.md, which specifies the draws, has the streams and the coefficients of the reference.
+"""
+
+import re
+
+import numpy as np
 import pytest
 
 import fastblackout as fb
-from support import known_cases
-from support.specified_words import PAGE
+from fastblackout.reference import gamma, normal, portfloat
+from fastblackout.reference.philox import Stream
+from support import ROOT, known_cases
 
 KNOWN = known_cases.read()
+PAGE = (ROOT / "docs/draw.md").read_text()
+SINGLE = {"exp32": portfloat._EXP_FLOAT, "log1p32": portfloat._LOG1P_OVER}
+DOUBLE = {
+    "log": portfloat._LOG, "exp": portfloat.EXP, "stirling": portfloat.STIRLING, "deviance": portfloat.DEVIANCE,
+    "stirling_table": portfloat._STIRLING_TABLE,
+}  # fmt: skip
+PAIRS = normal._CENTRE, normal._NEAR, normal._FAR
+DOUBLE |= {f"normal_{name}": row for name, row in zip("abcdef", [row for pair in PAIRS for row in pair], strict=True)}
 
 
 @pytest.mark.parametrize("case", known_cases.CASES)
@@ -31,3 +46,15 @@ def test_a_hash_that_is_there_is_never_changed(monkeypatch, tmp_path):
     assert known_cases.add_missing() == ["normal"]
     assert known_cases.read()["sha256"] == {"poisson": "as it was", "normal": KNOWN["sha256"]["normal"]}
     assert known_cases.add_missing() == []
+
+
+def test_the_page_has_every_stream_and_coefficient():
+    streams = {name: int(number) for name, number in re.findall(r"`([A-Z0-9_]+)` \| (\d+) \|", PAGE)}
+    assert {stream.name: int(stream) for stream in Stream} == streams
+    rows = re.findall(r"^\| `(\w+)` \| (-?\d[\d.e, -]+) \|$", PAGE, re.MULTILINE)
+    numbers = {name: [float(number) for number in row.split(", ")] for name, row in rows}
+    assert numbers.keys() == SINGLE.keys() | DOUBLE.keys()
+    for name, row in numbers.items():
+        dtype = "float32" if name in SINGLE else "float64"
+        np.testing.assert_array_equal(np.array(row, dtype), np.array((SINGLE | DOUBLE)[name], dtype), err_msg=name)
+    np.testing.assert_array_equal(gamma._SERIES, [(-1) ** n / (n + 4) for n in range(12, -1, -1)])

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from scipy import sparse
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import fastblackout as fb
@@ -125,16 +124,6 @@ def test_a_number_is_read_alike_whatever_else_is_given(op: str, name: str) -> No
                 assert got == expected, (shape, library, beside)
 
 
-@pytest.mark.parametrize("op, name", ONE_A_SAMPLE)
-def test_a_number_for_each_sample_alone(op: str, name: str) -> None:
-    for shape in PER_SAMPLE:
-        value = number(name, shape)
-        full = np.broadcast_to(value.reshape(-1), (3,)).copy()
-        expected = results(ONE_A_SAMPLE[op, name](np.asarray, given(name, full, np.asarray)))
-        for library in LIBRARIES:
-            assert results(made(ONE_A_SAMPLE[op, name], library, name, value, {})) == expected, (shape, library)
-
-
 @pytest.mark.parametrize("op, name", CALLS | ONE_A_SAMPLE)
 def test_every_other_shape_is_refused_by_the_same_words(op: str, name: str) -> None:
     call, others = CALLS[op, name] if (op, name) in CALLS else (ONE_A_SAMPLE[op, name], [])
@@ -175,47 +164,6 @@ def test_other_counts(shape: tuple[int, ...], good: list[Any], wrong: list[Any])
                     got.append(str(error))
                 assert isinstance(got[-1], str) == (numbers in wrong), (numbers, got[-1])
             assert got[0] == got[1]
-
-
-def test_a_shape_of_a_sparse_matrix() -> None:
-    dense = np.resize(X, (3, 3)).astype(np.int32)
-    how = {"max_count": 255, "rng": KEY}
-    matrix = sparse.csr_matrix(dense)
-    column = fb.thin(matrix, PROB[:, :1, 0, 0], **how).x_t
-    assert (fb.thin(matrix, PROB[:, 0, 0, 0], **how).x_t != column).nnz == 0
-    for alive in (PROB[:1, 0, 0, 0], PROB[:2, 0, 0, 0], PROB[:, :2, 0, 0]):
-        words = []
-        for counts in (matrix, dense):
-            with pytest.raises(ValueError, match="^thin: alive: shape must be .* of x_0 and broadcast to") as raised:
-                fb.thin(counts, alive, **how)
-            words.append(str(raised.value))
-        assert words[0] == words[1]
-
-
-@pytest.mark.parametrize("of", [np.asarray, tensor])
-def test_masks(of: Any) -> None:
-    """Without dimensions, or with all that the counts have."""
-    half = np.arange(3).reshape(1, 1, 3, 1) < 2
-    calls = {
-        "x_0": lambda mask: fb.thin(of(X), 0.4, rng=KEY, mask=mask),
-        "x_t": lambda mask: fb.bridge_step(of(X), of(LOGITS), 0.4, gain=99.0, rng=KEY, mask=mask),
-        "logits": lambda mask: fb.birth_loss(of(LOGITS), of(X), 1.0, mask=mask),
-    }
-    for name, call in calls.items():
-        full = results(call(of(np.broadcast_to(half, SHAPE).copy())))
-        assert results(call(of(half))) == full != results(call(of(True)))
-        for shape in ((3,), (3, 1), (2, 3, 1), (1, 1, 2, 1), (1, *SHAPE)):
-            rule = f"mask: shape must be (), or have the dimensions of {name} and broadcast to {SHAPE}, got {shape}"
-            with pytest.raises(ValueError) as raised:
-                call(of(np.ones(shape, bool)))
-            assert str(raised.value).endswith(f": {rule}")
-
-
-def test_numbers_of_every_real_dtype_beside_a_mask() -> None:
-    for dtype in (np.int8, np.uint16, np.uint64, np.float16, np.longdouble, ">f8"):
-        center = np.array([3, 1, 2]).astype(dtype)
-        plain = results(fb.thin(X, 0.4, rng=KEY, center=center))
-        assert results(fb.thin(X, 0.4, rng=KEY, center=center, mask=np.array(True))) == plain
 
 
 def test_a_max_count_without_dimensions() -> None:

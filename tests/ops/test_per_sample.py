@@ -31,7 +31,6 @@ FORMS: dict[str, Any] = {
     "float64 tensor": torch.tensor(NUMBERS, dtype=torch.float64), "DLPack": DLPackOnly(np.array(NUMBERS)),
     "read-only": np.broadcast_to(np.array(NUMBERS), (2,)),
 }  # fmt: skip
-ONE = {"int": 1, "list": [1, 1], "integers": np.array([1, 1], np.uint16), "bytes": torch.ones(2, dtype=torch.uint8)}
 
 
 def _everything(library: Any, value: Any, samples: int = 2) -> dict[str, Callable[[], Any]]:
@@ -72,23 +71,6 @@ def test_forms_of_one_number_a_sample(form: str, path: str) -> None:
         else:
             made = call()
         assert bits(made) == bits(wanted[name]()), name
-
-
-@pytest.mark.parametrize("form", ONE)
-def test_integers(form: str, backend: str) -> None:
-    wanted = _everything(np.asarray, 1.0)
-    for name, call in _everything(np.asarray, ONE[form]).items():
-        if "pair" not in name:
-            assert bits(call()) == bits(wanted[name]()), name
-
-
-@pytest.mark.parametrize("library", [np.float32, torch.tensor], ids=["numpy", "torch"])
-def test_a_narrow_probability_is_taken_exactly(library: Any, backend: str) -> None:
-    given = library([0.1, 0.3])
-    p = np.array([float(value) for value in given])
-    assert (p != [0.1, 0.3]).all()
-    assert bits(fb.thin(X, given, rng=RNG).x_t) == bits(fb.thin(X, fb.Prob(p, 1 - p), rng=RNG).x_t)
-    assert bits(fb.transition_rows(given, 9)) == bits(fb.transition_rows(p, 9))
 
 
 @pytest.mark.parametrize("values", [[True, False], [1j, 0.5]], ids=["bool", "complex"])

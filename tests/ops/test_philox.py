@@ -8,15 +8,14 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 import fastblackout as fb
 from fastblackout.backends.tensors import stream_words
 from fastblackout.call.keys import late_key, resolve_rng
 from fastblackout.philox import Philox
 from fastblackout.reference.philox import Stream, philox4x32
+from support.arrays import Through
 from support.known_answers import PHILOX
-from support.specified_words import elements
 
 
 def scalar_philox(counter, key, rounds=10):
@@ -35,19 +34,6 @@ def test_known_answers(vector):
     assert [f"{int(w):08x}" for w in words] == vector["result"]
 
 
-@pytest.mark.parametrize("rounds", [7, 10])
-def test_arrays_match_scalar_oracle(rounds):
-    rng = np.random.default_rng(1)
-    counter = rng.integers(0, 1 << 32, (4, 50), dtype=np.uint32)
-    key = rng.integers(0, 1 << 32, (2, 50), dtype=np.uint32)
-    words = np.stack(philox4x32(*counter, *key, rounds=rounds))
-    assert words.dtype == np.uint32
-    for i in range(50):
-        assert [int(w) for w in words[:, i]] == scalar_philox(
-            [int(v) for v in counter[:, i]], [int(v) for v in key[:, i]], rounds
-        )
-
-
 def test_broadcasting():
     block, sample = np.arange(5, dtype=np.uint32), np.arange(3, dtype=np.uint32)[:, None]
     words = philox4x32(block, sample, 7, Stream.THIN_DRAW.word(), 1, 2)
@@ -57,13 +43,14 @@ def test_broadcasting():
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 4), (2, 7), (2, 0), (0, 5)])
 @pytest.mark.parametrize("key", [(1, 0, 0), (2**64 - 1, 2**32 - 2, 2**32 - 1), (0x0123456789ABCDEF, 7, 1 << 31)])
-def test_words_of_tensors_are_the_specified_ones(shape, key):
+def test_words_of_tensors(shape, key):
     """Samples past 2^32 - 1 count on from 0. Of a sample that ends within a block the rest of its words is cut."""
     rng = Philox(key[0], first_sample=key[1], call=key[2])
     found = stream_words(shape, rng.tensor(), Stream.REDRAW)
     assert found.dtype == torch.int64 and found.shape == shape
-    wanted = [at._replace(sample=at.sample % 2**32).word("REDRAW") for _, _, at in elements(shape, rng)]
-    assert found.flatten().tolist() == wanted
+    for (b, i), word in np.ndenumerate(found.numpy()):
+        counter = [i // 4, (rng.first_sample + b) % 2**32, rng.call, Stream.REDRAW.word()]
+        assert word == scalar_philox(counter, rng.key)[i % 4]
 
 
 def test_streams_are_distinct_and_fit_a_byte():
@@ -154,13 +141,6 @@ def test_a_key_tensor_holds_words(name):
             fb.thin(x, 0.5, rng=key)
 
 
-class _Traced(TorchDispatchMode):
-    """Changes nothing, but makes the ops take the way of traced tensors."""
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        return func(*args, **(kwargs or {}))
-
-
 @pytest.mark.parametrize("way", ["numpy", "tensors", "traced"])
 @pytest.mark.parametrize("wrong", [{"center": np.nan}, {"outputs": ("x_t", "x_s")}, {"max_count": -1}, "out"])
 def test_a_call_that_is_refused_draws_no_seed(way, wrong):
@@ -169,7 +149,7 @@ def test_a_call_that_is_refused_draws_no_seed(way, wrong):
     options = {"out": fb.Thinned(x_t=x[:2])} if wrong == "out" else wrong
     generator = torch.Generator().manual_seed(3)
     before = generator.get_state()
-    with _Traced() if way == "traced" else contextlib.nullcontext(), pytest.raises(ValueError, match="thin: "):
+    with Through() if way == "traced" else contextlib.nullcontext(), pytest.raises(ValueError, match="thin: "):
         fb.thin(x, 0.5, generator=generator, **options)
     assert torch.equal(generator.get_state(), before)
 

@@ -3,12 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from scipy import stats
 
 import fastblackout as fb
 from fastblackout.call.elements import seed_change
 from fastblackout.reference.philox import Stream
-from support.helpers import BACKENDS, chi_square, using
 
 KEY = fb.Philox(3, first_sample=2, call=5)
 RNG = np.random.default_rng(0)
@@ -27,16 +25,6 @@ def changed(stream, number):
 def same(results, others):
     for a, b in zip(results, others, strict=True):
         assert a.dtype == b.dtype and a.tobytes() == b.tobytes()
-
-
-def calls(x=X, p=ELEMENT, y=Y, mask=MASK, key=KEY, **how):
-    """One of every op, with all that may differ within a sample."""
-    how = {"rng": key, "max_count": 220, "mask": mask, **how}
-    return (
-        fb.thin(x, p, **how, **INPUT),
-        fb.bridge_step(x, step=p, births=y, attrition=p, **how, **INPUT),
-        fb.tau_leap_step(x, births=y, step=4 * p, **how, **INPUT),
-    )
 
 
 @pytest.mark.parametrize("p", [FEATURE, ELEMENT, fb.Prob(ELEMENT, 1 - ELEMENT), ELEMENT.astype(np.float32)])
@@ -62,24 +50,6 @@ def test_tau_leaping_and_its_overshoot():
     assert leaped.overshoot.tolist() == (drawn > room).sum((1, 2)).tolist() and (drawn > room).any()
 
 
-@pytest.mark.parametrize("backend", BACKENDS[1:])
-def test_every_backend(backend):
-    with using("reference"):
-        expected = calls()
-    with using(backend):
-        for a, b in zip(calls(), expected, strict=True):
-            same(a, b)
-
-
-def test_tensors_and_other_counts():
-    tensors = [torch.from_numpy(each) for each in (X, ELEMENT, Y, MASK)]
-    for a, b in zip(calls(*tensors), calls(), strict=True):
-        same([each.numpy() for each in a], b)
-    for dtype in (np.uint16, np.float32):
-        for a, b in zip(calls(X.astype(dtype)), calls(), strict=True):
-            assert a[0].dtype == dtype and (a[0] == b[0]).all() and a[1].tobytes() == b[1].astype(a[1].dtype).tobytes()
-
-
 def test_read_only_numbers_beside_tensors():
     """Without torch's warning of them, which is an error here."""
     alive, births = ELEMENT.copy(), X.copy()
@@ -92,17 +62,6 @@ def test_read_only_numbers_beside_tensors():
         torch.set_warn_always(False)
     same([each.numpy() for each in drawn], fb.thin(X, ELEMENT, rng=KEY, max_count=200))
     same([loss.numpy()], [fb.birth_loss(None, X, 1.0, expected=Y + 1)])
-
-
-def test_lists():
-    rows = [[0.1, 0.5, 0.9, 0.2, 0.3]]
-    same(fb.thin(X, [rows], rng=KEY, max_count=200), fb.thin(X, np.array([rows]), rng=KEY, max_count=200))
-
-
-def test_batches_split():
-    whole = calls()[0].x_t
-    part = fb.thin(X[1:3], ELEMENT[1:3], mask=MASK, rng=fb.Philox(3, first_sample=3, call=5), max_count=220)
-    assert (part.x_t == whole[1:3]).all()
 
 
 def test_mask_keeps_what_is_outside():
@@ -156,17 +115,6 @@ def test_masked_loss():
     ].any()
     numbers = fb.birth_loss(logits.detach().numpy(), births.numpy(), 1.5, gain=20.0, mask=MASK)
     assert numbers.tobytes() == loss.detach().numpy().tobytes()
-
-
-def test_law_of_each_feature():
-    """Chi-square of 40,000 draws at each of six p, thinned and born; false alarm 1e-9 in all."""
-    p = np.array([[0.01, 0.2, 0.5, 0.77, 0.999, 1.0]])
-    counts = np.full((40_000, 6), 30)
-    thinned = fb.thin(counts, p, rng=KEY, max_count=60, outputs=("x_t",)).x_t
-    born = fb.bridge_step(counts, step=p, births=counts, rng=KEY, max_count=60, outputs=("x_s",)).x_s - counts
-    for drawn in (thinned, born):
-        for column in range(6):
-            assert chi_square(drawn[:, column], stats.binom(30, p[0, column])) > 1e-10
 
 
 @pytest.mark.parametrize("dynamic", [None, pytest.param(True, marks=pytest.mark.slow)])

@@ -1,7 +1,5 @@
 """Steps whose gain, whose step beside logits, or whose max_count differ within a sample."""
 
-import re
-
 import numpy as np
 import pytest
 import torch
@@ -11,7 +9,7 @@ import fastblackout as fb
 from fastblackout.call.elements import seed_change
 from fastblackout.reference import portfloat as pf
 from fastblackout.reference.philox import Stream
-from support.helpers import BACKENDS, chi_square, chi_square_counts, using
+from support.helpers import chi_square, chi_square_counts
 from support.spread_calls import GAIN, KEY, LOGITS, MASK, MOST, SHAPE, P, X, steps
 
 FULL = np.broadcast_to(np.array([1.0, 20, 30, 5.5]).reshape(4, 1, 1), SHAPE)
@@ -23,14 +21,6 @@ def same(results, others):
     for a, b in zip(results, others, strict=True):
         a, b = (np.asarray(each) for each in (a, b))
         assert a.dtype == b.dtype and a.tobytes() == b.tobytes()
-
-
-@pytest.mark.parametrize("how", [{}, {"attrition": 0.2}, {"attrition": P, "step": P}, {"rounding": "nearest"}])
-def test_uniform_numbers_draw_what_one_number_draws(how):
-    how = {"step": 0.4, "rng": KEY, **how}
-    plain = fb.bridge_step(X, LOGITS, gain=FULL[:, 0, 0], max_count=220, **how)
-    for gain, most in ((FULL, 220), (FULL[:, 0, 0], np.full(SHAPE, 220)), (FULL, [[[220.0]]])):
-        same(fb.bridge_step(X, LOGITS, gain=gain, max_count=most, **how), plain)
 
 
 def test_uniform_numbers_leap_and_thin_as_one_number():
@@ -89,26 +79,6 @@ def test_counts_up_to_2_53():
     assert (fb.tau_leap_step(x, births=np.full(x.shape, 1e9), **how).x_s == most).all()
 
 
-@pytest.mark.parametrize("backend", BACKENDS[1:])
-def test_every_backend(backend):
-    with using("reference"):
-        expected = steps()
-    with using(backend):
-        for name, made in steps().items():
-            same(made, expected[name])
-
-
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int64", "float32"])
-def test_tensors_and_other_counts(dtype):
-    expected = steps()
-    for name, made in steps(lambda array: torch.from_numpy(np.ascontiguousarray(array)), X.astype(dtype)).items():
-        assert str(made[0].dtype) == f"torch.{dtype}"
-        assert (made[0].double().numpy() == expected[name][0]).all()
-        assert name.startswith("thin") or (made.model_input.numpy() == expected[name].model_input).all()
-    for name, made in steps(x=X.astype(dtype)).items():
-        assert made[0].dtype == dtype and (made[0] == expected[name][0]).all()
-
-
 def test_what_a_network_gives_may_be_of_the_other_library():
     """And max_count a bfloat16 tensor."""
     expected = fb.tau_leap_step(X, births=Y, step=P, max_count=220, rng=KEY)
@@ -118,11 +88,6 @@ def test_what_a_network_gives_may_be_of_the_other_library():
     same(numbers, expected)
     x, most = torch.from_numpy(X).to(torch.uint8), torch.full((1, 3, 1), 200.0).bfloat16()
     same(fb.thin(x, 0.5, max_count=most, rng=KEY), fb.thin(x, 0.5, max_count=200, rng=KEY))
-
-
-def test_batches_split():
-    for name, part in steps(lambda array: array[1:3] if len(array) == 4 else array, rng=KEY.at(first_sample=3)).items():
-        assert (part[0] == steps()[name][0][1:3]).all()
 
 
 def mixture(y, p, most):
@@ -180,56 +145,3 @@ def test_compiled(step, dtype):
         assert (a.numpy() == b).all()
     with pytest.raises(ValueError, match="x_t: must be whole numbers in 0..|must be at most"):
         compiled(*tensors[:3], tensors[3] - 100, tensors[4])
-
-
-def one_at(number, other):
-    """A number everywhere, but one element of sample 2."""
-    made = np.full(X.shape, number, X.dtype if other % 1 == 0 else np.float64)
-    made[2, 1, 1] = other
-    return made
-
-
-ROWS = {"max_count": 220, "rng": None}
-ERRORS = {
-    "max_count: must be in 0..65535 for uint16 counts, got 70000": lambda: fb.bridge_step(
-        X.astype(np.uint16), LOGITS, P, max_count=70_000
-    ),
-    "gain: must be finite and at least 0, got -1": lambda: fb.bridge_step(X, LOGITS, 0.5, gain=-FULL, **ROWS),
-    "gain: must be finite and at least 0, got inf": lambda: fb.tau_leap_step(X, LOGITS, P, gain=np.inf, **ROWS),
-    "tau_leap_step: gain: must be finite and at least 0, got -1": lambda: fb.tau_leap_step(
-        X, step=P, births=Y, gain=-1.0, **ROWS
-    ),
-    "bridge_step: logits: must be finite": lambda: fb.bridge_step(X, np.inf * LOGITS, 0.5, gain=FULL, **ROWS),
-    "tau_leap_step: logits: must be finite": lambda: fb.tau_leap_step(X, np.inf * LOGITS, P, **ROWS),
-    "logits: must have the shape of x_t": lambda: fb.bridge_step(X, LOGITS[:2], 0.5, gain=FULL, **ROWS),
-    "logits: dtype must be one of": lambda: fb.bridge_step(X, X, 0.5, gain=FULL, **ROWS),
-    "logits: exactly one of logits and births": lambda: fb.bridge_step(X, LOGITS, 0.5, births=Y, gain=FULL, **ROWS),
-    "step: must be in [0, 1]": lambda: fb.bridge_step(X, LOGITS, 2 * P + 1, gain=FULL, **ROWS),
-    "step: must be in [0, 1], got 1.5": lambda: fb.bridge_step(X, LOGITS, 1.5, attrition=0.1, max_count=MOST),
-    "attrition: must be in [0, 1], got 1.5": lambda: fb.bridge_step(X, LOGITS, 0.5, attrition=1.5, max_count=MOST),
-    "out: must be None": lambda: fb.bridge_step(X, LOGITS, 0.5, gain=FULL, out=steps()["gain"], **ROWS),
-    "which is 100 there, got 101 at sample 2, element 6": lambda: fb.thin(
-        one_at(100, 101), 0.5, max_count=np.full((1, 3, 1), 100)
-    ),
-    "x_t: must be whole numbers in 0..max_count": lambda: fb.bridge_step(-X - 1, LOGITS, 0.5, max_count=MOST),
-    "max_count: must be whole numbers in 0..255, got 256": lambda: fb.thin(np.uint8(X), 0.5, max_count=MOST * 0 + 256),
-    "max_count: must be whole numbers in 0..2147483647, got 200.5 at sample 2, element 6": lambda: fb.thin(
-        X, P, max_count=one_at(200, 200.5)
-    ),
-    "energy_loss: max_count: must be an integer, one for all": lambda: fb.energy_loss(
-        np.stack([LOGITS, LOGITS]), X, X, 1.0, max_count=MOST
-    ),
-    "posterior_step: max_count: must be an integer, one for all": lambda: fb.posterior_step(
-        X, (LOGITS, LOGITS), 0.5, family="beta-binomial", max_count=MOST
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("text", ERRORS)
-def test_errors(text):
-    """A call that is refused draws no seed, either."""
-    before = torch.get_rng_state()
-    with pytest.raises((TypeError, ValueError)) as caught:
-        ERRORS[text]()
-    assert text in str(caught.value) and re.match(r"[a-z_]+: [\w.]+(( and|,) [\w.]+)*: .*, got ", str(caught.value))
-    assert torch.equal(torch.get_rng_state(), before)

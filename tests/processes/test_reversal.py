@@ -12,10 +12,10 @@ from scipy.optimize import brentq
 import fastblackout as fb
 from fastblackout.processes import conversion as to
 from fastblackout.processes import sample_reverse, simulate_reverse, tau_leap_reverse
+from fastblackout.reference.philox import Stream, philox4x32
 from support import small_processes
 from support.helpers import by_day, chi_square_counts
 from support.small_processes import LAW, data_law
-from support.specified_words import elements
 
 torch.set_num_threads(1)
 PROCESSES = {  # with the times that their reverse starts at
@@ -60,7 +60,7 @@ def uniform_of(high, low):
     return ((high << 32 | low) >> 11) * 2.0**-53 + 2.0**-54
 
 
-def followed(rates, law, x, t, s, at):
+def followed(rates, law, x, t, s, key, sample, i):
     """x_s by the chance of staying, whose root is found by bisection and whose laws are SciPy's matrix exponentials."""
     jumps = 0
 
@@ -68,7 +68,8 @@ def followed(rates, law, x, t, s, at):
         return law @ expm(rates * time)
 
     while True:
-        first, second, third, fourth = at.own_block("REVERSE_PATH", jumps)
+        words = philox4x32(i, key.first_sample + sample, key.call, Stream.REVERSE_PATH.word(jumps), *key.key)
+        first, second, third, fourth = map(int, words)
         goal, choice = uniform_of(first, second), uniform_of(third, fourth)
 
         def excess(time, x=x, now=t, goal=goal):
@@ -92,8 +93,7 @@ def test_a_path_is_the_one_that_its_words_say(name):
     key = fb.Philox(0x0123456789ABCDEF, first_sample=2, call=3)
     found = simulate_reverse(process, x_t, law, t, s, rng=key)
     rates = process.generator()
-    starts = x_t.reshape(-1).tolist()
-    wanted = [followed(rates, law, starts[place], t, s, at) for _, place, at in elements(x_t.shape, key)]
+    wanted = [followed(rates, law, int(x), t, s, key, *place) for place, x in np.ndenumerate(x_t)]
     assert found.reshape(-1).tolist() == wanted
     assert (found != x_t).any()
 

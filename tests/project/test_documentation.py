@@ -267,7 +267,7 @@ def test_every_option_is_one_of_a_parser(capsys):
             build_parser(True).parse_args([command, "--help-all"])
     options = set(re.findall(r"--[a-z][a-z-]*", capsys.readouterr().out + get_args_parser().format_help()))
     options |= {"--index-url", "--no-build-isolation", "--pdb", "--durations"}  # of pip and pytest
-    for part in ("benchmarks", "examples", "tests/record", "tests/battery", "tests/fuzz", "tests/faults"):
+    for part in ("benchmarks", "examples", "tests/battery", "tests/fuzz", "tests/faults"):
         for script in (ROOT / part).rglob("*.py"):
             options.update(re.findall(r'"(--[a-z][a-z-]*)"', script.read_text()))
     for name in DOCUMENTS:

@@ -45,12 +45,16 @@ def shortened(text: str) -> str:
     return re.sub(r"(\d\.\d{6})\d+", r"\1", text)
 
 
-def compare_expressions(path: Path, names: dict[str, Any]) -> None:
-    """A file of Python expressions, each with the error that it raises in the line below it."""
-    lines = path.read_text().splitlines()
+def told(text: str, names: dict[str, Any]) -> str:
+    """Python expressions, lines of `text`, each with the error that it raises in the line below it."""
+    lines = text.splitlines()
     texts = {
         line: shortened(error_of(lambda line=line: eval(line, dict(names)))) for line in lines if line[:1] not in " #"
     }
     assert "no error" not in texts.values(), [line for line, text in texts.items() if text == "no error"]
     made = [f"{line}\n    {texts[line]}" if line in texts else line for line in lines if not line.startswith(" ")]
-    compare(path, "\n".join(made) + "\n")
+    return "\n".join(made) + "\n"
+
+
+def compare_expressions(path: Path, names: dict[str, Any]) -> None:
+    compare(path, told(path.read_text(), names))

@@ -2,7 +2,7 @@
 
 known_answers.json holds the hashes: SHA-256 of the bytes of all outputs in their order, little-endian, C order.
 
-A new draw has its cases in its module of support.draws; another new op, or a new law of one, has them here. Run in
+A new draw has its cases in support/draws.py; another new op, or a new law of one, has them here. Run in
 tests/, `python -m support.known_cases` adds the hashes that are missing, as the reference draws them; it never changes
 one that is there.
 """

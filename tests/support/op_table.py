@@ -1,6 +1,6 @@
 """The table of ops for product.py: an op's own factors, its arguments for a case, and how it is called.
 
-A new element-wise draw is a module in support.draws. Another new op is a row here: its factors beyond COMMON (or in
+A new element-wise draw is a value in draws.py. Another new op is a row here: its factors beyond COMMON (or in
 place of it), a function from a Maker to dense CPU tensors and numbers, two calls, the public function and its kernel in
 fastblackout.backends, and wrong values.
 """

@@ -34,6 +34,7 @@ def calls(library: Any, shape: tuple[int, ...] = (2, 3)) -> dict[str, tuple[Any,
     state = {"max_count": 255, "center": 0.0, "scale": 1.0, "outputs": ("model_input",), "input_dtype": "float32"}
     step = {"x_t": x, "logits": logits, "step": 0.5, "births": None, "gain": 1.0, **key, **state, **ends}
     law = {"family": "beta-binomial", "offset": 0.0}
+    loss = {"x_t": x, "births": x, "weight": 1.0, "max_count": 255, "backend": "auto"}
     logs = {"x_t": x, "x_0": x, "backend": "auto"}
     schedule = fb.Schedule.cosine(10)
     return {
@@ -60,27 +61,11 @@ def calls(library: Any, shape: tuple[int, ...] = (2, 3)) -> dict[str, tuple[Any,
         ),
         "energy_loss": (
             fb.energy_loss,
-            {
-                "logits": library(np.ones((2, *shape), np.float32)),
-                "x_t": x,
-                "births": x,
-                "weight": 1.0,
-                "offset": 0.0,
-                "max_count": 255,
-                "backend": "auto",
-            },
+            {"logits": library(np.ones((2, *shape), np.float32)), **loss, "offset": 0.0},
         ),
         "posterior_loss": (
             fb.posterior_loss,
-            {
-                "head": (logits, logits),
-                "x_t": x,
-                "births": x,
-                "weight": 1.0,
-                **law,
-                "max_count": 255,
-                "backend": "auto",
-            },
+            {"head": (logits, logits), **loss, **law},
         ),
         "posterior_step": (
             fb.posterior_step,

@@ -1,5 +1,4 @@
 """What tests/ops/test_contract.py calls ops with, made from their declarations.
 
-`calls` makes a valid call, `forms` the same call in other forms, `violations` one with one wrong argument, and `texts`
-collects what all wrong arguments are told.
+`calls` makes a valid call, `violations` one with one wrong argument, and `check` says what must hold of both.
 """
