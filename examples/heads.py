@@ -84,13 +84,13 @@ def mean_head(updates: int) -> np.ndarray:
     return np.outer(*each)
 
 
-def law_head(family: str, updates: int) -> np.ndarray:
-    """Each number of births has a law of its own, of two numbers of the network."""
+def law_head(family: str, numbers: int, updates: int) -> np.ndarray:
+    """Each number of births has a law of its own, of `numbers` numbers of the network."""
     torch.manual_seed(0)
-    net, how = network(2, 4), {"family": family, "offset": OFFSET, "max_count": MOST}
+    net, how = network(2, 2 * numbers), {"family": family, "offset": OFFSET, "max_count": MOST}
 
     def head(x_t: Tensor) -> tuple[Tensor, ...]:
-        return net(scaled(x_t)).chunk(2, 1)
+        return net(scaled(x_t)).chunk(numbers, 1)
 
     train(net, lambda x_t, births, _: fb.posterior_loss(head(x_t), x_t, births, 1.0, **how), updates)
     each = []
@@ -132,8 +132,9 @@ def implicit_head(updates: int, draws: int = 100_000) -> np.ndarray:
 
 HEADS = {
     "mean": mean_head,
-    "beta-binomial": partial(law_head, "beta-binomial"),
-    "negative-binomial": partial(law_head, "negative-binomial"),
+    "beta-binomial": partial(law_head, "beta-binomial", 2),
+    "bayes-logistic": partial(law_head, "bayes-logistic", 5),
+    "negative-binomial": partial(law_head, "negative-binomial", 2),
     "implicit": implicit_head,
 }
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from . import factorials
 from . import negative_binomial_law as negative_binomial
 from . import portfloat as pf
+from .bayes_launch import bayes_loss, bayes_loss_backward
 from .birth_loss import CHUNK, add_chunks_kernel, tree_sum
 from .checks import report
 from .draw import own_block, place, rounded, span
@@ -26,7 +27,8 @@ from .heads import law_counts, load_head, load_number
 from .launch import OPTIONS, batch_and_elements, layout_of, on, per_element
 
 __all__ = ["posterior_loss", "posterior_loss_backward"]
-NEGATIVE_BINOMIAL = tl.constexpr(1)  # its number in call/head.py
+BAYES = 1  # the numbers of "bayes-logistic" and "negative-binomial" in call/head.py
+NEGATIVE_BINOMIAL = tl.constexpr(2)
 _CHUNK, _HALF = tl.constexpr(CHUNK), tl.constexpr(CHUNK // 2)
 
 
@@ -140,9 +142,13 @@ def posterior_grad_kernel(
 
 
 def posterior_loss(x_t: Tensor, family: int, *others: Any) -> None:
-    """The loss as fastblackout/reference/posterior_loss.py defines it. others: both arrays of a head, births,
+    """The loss as fastblackout/reference/posterior_loss.py defines it. others: the eight arrays of a head, births,
     weight, offset, max_count, loss, flag."""
-    head_0, head_1, births, weight, offset, max_count, loss, flag = others
+    *head, births, weight, offset, max_count, loss, flag = others
+    if family == BAYES:
+        bayes_loss(x_t, head, births, weight, offset, max_count, loss, flag)
+        return
+    head_0, head_1 = head[:2]
     batch, elements = batch_and_elements(x_t)
     if batch == 0:
         return
@@ -163,10 +169,14 @@ def posterior_loss(x_t: Tensor, family: int, *others: Any) -> None:
 
 def posterior_loss_backward(x_t: Tensor, family: int, *others: Any) -> None:
     """The gradients by the arrays of the head. others: the head, births, coefficient, upstream gradient times weight,
-    offset, max_count, both gradients, flag."""
-    head_0, head_1, births, coefficient, offset, max_count, grad_0, grad_1, flag = others
+    offset, max_count, the eight gradients, flag."""
+    head, (births, coefficient, offset, max_count, *grads, flag) = list(others[:8]), others[8:]
     if x_t.numel() == 0:
         return
+    if family == BAYES:
+        bayes_loss_backward(x_t, head, births, coefficient, offset, max_count, grads, flag)
+        return
+    head_0, head_1, grad_0, grad_1 = *head[:2], *grads[:2]
     arrays, block = [x_t, births, head_0, head_1, grad_0, grad_1], 256 if family == NEGATIVE_BINOMIAL.value else 512
     grid, sizes, options = per_element("posterior_loss", arrays, block, num_warps=4, LAW=family)
     coefficient = coefficient.contiguous()

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..reference.philox import Stream
 from . import negative_binomial_law as negative_binomial
 from . import portfloat as pf
+from .bayes_launch import bayes_step
 from .beta import beta_block
 from .binomial import binomial_block
 from .checks import clean_prob, report
@@ -19,7 +20,7 @@ from .draw import load_counts, load_key, place
 from .gamma import _LEAST
 from .heads import load_head
 from .launch import bounded, on, per_element
-from .posterior_loss import NEGATIVE_BINOMIAL, beta_binomial_law
+from .posterior_loss import BAYES, NEGATIVE_BINOMIAL, beta_binomial_law
 from .steps import law_step_block, store_step
 
 __all__ = ["posterior_step"]
@@ -68,13 +69,16 @@ def posterior_step_kernel(
 
 
 def posterior_step(x_t: Tensor, family: int, *others: Any) -> None:
-    """x_s = x_t + births by the law of the head, and the model input. others: both arrays of a head, p, q, offset, key,
-    max_count, center, scale, x_s, model_input, flag."""
-    head_0, head_1, p, q, offset, key, max_count, center, scale, x_s, model_input, flag = others
+    """x_s = x_t + births by the law of the head, and the model input. others: the eight arrays of a head, p, q, offset,
+    key, max_count, center, scale, x_s, model_input, flag."""
+    *head, p, q, offset, key, max_count, center, scale, x_s, model_input, flag = others
     if x_t.numel() == 0:
         return
-    numbers = p.contiguous(), q.contiguous(), offset, center, scale, key
-    arrays = [x_t, head_0, head_1, x_s, model_input]
+    numbers, made = (p.contiguous(), q.contiguous(), offset, center, scale, key), [x_s, model_input]
+    if family == BAYES:
+        bayes_step(x_t, head, made, numbers, max_count, flag)
+        return
+    arrays = [x_t, *head[:2], *made]
     grid, sizes, options = per_element("posterior_step", arrays, BOUNDED=bounded(x_t, max_count), LAW=family)
     with on(x_t):
         posterior_step_kernel[grid](*arrays, *numbers, flag, *sizes, max_count, **options)

@@ -10,6 +10,7 @@
 
 #include "cpu/support/chunks.h"
 #include "cpu/support/factorials.h"
+#include "fastblackout/bayes_logistic.h"
 #include "fastblackout/birth_loss.h"
 #include "fastblackout/negative_binomial_law.h"
 
@@ -93,17 +94,19 @@ namespace fastblackout::cpu::FB_ISA {
 
 #include "cpu/per_isa/wide.inc"
 #include "cpu/per_isa/double_parts.inc"
+#include "cpu/per_isa/bayes.inc"
 
 // A part of a chunk: the head in float32, and counts brought into their ranges.
 struct LawPart {
-  alignas(64) float head[ops::kHeadArrays][kLawPart];
+  alignas(64) float head[ops::kMostHead][kLawPart];
   alignas(64) double room[kLawPart], births[kLawPart];
-  int count;
+  int count, heads;
   int64_t wrong;  // not 0 where some value may be
 
   void fill(const PosteriorLoss& op, int64_t sample, int64_t i0, int size) {
     count = size;
-    for (int g = 0; g < ops::kHeadArrays; ++g) load(op.head[g], sample, i0, count, head[g]);
+    heads = heads_of(op);
+    for (int g = 0; g < heads; ++g) load(op.head[g], sample, i0, count, head[g]);
     load(op.x_t, sample, i0, count, room);
     load(op.births, sample, i0, count, births);
     const double most = static_cast<double>(op.max_count);
@@ -117,7 +120,7 @@ struct LawPart {
       changed |= bit_cast<int64_t>(born) ^ bit_cast<int64_t>(whole);
     }
     int32_t infinite = 0;  // x - x is 0 for finite x alone
-    for (int g = 0; g < ops::kHeadArrays; ++g)
+    for (int g = 0; g < heads; ++g)
       for (int k = 0; k < count; ++k) infinite |= fastblackout::bits_of(head[g][k] - head[g][k]);
     wrong = changed | infinite;
   }
@@ -157,9 +160,14 @@ struct RisingPart {
 };
 
 static void store_slopes(const PosteriorLoss& op, int64_t sample, int64_t i0, int count, const float (*slopes)[kLawPart]) {
-  for (int g = 0; g < ops::kHeadArrays; ++g) store(op.grad[g], sample, i0, count, slopes[g]);
+  for (int g = 0; g < ops::kMostHead; ++g)
+    if (op.grad[g]) store(op.grad[g], sample, i0, count, slopes[g]);
 }
 
+// The slopes of the last component's logit have a place, and go nowhere.
+constexpr int kSlopes = 3 * kMostComponents;
+
+#include "cpu/per_isa/bayes_logistic_loss.inc"
 #include "cpu/per_isa/beta_binomial_loss.inc"
 #include "cpu/per_isa/negative_binomial_loss.inc"
 
@@ -192,7 +200,7 @@ static void finish_chunk(const LawSums& op, int64_t sample, int64_t i0, int coun
 }
 
 static void law_chunk(const LawSums& op, int64_t sample, int64_t i0, int count) {
-  alignas(64) float losses[kChunk], slopes[ops::kHeadArrays][kLawPart];
+  alignas(64) float losses[kChunk], slopes[kSlopes][kLawPart];
   LawPart part;
   int64_t wrong = 0;
   const double offset = static_cast<double>(op.offset[sample]);
@@ -200,6 +208,7 @@ static void law_chunk(const LawSums& op, int64_t sample, int64_t i0, int count) 
     part.fill(op, sample, i0 + at, count - at < kLawPart ? count - at : kLawPart);
     wrong |= part.wrong;
     switch (static_cast<Family>(op.family)) {
+      case Family::bayes_logistic: losses_by<BayesLogisticPart>(op, part, offset, losses + at, slopes); break;
       case Family::negative_binomial: losses_by<NegativeBinomialPart>(op, part, offset, losses + at, slopes); break;
       default: losses_by<BetaBinomialPart>(op, part, offset, losses + at, slopes);
     }
@@ -209,13 +218,14 @@ static void law_chunk(const LawSums& op, int64_t sample, int64_t i0, int count) 
 }
 
 static void law_grad_chunk(const PosteriorLoss& op, int64_t sample, int64_t i0, int count) {
-  alignas(64) float slopes[ops::kHeadArrays][kLawPart];
+  alignas(64) float slopes[kSlopes][kLawPart];
   LawPart part;
   const double offset = static_cast<double>(op.offset[sample]);
   const float coefficient = static_cast<float>(op.weight[sample]);
   for (int at = 0; at < count; at += kLawPart) {
     part.fill(op, sample, i0 + at, count - at < kLawPart ? count - at : kLawPart);
     switch (static_cast<Family>(op.family)) {
+      case Family::bayes_logistic: slopes_by<BayesLogisticPart>(op, part, offset, coefficient, slopes); break;
       case Family::negative_binomial: slopes_by<NegativeBinomialPart>(op, part, offset, coefficient, slopes); break;
       default: slopes_by<BetaBinomialPart>(op, part, offset, coefficient, slopes);
     }

@@ -1,6 +1,7 @@
 // The law "negative-binomial": its losses and its gradient.
 #pragma once
 
+#include "cuda/bayes.cuh"
 #include "cuda/law_chunk.cuh"
 #include "fastblackout/negative_binomial_law.h"
 

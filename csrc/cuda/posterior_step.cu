@@ -1,5 +1,5 @@
 // posterior_step: x_s = x_t + births and the next model input, where a head gives a law of the births; a thread an element.
-#include "cuda/head.cuh"
+#include "cuda/bayes.cuh"
 #include "cuda/reverse.cuh"
 #include "fastblackout/negative_binomial_law.h"
 #include "fastblackout/posterior_step.h"
@@ -7,14 +7,15 @@
 namespace fastblackout::cuda {
 namespace {
 
-// What differs by the law is a class: kBlocks, how many blocks are to share a multiprocessor, and the count of an element
-// after the step. It reads the count before it again at the end: registers are few.
+// What differs by the law is a class: kBlocks, how many blocks are to share a multiprocessor, whether log factorials come from a
+// table, and the count of an element after the step. It reads the count before it again at the end: registers are few.
 template <class Law>
 FB_KERNEL(kThreads, Law::kBlocks) law_step(FB_PARAM(PosteriorStep) op) {
+  const LogFactorials factorials = shared_factorials<Law::kTabled>(op.max_count);
   const Place place = place_of(op);
   if (!place.inside) return;
   if (place.i == 0) check_sample(op, place.sample, nullptr);
-  store_element(op, place.sample, place.i, Law::after(op, place, StoredKey{op.key, place.sample}));
+  store_element(op, place.sample, place.i, Law::after(op, place, StoredKey{op.key, place.sample}, factorials));
 }
 
 FB_DEVICE PQ checked_birth(const PosteriorStep& op, const Place& place, int& flags) {
@@ -36,8 +37,9 @@ FB_DEVICE StepShapes checked_shapes(const PosteriorStep& op, const Place& place)
 
 struct BetaBinomialStep {
   static constexpr int kBlocks = 4;
+  static constexpr bool kTabled = false;
 
-  static FB_DEVICE int64_t after(const PosteriorStep& op, const Place& place, const StoredKey& key) {
+  static FB_DEVICE int64_t after(const PosteriorStep& op, const Place& place, const StoredKey& key, const LogFactorials&) {
     GammaThen<BinomialHat>& hat = own_hat<GammaThen<BinomialHat>>();
     const StepShapes shapes = checked_shapes(op, place);
     const BetaStreams streams{POSTERIOR_A, POSTERIOR_B, POSTERIOR_BOOST};
@@ -55,8 +57,9 @@ struct BetaBinomialStep {
 // Poisson(theta p Gamma(size)), cut at the room
 struct NegativeBinomialStep {
   static constexpr int kBlocks = 4;
+  static constexpr bool kTabled = false;
 
-  static FB_DEVICE int64_t after(const PosteriorStep& op, const Place& place, const StoredKey& key) {
+  static FB_DEVICE int64_t after(const PosteriorStep& op, const Place& place, const StoredKey& key, const LogFactorials&) {
     GammaThen<PoissonHat>& hat = own_hat<GammaThen<PoissonHat>>();
     int flags = 0;
     const double most = static_cast<double>(op.max_count);
@@ -72,10 +75,46 @@ struct NegativeBinomialStep {
   }
 };
 
+FB_DEVICE double checked_room(const PosteriorStep& op, const Place& place, int& flags) {
+  return static_cast<double>(op.max_count) - static_cast<double>(load_count(op, place, flags));
+}
+
+FB_DEVICE uint32_t state_word(const StoredKey& key, uint32_t stream, uint32_t i) { return word_of(key.words(i >> 2, stream), i); }
+
+// What draws the number N of the births that are left
+FB_DEVICE double state_uniform(const StoredKey& key, uint32_t i) {
+  const uint32_t high = state_word(key, POSTERIOR_STATE, i), low = state_word(key, POSTERIOR_STATE_REFINE, i);
+  return uniform_from_zero(bits53(high, low));
+}
+
+struct BayesStep {
+  static constexpr int kBlocks = 2;
+  static constexpr bool kTabled = true;
+
+  union Own {  // the slots of the law and the hat of the births, which are drawn after N, share their memory
+    BayesSlots<false> slots;
+    BinomialHat hat;
+  };
+
+  static FB_DEVICE int64_t after(const PosteriorStep& op, const Place& place, const StoredKey& key, const LogFactorials& factorials) {
+    Own& own = own_hat<Own>();
+    int flags = 0;
+    const double offset = checked_law_offset(op, place.sample, flags);
+    const BayesElement x = bayes_element(static_cast<double>(op.max_count), checked_room(op, place, flags), offset);
+    const BayesHead<PosteriorStep> head = bayes_head(op, place.sample, place.i, flags);
+    const double n = bayes_draw(x, head, factorials, state_uniform(key, place.i), own.slots);
+    const PQ birth = checked_birth(op, place, flags);
+    raise(op.flag, flags, flags != 0);
+    const int64_t births = binomial_draw(static_cast<int64_t>(n), birth.p, birth.q, key, place.i, POSTERIOR_ELEMENT, own.hat);
+    return load_count(op, place, flags) + births;
+  }
+};
+
 }  // namespace
 
 int posterior_step(const PosteriorStep& op, void* stream) {
   switch (static_cast<Family>(op.family)) {
+    case Family::bayes_logistic: return launch_elements(law_step<BayesStep>, op, stream);
     case Family::negative_binomial: return launch_elements(law_step<NegativeBinomialStep>, op, stream);
     default: return launch_elements(law_step<BetaBinomialStep>, op, stream);
   }

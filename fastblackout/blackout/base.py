@@ -310,21 +310,21 @@ def outputs_of(op: str, argument: str, given: Any, model: Any, shape: Sequence[i
     if not isinstance(outputs, Tensor):
         rule = "must be a tensor, or an object that has one as attribute sample"
         raise TypeError(f"{op}: {argument}: {rule}, got {type(given).__name__}")
-    wanted, found = _shape(model.head_object, model.max_count, shape), tuple(outputs.shape)
-    if found != wanted:
-        rule = f"must have shape {wanted} for head {model.head_object.name!r}"
-        others = " or ".join(repr(name) for name in HEADS if found == _of_other(name, model, shape))
+    allowed, found = _shapes(model.head_object, model.max_count, shape), tuple(outputs.shape)
+    if found not in allowed:
+        rule = f"must have shape {' or '.join(map(str, allowed))} for head {model.head_object.name!r}"
+        others = " or ".join(repr(name) for name in HEADS if found in _of_other(name, model, shape))
         raise ValueError(f"{op}: {argument}: {rule}, got {found}" + (f", which suits head={others}" if others else ""))
     return outputs.contiguous()  # a compiled network may give them with the channels last
 
 
-def _of_other(name: str, model: Any, shape: Sequence[int]) -> tuple[int, ...] | None:
-    """The shape for another head, where the model could have it as it is."""
+def _of_other(name: str, model: Any, shape: Sequence[int]) -> list[tuple[int, ...]]:
+    """The shapes for another head, where the model could have it as it is."""
     head = head_named(name)
     able = model.max_count <= head.largest_count and (model.bounded or head.unbounded is not None)
-    return _shape(head, model.max_count, shape) if able and not head.takes_noise else None
+    return _shapes(head, model.max_count, shape) if able and not head.takes_noise else []
 
 
-def _shape(head: Head, max_count: int, shape: Sequence[int]) -> tuple[int, ...]:
+def _shapes(head: Head, max_count: int, shape: Sequence[int]) -> list[tuple[int, ...]]:
     batch, channels, *rest = shape
-    return batch, channels * head.numbers_per_count(max_count), *rest
+    return [(batch, channels * number, *rest) for number in head.numbers_per_count(max_count)]

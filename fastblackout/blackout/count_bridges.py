@@ -213,8 +213,8 @@ class CountBridge(NetworkModel):
         The largest state that x_0 has.
     head : str
         What the outputs say of x_0: "implicit", joint draws of all states, trained by the energy score; or a law of
-        each state on its own: "beta-binomial" or "negative-binomial". They are the heads of
-        `BlackoutModel` where no particle is left, of the counts x_0 - low.
+        each state on its own: "beta-binomial", "bayes-logistic" or "negative-binomial". They are the
+        heads of `BlackoutModel` where no particle is left, of the counts x_0 - low.
     low : int, default 0
         The least state that x_0 has, which may be negative.
     noise_channels : int, default 0

@@ -65,8 +65,8 @@ class BlackoutModel(Parametrized):
     data_std : float, optional
         The standard deviation of all training counts.
     head : str, default "mean"
-        What the outputs say of the births: "mean", "implicit", "beta-binomial" or "negative-binomial".
-        Each head is described by its class in `fastblackout.heads` and in
+        What the outputs say of the births: "mean", "implicit", "beta-binomial", "bayes-logistic" or
+        "negative-binomial". Each head is described by its class in `fastblackout.heads` and in
         https://github.com/fastblackout/fastblackout/blob/main/docs/heads.md. The attribute `head_object` is an object
         of that class.
     noise_channels : int, default 0
@@ -366,6 +366,10 @@ class BlackoutModel(Parametrized):
         logits = self._answer(given, k, labels, noise, conditions)
         if self.fitted is None:
             return logits
+        if logits.shape[1] != len(self.fitted.start):
+            channels = model_input.shape[1]
+            rule = f"must have the {len(self.fitted.start) // channels} numbers a count that fit_input was told of"
+            raise ValueError(f"BlackoutModel: network's output: {rule} (outputs=), got {logits.shape[1] // channels}")
         return logits + self.fitted.start
 
     def _settings(self) -> dict[str, Any]:

@@ -120,7 +120,7 @@ class Parametrized(NetworkModel):
         """What the grid and the times "early" take for the largest count: max_count where there is one."""
         return self.max_count if self.bounded else self.largest_seen or _LEVELS
 
-    def fit_input(self, x_0: Tensor | NDArray[Any]) -> Self:
+    def fit_input(self, x_0: Tensor | NDArray[Any], outputs: int | None = None) -> Self:
         """Find centre and scale of the input, and where the head begins, of each feature on its own.
 
         A network whose last layer begins at zero then starts from each feature's own law: with the mean of its counts,
@@ -130,6 +130,9 @@ class Parametrized(NetworkModel):
         ----------
         x_0 : array
             Integer counts (N, C, ...) of the training data, in 0..max_count. NumPy or torch.
+        outputs : int, optional
+            How many outputs the network has for a count, where the head leaves a choice: 2, 5 or 8 of
+            "bayes-logistic". The least by default.
 
         Returns
         -------
@@ -165,8 +168,11 @@ class Parametrized(NetworkModel):
         low, high = int(counts.min()), int(counts.max())
         if low < 0 or high > self.max_count:
             raise ValueError(f"{op}: x_0: must lie in 0..{self.max_count}, got {low if low < 0 else high}")
+        allowed = self.head_object.numbers_per_count(self.max_count)
+        if (numbers := allowed[0] if outputs is None else outputs) not in allowed:
+            raise ValueError(f"{op}: outputs: must be one of {', '.join(map(str, allowed))}, got {outputs!r}")
         counts = counts.to(next((each.device for each in self.parameters()), counts.device))
-        start = self.head_object.start(self, counts).flatten(0, 1)
+        start = self.head_object.start(self, counts, numbers).flatten(0, 1)
         self.largest_seen, self.data_mean, self.data_std = max(high, 1), None, None
         self.fitted = fit(self.schedule, counts, self.input == LOG1P, start).to(counts.device)
         self._make_tables()

@@ -24,6 +24,7 @@ _GROUPS = {
     "data": ("conditional", "flip", "label_dropout"),
     "network": (
         "head", "network", "channels", "blocks", "dropout", "input", "parametrization", "noise_channels", "draws",
+        "components",
     ),
     "speed": ("device", "threads", "compile", "precision", "cuda_graph", "accumulate"),
     "output": (

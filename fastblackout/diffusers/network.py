@@ -204,7 +204,7 @@ def unet2d(
     network = UNet2DModel(
         sample_size=(height, width),
         in_channels=of_sample + noise_channels,
-        out_channels=of_sample * of_head.numbers_per_count(most),
+        out_channels=of_sample * of_head.numbers_per_count(most)[0],
         layers_per_block=layers,
         block_out_channels=(channels, *[2 * channels] * (levels - 1)),
         down_block_types=(*["DownBlock2D"] * (levels - 1), "AttnDownBlock2D"),

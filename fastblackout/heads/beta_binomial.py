@@ -14,7 +14,7 @@ from .law import FamilyLaw
 class BetaBinomial(FamilyLaw):
     """Of the room max_count - x_t a share is born that has a beta law. Source: Skellam 1948."""
 
-    def start(self, model: Any, x_0: Tensor) -> Tensor:
+    def start(self, model: Any, x_0: Tensor, numbers: int) -> Tensor:
         max_count = model.max_count
         mean, variance = moments(x_0)
         share = (mean / max_count).clamp(max=1 - 0.5 / max_count)

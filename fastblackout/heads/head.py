@@ -105,9 +105,10 @@ class Head(ABC):
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def numbers_per_count(self, max_count: int) -> int:
-        """How many numbers a network gives of each count, one after another along its channels."""
-        return 1
+    def numbers_per_count(self, max_count: int) -> tuple[int, ...]:
+        """How many numbers a network may give of each count, one after another along its channels; of several a
+        training takes the number of its option `components`."""
+        return (1,)
 
     def number(self, model: Any, k: Any) -> Any:
         """The number of each time k that its ops take beside the outputs."""
@@ -117,10 +118,9 @@ class Head(ABC):
         """The same at another survival p near that time; share: 1 - p over 1 - p_k."""
         return number + torch.log(share)
 
-    def start(self, model: Any, x_0: Tensor) -> Tensor:
-        """Outputs (numbers of a count, C, ...) with which the law at p = 0 has the moments of the data, for each
-        feature on its own. x_0: counts (N, C, ...)."""
-        numbers = self.numbers_per_count(model.max_count)
+    def start(self, model: Any, x_0: Tensor, numbers: int) -> Tensor:
+        """Outputs (numbers, C, ...) with which the law at p = 0 has the moments of the data, for each feature on its
+        own. x_0: counts (N, C, ...); numbers: how many outputs a count has."""
         return x_0.new_zeros((numbers, *x_0.shape[1:]), dtype=torch.float32)
 
     def last_step(self, shape: tuple[int, ...], max_count: int) -> LastStep:

@@ -33,7 +33,7 @@ class Implicit(Head):
         how = {"offset": noised.number, "max_count": model.max_count}
         return energy_loss(logits.view(draws, *shape), noised.x_t, noised.births, noised.weight, **how)
 
-    def start(self, model: Any, x_0: Tensor) -> Tensor:
+    def start(self, model: Any, x_0: Tensor, numbers: int) -> Tensor:
         max_count = model.max_count
         mean, _ = moments(x_0)
         return (logit_share(mean, max_count) / 2).float()[None]

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..call.head import ARRAYS
+from ..call.head import FAMILIES
 from ..ops import binomial, binomial_log_prob, posterior_loss
 from ..philox import Philox
 from ..probability import Prob
@@ -111,8 +111,12 @@ class FamilyLaw(Law):
     """The family of its name of `fb.posterior_loss`, by which it is trained, and `fb.posterior_step`, by which samples
     are drawn. A subclass says no more than the law."""
 
-    def numbers_per_count(self, max_count: int) -> int:
-        return ARRAYS
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.largest_count = FAMILIES[name].largest_count
+
+    def numbers_per_count(self, max_count: int) -> tuple[int, ...]:
+        return FAMILIES[self.name].arrays
 
     def loss(self, model: Any, noised: Noised) -> Tensor:
         arrays = self.arrays(model(noised.model_input, noised.k, noised.labels), noised.births)

@@ -28,7 +28,7 @@ class Mean(Head):
         logits = model(noised.model_input, noised.k, noised.labels)
         return birth_loss(logits, noised.births, noised.weight, gain=noised.number)
 
-    def start(self, model: Any, x_0: Tensor) -> Tensor:
+    def start(self, model: Any, x_0: Tensor, numbers: int) -> Tensor:
         mean, _ = moments(x_0)
         return softplus_inverse(mean / model.gain(model.schedule.steps)).float()[None]
 

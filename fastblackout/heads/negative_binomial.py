@@ -22,7 +22,7 @@ class NegativeBinomial(FamilyLaw):
 
     unbounded: ClassVar[int | None] = (1 << 31) - 1  # the largest int32
 
-    def start(self, model: Any, x_0: Tensor) -> Tensor:
+    def start(self, model: Any, x_0: Tensor, numbers: int) -> Tensor:
         max_count = model.max_count
         mean, variance = moments(x_0)
         return torch.stack((torch.log(mean) - 0.5 * math.log(max_count), size_output(mean**2, variance - mean))).float()

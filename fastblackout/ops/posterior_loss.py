@@ -14,8 +14,8 @@ import numpy as np
 from ..arrays import COUNTS
 from ..call.arguments import Births, Counts, adopt_counts, need_gradient, through_torch
 from ..call.elements import filled
-from ..call.head import Head, LikeHead
-from ..call.numbers import MaxCount, PerSample, max_count_of
+from ..call.head import Head, LikeHead, MaxCountOfHead
+from ..call.numbers import PerSample, max_count_of
 from ..call.outputs import Single
 from ..ground.values import as_float, check_real_tensor, is_number, is_tensor, real_array
 from ..reference import portfloat
@@ -38,7 +38,7 @@ _POSTERIOR_LOSS, _POSTERIOR_LOSS_BACKWARD = declare_loss(
     Births("births"),
     WEIGHT,
     PerSample("offset"),
-    MaxCount(),
+    MaxCountOfHead(),
     loss=(Single("loss", "float32", like="sample"), reference.posterior_loss),
     gradient=(LikeHead(), reference.posterior_loss_backward),
 )
@@ -68,6 +68,16 @@ def posterior_loss(
         births ~ Binomial(R, f),  f ~ Beta(m c, (1 - m) c),
         m = sigmoid(o_1 + offset_b),  c = exp(clamp(o_2 + 1, -5, 7))
 
+    "bayes-logistic", a head of 3 K - 1 arrays, K = 1, 2 or 3: means o_1 .. o_K, scales s_1 .. s_K and K - 1 logits
+    a_1 .. (the last is 0)::
+
+        P(births = n) = w(n) / sum of w over 0..R,  w(n) = pi(x_t + n) C(x_t + n, x_t) exp(n offset_b),
+        pi(v) = sum over j of softmax(a)_j (F((v + 1/2 - mu_j) / t_j) - F((v - 1/2 - mu_j) / t_j)),  F = sigmoid,
+        mu_j = M / 2 (1 + o_j + 0.6 (j - (K + 1) / 2)),  t_j = M / 32 exp(clamp(s_j, -5, 5)),  j = 1 .. K
+
+    pi is a mixture of K logistic laws of x_0, rounded to 0..M, their tails given to 0 and M. The known law of x_t given
+    x_0 is multiplied to it.
+
     "negative-binomial", a head of two arrays o_1, o_2::
 
         births ~ NegativeBinomial of size A and mean A theta,  A = r + x_t,  theta = (1 - p) m / (r + p m),
@@ -91,15 +101,15 @@ def posterior_loss(
         x_0 - x_t, whole numbers in 0..R, in the shape of `x_t` and any integer or float dtype.
     weight : number or array
         Finite, per sample: Schedule.weight(name, k).
-    family : {"beta-binomial", "negative-binomial", "mean"}
+    family : {"beta-binomial", "bayes-logistic", "negative-binomial", "mean"}
         The law.
     offset : number or array, optional
         Finite, per sample: log(1 - p_k), as BlackoutModel.offset gives it. With it a pixel whose x_0 is
-        Binomial(max_count, phi) has o_1 = logit(phi) at every time. With "negative-binomial" P is the posterior of
-        a pixel by its law of x_0.
+        Binomial(max_count, phi) has o_1 = logit(phi) at every time. With "bayes-logistic" and "negative-binomial" P is
+        the posterior of a pixel by its law of x_0.
     max_count : integer, optional
         As in fb.thin, and it is in R: the max_count of the model. uint8 counts have the default 255, which is wrong for
-        data with another largest count.
+        data with another largest count. It is at most 65,535 for "bayes-logistic", which adds up states.
     backend : {"auto", "reference", "cpu", "cuda", "triton"}, optional
         Which kernels run. All give the same bits.
 
@@ -126,20 +136,24 @@ def posterior_loss(
     up to 255:
 
     - "beta-binomial": within 1e-11, derivatives within 1e-12 (1 + R).
-    - "negative-binomial": within 1e-11 + 1e-14 A theta, derivatives within 1e-5 of themselves or 1e-8.
-      fastblackout/reference/negative_binomial_law.py derives it.
+    - "bayes-logistic": within 2e-10, derivatives within 1e-5 of themselves or 1e-8.
+      fastblackout/reference/bayes_logistic.py derives it.
+    - "negative-binomial": within 1e-11 + 1e-14 A theta, derivatives as for "bayes-logistic".
+      negative_binomial_law.py there derives it.
 
     The result is equal to the bit on every backend. The sum runs in a fixed order: trees of 1,024 in float32, added in
-    float64. No exponential, factor or tail is lost. The loss is finite for every finite head whose first array
-    is below 1e34, and for every finite head of "negative-binomial".
+    float64. No exponential, factor or tail is lost. The loss is finite for every finite head whose first array (all
+    arrays of "bayes-logistic") is below 1e34, and for every finite head of "negative-binomial".
 
     References
     ----------
     Skellam, A probability distribution derived from the binomial distribution by regarding the probability of success
     as variable, J. R. Stat. Soc. B 10 (1948), for the beta-binomial law.
 
+    Salimans et al., PixelCNN++ (2017), for rounded logistic laws.
+
     Greenwood and Yule, J. R. Stat. Soc. 83 (1920), for the negative binomial law.
-    https://github.com/fastblackout/fastblackout/blob/main/docs/theory.md says what both do here.
+    https://github.com/fastblackout/fastblackout/blob/main/docs/theory.md says what all three do here.
 
     Examples
     --------
@@ -147,6 +161,8 @@ def posterior_loss(
     >>> head = np.array([[0.0, 1]], np.float32), np.array([[0.0, -1]], np.float32)
     >>> fb.posterior_loss(head, x_t, births, weight=1.0, family="beta-binomial", max_count=10)
     array([2.9317954], dtype=float32)
+    >>> fb.posterior_loss(head, x_t, births, weight=1.0, family="bayes-logistic", offset=-0.5, max_count=10)
+    array([1.3933266], dtype=float32)
     >>> fb.posterior_loss(head, x_t, births, weight=1.0, family="negative-binomial", offset=-0.5, max_count=10)
     array([5.347707], dtype=float32)
     """

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..call.arguments import Counts, Key
-from ..call.head import Head
-from ..call.numbers import MaxCount, PerSample, Probability
+from ..call.head import Head, MaxCountOfHead
+from ..call.numbers import PerSample, Probability
 from ..call.operation import Operation
 from ..call.outputs import Chosen
 from ..reference import posterior_step as reference
@@ -29,7 +29,7 @@ _POSTERIOR_STEP = Operation(
     Probability("step", missing="as Schedule.bridge(k_t, k_s) makes it"),
     PerSample("offset"),
     Key(),
-    MaxCount(),
+    MaxCountOfHead(),
     PerSample("center"),
     PerSample("scale"),
     outputs=Chosen("x_s", result=Stepped),
@@ -67,6 +67,10 @@ def posterior_step(
         births ~ Binomial(R, f step_b),  f ~ Beta(m c, (1 - m) c),
         m = sigmoid(o_1 + offset_b),  c = exp(clamp(o_2 + 1, -5, 7))
 
+    "bayes-logistic", a head of 2, 5 or 8 arrays::
+
+        births ~ Binomial(N, step_b),  N by the law of fb.posterior_loss, drawn by its distribution function
+
     "negative-binomial", a head of two arrays, with A and theta of fb.posterior_loss::
 
         births = min(K, R),  K ~ Poisson(step_b theta g),  g ~ Gamma(A)
@@ -88,7 +92,7 @@ def posterior_step(
     step : number, array or Prob
         The birth probability (p_s - p_t) / (1 - p_t) in [0, 1], per sample: Schedule.bridge(k_t, k_s). It is given like
         `alive` of fb.thin.
-    family : {"beta-binomial", "negative-binomial", "mean"}
+    family : {"beta-binomial", "bayes-logistic", "negative-binomial", "mean"}
         The law.
     offset : number or array, optional
         As in fb.posterior_loss: log(1 - p_t), per sample.
@@ -130,17 +134,20 @@ def posterior_step(
     these distances of the exact one:
 
     - "beta-binomial", for every finite head: 1.5e-13 + 1.5e-15 sqrt(R).
+    - "bayes-logistic" with max_count 255, means in 0..max_count and logits below 1000: 1e-10.
     - "negative-binomial": 6e-14 + 5e-15 sqrt(A) + 2e-15 sqrt(step_b A theta).
 
-    posterior_step.py and negative_binomial_law.py of fastblackout/reference derive them.
+    posterior_step.py, bayes_logistic.py and negative_binomial_law.py of fastblackout/reference derive them.
 
     References
     ----------
     Skellam, A probability distribution derived from the binomial distribution by regarding the probability of success
     as variable, J. R. Stat. Soc. B 10 (1948), for the beta-binomial law.
 
+    Salimans et al., PixelCNN++ (2017), for rounded logistic laws.
+
     Greenwood and Yule, J. R. Stat. Soc. 83 (1920), for the negative binomial law.
-    https://github.com/fastblackout/fastblackout/blob/main/docs/theory.md says what both do here.
+    https://github.com/fastblackout/fastblackout/blob/main/docs/theory.md says what all three do here.
 
     Examples
     --------
@@ -149,6 +156,8 @@ def posterior_step(
     >>> step = dict(family="beta-binomial", rng=fb.Philox(1), outputs=("x_s",))
     >>> fb.posterior_step(x_t, head, 0.5, **step).x_s
     array([[  7,  75,  60, 171]], dtype=uint8)
+    >>> fb.posterior_step(x_t, head, 0.5, **step | {"family": "bayes-logistic", "offset": -0.5}).x_s
+    array([[  0,  41,  73, 176]], dtype=uint8)
     >>> fb.posterior_step(x_t, head, 0.5, **step | {"family": "negative-binomial", "offset": -0.5}).x_s
     array([[  1,  25,  52, 184]], dtype=uint8)
     """

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from . import negative_binomial_law
+from . import bayes_births, negative_binomial_law
 from . import portfloat as pf
 from .birth_loss import sum_sample
 from .rows import check_all, rounded_as, sample_rows, widened
@@ -94,22 +94,24 @@ def beta_binomial_shapes(head: Sequence[Array], offset: F32) -> tuple[F64, F64]:
 # By the number of the family, call/head.py
 LOSSES: dict[int, Callable[..., Any]] = {
     0: _beta_binomial_losses,
-    1: negative_binomial_law.losses,
+    1: bayes_births.losses,
+    2: negative_binomial_law.losses,
 }
 SLOPES: dict[int, Callable[..., Any]] = {
     0: _beta_binomial_slopes,
-    1: negative_binomial_law.slopes,
+    1: bayes_births.slopes,
+    2: negative_binomial_law.slopes,
 }
 
 
 def posterior_loss(
-    x_t: Array, family: int, head: Sequence[Array], births: Array,
+    x_t: Array, family: int, head: Sequence[Array | None], births: Array,
     weight: Array, offset: F64, max_count: int,
 ) -> F32:  # fmt: skip
     """weight_b times the sum over a sample of -log P(births), float32 (B,), of values that are looked at first.
 
-    x_t: (B, ...) counts in 0..max_count. head: two arrays of x_t's shape, float16, float32 or float64 (rounded
-    to float32), uint16 as the bits of bfloat16.
+    x_t: (B, ...) counts in 0..max_count. head: the MOST_HEAD arrays of a head, None where the law has fewer, each of
+    x_t's shape, float16, float32 or float64 (rounded to float32), uint16 as the bits of bfloat16.
     births: x_t's shape, whole, in 0..max_count - x_t. weight, offset: (B,).
     """
     arrays, births = head_arrays(*head), widened(births)
@@ -121,10 +123,10 @@ def posterior_loss(
 
 
 def posterior_loss_backward(
-    x_t: Array, family: int, head: Sequence[Array], births: Array,
+    x_t: Array, family: int, head: Sequence[Array | None], births: Array,
     coefficient: Array, offset: F64, max_count: int,
-) -> tuple[Array, ...]:  # fmt: skip
-    """The gradients by the arrays of the head, each in its shape and dtype (uint16: the bits of bfloat16).
+) -> tuple[Array | None, ...]:  # fmt: skip
+    """The gradients by the arrays of the head, each in its shape and dtype (uint16: the bits of bfloat16), or None.
 
     All as above, with coefficient in place of weight, float64 (B,): upstream gradient times weight, rounded once to
     float32, as the derivative is.
@@ -133,16 +135,19 @@ def posterior_loss_backward(
         room, n = _counts(x_t, widened(births), max_count)
         slopes = SLOPES[family](head_arrays(*head), offset, room, n, max_count)
         factor = coefficient.astype(np.float32)[:, None]
-        return tuple(
-            rounded_as((factor * slope.astype(np.float32)).reshape(array.shape), array)
-            for slope, array in zip(slopes, head, strict=True)
-        )
+        grads = [factor * slope.astype(np.float32) for slope in slopes]
+        made = [
+            rounded_as(grad.reshape(each.shape), each)
+            for grad, each in zip(grads, head, strict=False)
+            if each is not None
+        ]
+        return *made, *[None] * (len(head) - len(made))
 
 
-def head_arrays(*arrays: Array) -> list[F32]:
+def head_arrays(*arrays: Array | None) -> list[F32]:
     """The arrays of a head in float32."""
     with np.errstate(over="ignore"):
-        return [widened(each).astype(np.float32) for each in arrays]
+        return [widened(each).astype(np.float32) for each in arrays if each is not None]
 
 
 def _counts(x_t: Array, births: Array, max_count: int) -> tuple[F64, F64]:

@@ -1,6 +1,9 @@
 """The reverse step of heads that give a law of the births, in NumPy: the twin of
 csrc/include/fastblackout/posterior_step.h to the bit.
 
+"bayes-logistic": N is drawn as reference/bayes_logistic.py says, which derives its error, and births ~ Binomial(N, q),
+q as given, with the error of reference/binomial.py for one element.
+
 "negative-binomial": its births are drawn as reference/negative_binomial_law.py says, which derives their error.
 
 "beta-binomial": all R = max_count - x_t particles that may still come back do so with a probability f ~ Beta(a, b) of
@@ -37,6 +40,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import common, negative_binomial_law
+from .bayes_births import draw_births_left
 from .beta import beta_pair
 from .binomial import binomial
 from .gamma import LEAST_SHAPE
@@ -62,15 +66,25 @@ def _beta_binomial_births(
     return binomial(room, born, np.minimum(rest, 1.0), key, Stream.POSTERIOR_ELEMENT)
 
 
+def _bayes_logistic_births(
+    head: Sequence[Array], offset: F32, room: I64, p: F64, q: F64, key: Philox, most: int
+) -> I64:
+    """Binomial(N, p), (B, n); p and q = 1 - p: (B,)."""
+    left = draw_births_left(head, offset, room, most, key)
+    p, q = (np.broadcast_to(each[:, None], room.shape) for each in (p, q))
+    return binomial(left, p, q, key, Stream.POSTERIOR_ELEMENT)
+
+
 # By the number of the family, call/head.py
 BIRTHS = {
     0: _beta_binomial_births,
-    1: negative_binomial_law.draw_births,
+    1: _bayes_logistic_births,
+    2: negative_binomial_law.draw_births,
 }
 
 
 def posterior_step(
-    x_t: Array, family: int, head: Sequence[Array], p: F64, q: F64,
+    x_t: Array, family: int, head: Sequence[Array | None], p: F64, q: F64,
     offset: Array, key: Philox, max_count: int, center: Array, scale: Array,
     outputs: Collection[str], input_dtype: str,
 ) -> tuple[Array | None, Array | None]:  # fmt: skip

@@ -62,6 +62,9 @@ class TrainConfig:
     draws: int = option(
         2, "Let the network make N joint draws of an image in a step (2 to 8), with head implicit.", within(2, 8)
     )
+    components: int = option(
+        1, "Mix N logistic laws (1 to 3) to the prior of a pixel, with head bayes-logistic.", within(1, 3)
+    )
     weight: Weight = option(
         "likelihood",
         "How the loss weighs the times. finite-time, instantaneous: the paper's; energy: of head implicit.",
@@ -190,7 +193,6 @@ class TrainConfig:
         names = {each.name for each in fields(cls)}
         if not isinstance(values, dict):
             raise ValueError(f"TrainConfig: keys: must be its fields, got {type(values).__name__}")
-        values = {name: value for name, value in values.items() if name not in _GONE}
         if not _OF_HEADS & set(values):
             values = {**{name: getattr(cls, name) for name in _OF_HEADS}, **values}
         values = {**{name: getattr(cls, name) for name in _LATER}, "times": "uniform", **values}
@@ -235,10 +237,9 @@ class TrainConfig:
 _OF_HEADS = {"head", "noise_channels", "draws"}
 # Options that runs of earlier versions lack. They lack `times`, too: their times were uniform.
 _LATER = frozenset(
-    {"bits_every", "tensorboard", "compile", "precision", "cuda_graph", "accumulate"} | {"patience", "stop_by"}
+    {"components", "bits_every", "tensorboard", "compile", "precision", "cuda_graph", "accumulate"}
+    | {"patience", "stop_by"}
 )
-
-_GONE = ("components",)  # options that runs of earlier versions have, of a head that went
 
 PRESETS: dict[str, dict[str, Any]] = {name: known.preset for name, known in SETS.items()}
 

@@ -76,7 +76,7 @@ def make_model(config: TrainConfig, dataset: Dataset) -> BlackoutModel:
         size = {}
     head = head_named(config.head)
     noise = config.noise_channels if head.takes_noise else 0
-    outputs = head.numbers_per_count(dataset.max_count)
+    outputs = head.numbers_per_count(dataset.max_count)[config.components - 1]
     of_network = {"num_classes": classes, "dropout": config.dropout, "noise_channels": noise, "outputs": outputs}
     network = NetworkConfig(config.network, of_network | size).build()
     parameters = {"steps": config.schedule_steps, **({"t_end": config.t_end} if config.schedule == "logit" else {})}

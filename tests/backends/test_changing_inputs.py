@@ -85,7 +85,7 @@ CASES = {
         "fb.binomial(changing, 0.4, rng=key)",
     ),
     "transition_rows": (CHANCE, "fb.transition_rows(chance, 63)"),
-    "offset": (OFFSET, "fb.posterior_step(x, head, 0.5, family='beta-binomial', offset=changing, rng=key)"),
+    "offset": (OFFSET, "fb.posterior_step(x, head, 0.5, family='bayes-logistic', offset=changing, rng=key)"),
 }
 
 

@@ -21,11 +21,14 @@ from support.simt import _simt
 
 # At most 64 registers a thread let four blocks of 256 share a multiprocessor.
 REGISTERS = 64
-# Of the kernels of laws. Three blocks: a float64 takes two registers.
+# Of the kernels of laws. Three blocks: a float64 takes two registers. For logits of all states nvcc keeps more loads in
+# flight for sm_100 and sm_120; with log n! they have two blocks, and so has "bayes-logistic", which has a
+# multiprocessor's shared memory for what walks leave (csrc/cuda/bayes.cuh).
 LAWS = {
     "law_lossesINS1_18BetaBinomialLosses": 80, "law_gradsINS1_18BetaBinomialLosses": 80, "16BetaBinomialStep": 64,
     "law_lossesINS1_22NegativeBinomialLosses": 80, "law_gradsINS1_22NegativeBinomialLosses": 80,
     "20NegativeBinomialStep": 64,
+    "law_lossesINS1_11BayesLosses": 128, "law_gradsINS1_11BayesLosses": 128, "9BayesStep": 128,
 }  # fmt: skip
 MORE_REGISTERS = LAWS | {"thin_wide": 128, "bridge_wide": 128}  # two blocks: table and hats need the room
 MORE_REGISTERS["bridge_sharedILb1E"] = 128  # two blocks: of its two tables shared memory has no room for more

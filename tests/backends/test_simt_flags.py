@@ -13,7 +13,7 @@ import fastblackout as fb
 from fastblackout.backends import cuda
 from support import gpu_checks, product
 from support.arrays import bits
-from support.op_posterior import STEP_CASES, step_arguments
+from support.op_posterior import NO_MORE, STEP_CASES, step_arguments
 from support.op_table import OPS, PLAIN
 from support.simt import _simt, new_flag
 
@@ -229,12 +229,12 @@ def test_wrong_values_of_losses_and_of_counts_in_floats():
     ]:  # fmt: skip
         counts, births, head = torch.full((1, 3000), 9), torch.ones(1, 3000), torch.zeros(2, 1, 3000)
         counts[0, -1], births[0, -1], head[1, 0, -1] = x, born, logit
-        for family in (0, 1):
+        for family in (0, 1, 2):
             numbers, flag = (torch.tensor([weight]).double(), torch.tensor([offset]), 10), new_flag()
-            given = counts, family, *head, births, *numbers
+            given = counts, family, *head, *NO_MORE, births, *numbers
             cuda.posterior_loss(*given, loss[:1], flag, module=_simt)
             assert flag.item() == expected and (expected & 18 or loss[0].isfinite())
-            grads = torch.empty_like(head)
+            grads = *torch.empty_like(head), *NO_MORE
             cuda.posterior_loss_backward(*given, *grads, flag := new_flag(), module=_simt)
             assert flag.item() == (expected if weight == 1.0 else 0)
     for count, p, expected in [(3.0, 0.5, 0), (3.5, 0.5, 1), (-1.0, 0.5, 1), (3.0, 1.5, 8), (NAN, NAN, 9)]:
@@ -248,11 +248,11 @@ def test_wrong_values_of_losses_and_of_counts_in_floats():
     assert flag.item() == 1 and out.tolist() == [[2.0**24, 2.0**24]], "float32 has gaps above 2^24"
 
 
-@pytest.mark.parametrize("family", [0, 1])
+@pytest.mark.parametrize("family", [0, 1, 2])
 @pytest.mark.parametrize("case", STEP_CASES)
 def test_flags_of_a_step_by_a_law(case, family):
     x, head, numbers, expected = step_arguments(*case)
     flag, x_s = new_flag(), torch.full_like(x, 99)
-    given = x, family, *head, *numbers, 10, *torch.ones(2, 1)
+    given = x, family, *head, *NO_MORE, *numbers, 10, *torch.ones(2, 1)
     cuda.posterior_step(*given, x_s, None, flag, module=_simt)
     assert flag.item() == expected and x_s.min() >= 0 and x_s.max() <= 10

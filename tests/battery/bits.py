@@ -67,7 +67,7 @@ def expected_births(head: str, outputs: np.ndarray, x_t: int, q: float, q_k: flo
         return 0.0
     if head == "negative-binomial":
         return birth_laws.negative_binomial_numbers(numbers, x_t, MOST, np.log(q))[1]
-    law = birth_laws.beta_binomial(numbers, x_t, MOST, np.log(q))
+    law = birth_laws.FAMILIES[head](numbers, x_t, MOST, np.log(q))
     return float(law @ np.arange(len(law)))
 
 
@@ -122,7 +122,7 @@ def compared(bound: Any, exact: np.ndarray) -> float:
 
 def of_head(head: str, random: np.random.Generator, draws: int) -> list[float]:
     schedule = fb.Schedule.logit(6, 2.0) if random.random() < 0.5 else fb.Schedule.cosine(5)
-    count = {"mean": 1, "beta-binomial": 2, "negative-binomial": 2}.get(head, MOST + 1)
+    count = {"mean": 1, "beta-binomial": 2, "negative-binomial": 2, "bayes-logistic": 5}.get(head, MOST + 1)
     model = Tiny(schedule, head, random.normal(size=(schedule.steps, MOST + 1, count)))
     x_0, steps = torch.arange(MOST + 1).repeat(2)[:, None, None, None], schedule.steps
     key = fb.Philox(int(random.integers(1 << 62)))
@@ -191,5 +191,5 @@ def check(heads: list[str], seed: int, rounds: int, deadline: float, draws: int 
     return [Row(f"bits per dim, {head}", 0, len(found), seconds[head], found) for head, found in chances.items()]
 
 
-LAWS = ["beta-binomial", "negative-binomial"]
+LAWS = ["beta-binomial", "bayes-logistic", "negative-binomial"]
 HEADS = ["mean", *LAWS, "processes"]

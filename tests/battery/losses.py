@@ -42,6 +42,28 @@ def beta_binomial(head: Numbers, x: int, n: int, most: int, offset: Any) -> Any:
     return -(log_choices(room, n) + rising + loggamma(size))
 
 
+def by_weights(log_weights: Numbers, n: int) -> Any:
+    return log(mpmath.fsum(exp(each) for each in log_weights)) - log_weights[n]
+
+
+def bayes_logistic(head: Numbers, x: int, n: int, most: int, offset: Any) -> Any:
+    parts = (len(head) + 1) // 3
+    logits = [*head[2 * parts :], mpf(0)]
+    found = []
+    for v in range(x, most + 1):
+        prior = mpf(0)
+        for j in range(parts):
+            mean = mpf(most) / 2 * (1 + head[j] + (j + 1 - mpf(parts + 1) / 2) * 6 / 10)
+            width = mpf(most) / 32 * exp(clamp(head[parts + j], -5, 5))
+            low = -mpmath.inf if v == 0 else (v - mpf(1) / 2 - mean) / width
+            high = mpmath.inf if v == most else (v + mpf(1) / 2 - mean) / width
+            if low > 0:  # where sigmoids are next to 1, the others
+                low, high = -high, -low
+            prior += exp(logits[j]) * (sigmoid(high) - sigmoid(low))
+        found.append(log(prior) + log_choices(v, x) + (v - x) * offset)
+    return by_weights(found, n)
+
+
 def negative_binomial(head: Numbers, x: int, n: int, most: int, offset: Any) -> Any:
     mean = exp(clamp(log(mpf(most)) / 2 + head[0], -12, 36))
     size = exp(clamp(head[1] + 1, -7, 16))
@@ -53,6 +75,7 @@ def negative_binomial(head: Numbers, x: int, n: int, most: int, offset: Any) -> 
 
 FAMILIES: dict[str, Callable[..., Any]] = {
     "beta-binomial": beta_binomial,
+    "bayes-logistic": bayes_logistic,
     "negative-binomial": negative_binomial,
 }
 
@@ -63,6 +86,8 @@ def promised(family: str, truth: float, room: int, mean: float) -> tuple[float, 
     slope: Callable[[float], float]
     if family == "beta-binomial":
         loss, slope = 1e-11, lambda exact: 1e-12 * (1 + room)
+    elif family == "bayes-logistic":
+        loss, slope = 2e-10, lambda exact: max(1e-8, 1e-5 * abs(exact))
     else:
         loss = 1e-11 + 1e-14 * mean
         slope = lambda exact: loss  # noqa: E731
@@ -71,12 +96,13 @@ def promised(family: str, truth: float, room: int, mean: float) -> tuple[float, 
 
 def head_of(family: str, most: int, random: np.random.Generator) -> np.ndarray:
     """Of float32, of a usual size or beyond every clamp."""
-    return (random.normal(size=2) * random.choice((0.5, 2.0, 6.0))).astype(np.float32).astype(np.float64)
+    count = int(random.choice((2, 5, 8))) if family == "bayes-logistic" else 2
+    return (random.normal(size=count) * random.choice((0.5, 2.0, 6.0))).astype(np.float32).astype(np.float64)
 
 
 def measure(family: str, random: np.random.Generator, loss_at: Greatest, slope_at: Greatest, head_at: Greatest) -> None:
     """One element, its loss, the slopes of that, and the law that bounds take."""
-    most = int(random.choice(MOSTS))
+    most = int(random.choice(MOSTS[:4] if family == "bayes-logistic" else MOSTS))
     x = int(random.integers(most + 1)) if random.random() < 0.7 else 0
     n = int(random.integers(most - x + 1))
     head, offset = head_of(family, most, random), float(np.float32(-(10.0 ** random.uniform(-3, 1))))

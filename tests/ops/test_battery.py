@@ -156,6 +156,6 @@ def test_the_command(tmp_path, capsys):
     assert main(["losses", "--minutes=0.001", "--seed=3", f"--json={file}"]) == 0
     assert capsys.readouterr().out.startswith("seed 3\n")
     found = json.loads(file.read_text())
-    assert found["seed"] == 3 and len(found["rows"]) == 8 and all(row["ok"] for row in found["rows"])
+    assert found["seed"] == 3 and len(found["rows"]) == 11 and all(row["ok"] for row in found["rows"])
     with pytest.raises(SystemExit, match="2"):
         main(["sums"])

@@ -61,15 +61,15 @@ def test_a_head_that_draws_jointly_is_nearest_to_two_pixels(tmp_path):
         assert image.width > 500
     if not NIGHT:
         return
-    # After 500 updates 1.00, 0.93, 0.93 and 0.60 (keyed: the same on one build of torch), after the 3,000 of main
+    # After 500 updates 1.00, 0.93, 0.54, 0.93 and 0.60 (keyed: the same on one build of torch), after the 3,000 of main
     # the last is 0.41. No law of one pixel on its own comes nearer than half.
     away = {name: heads.distance(law, exact) for name, law in laws.items()}
-    assert away["implicit"] < 0.75
+    assert 0.5 < away["bayes-logistic"] < 0.6 and away["implicit"] < 0.75
     assert 0.75 < away["beta-binomial"] < 0.97 < away["mean"]
     assert 0.75 < away["negative-binomial"] < 0.97
     assert max(away.values()) == away["mean"]
     ones = {name: heads.distance(law.sum(1), exact.sum(1)) for name, law in laws.items()}
-    assert 0.2 < ones["implicit"] < ones["beta-binomial"]
+    assert ones["bayes-logistic"] < 0.2 < ones["implicit"] < ones["beta-binomial"]
     assert ones["implicit"] < ones["negative-binomial"]
 
 

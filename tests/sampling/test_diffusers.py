@@ -30,7 +30,7 @@ X = torch.from_numpy(np.random.default_rng(0).binomial(16, 0.3, (300, *SHAPE)).a
 def model_of(head="beta-binomial", classes=3, **how):
     """With weights that say something."""
     noise = {"noise_channels": 1} if head_named(head).takes_noise else {}
-    outputs = head_named(head).numbers_per_count(how.get("max_count", 16) or 16)
+    outputs = head_named(head).numbers_per_count(how.get("max_count", 16) or 16)[0]
     torch.manual_seed(1)
     network = fb.models.small(SHAPE, num_classes=classes, channels=4, outputs=outputs, dropout=0.5, **noise)
     given = {"max_count": 16, "input": "unit", **noise, **how}

@@ -295,7 +295,7 @@ class Constant(torch.nn.Module):
 
 
 def model_of(head):
-    return BlackoutModel(Constant(head_named(head).numbers_per_count(MOST)), SCHEDULE, MOST, head=head)
+    return BlackoutModel(Constant(head_named(head).numbers_per_count(MOST)[0]), SCHEDULE, MOST, head=head)
 
 
 @pytest.mark.parametrize("head", [*FAMILIES, "mean"])

@@ -122,6 +122,9 @@ CASES: dict[str, Callable[[], Any]] = {
         logits=between(-9, 9, 13, "float32", (*SHAPE, 30)), rng=KEY
     ),
     "posterior_step, beta-binomial": lambda: _posterior("beta-binomial", 2),
+    "posterior_step, bayes-logistic of 1": lambda: _posterior("bayes-logistic", 2),
+    "posterior_step, bayes-logistic of 2": lambda: _posterior("bayes-logistic", 5),
+    "posterior_step, bayes-logistic of 3": lambda: _posterior("bayes-logistic", 8),
     "posterior_step, negative-binomial": lambda: _posterior("negative-binomial", 2, 3000),
     "Uniform": lambda: _redrawn(fb.Uniform(50_258)),
     "Absorbing": lambda: _redrawn(fb.Absorbing(50_258)),

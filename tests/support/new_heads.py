@@ -19,7 +19,7 @@ class States(Law):
     """Pr(births = n) in proportion to exp(l_v), v = x_t + n, or to exp(l_v) C(v, x_t) exp(n offset)."""
 
     def numbers_per_count(self, max_count):
-        return max_count + 1
+        return (max_count + 1,)
 
     def log_law(self, arrays, room, offset, most):
         n = torch.arange(most + 1, dtype=torch.float64)

@@ -212,7 +212,7 @@ OPS = {
         op_posterior.arguments, op_posterior.public, op_posterior.kernel,
         NO_KEY | {
             "shape": (*SHAPES[1:], (2, 5000)), "born": (*COUNTS, *FLOATS), "max_count": (255, 15, 100_000, 2**53),
-            "family": (0, 1),
+            "components": (0, 1, 2, 3, -1),
         },
         (
             ("x", 200, "counts"), ("head_1", math.nan, "logits"), ("births", 200, "births"),
@@ -222,7 +222,7 @@ OPS = {
     "posterior_step": Op(
         _posterior_step, op_posterior.stepped, op_posterior.step_kernel,
         {name: _STEPS[name] for name in ("inputs", "one", "outputs")} | {
-            "shape": SHAPES[1:], "max_count": (255, 15, 1, 100_000, 2**53), "family": (0, 1),
+            "shape": SHAPES[1:], "max_count": (255, 15, 1, 100_000, 2**53), "components": (0, 1, 2, 3, -1),
         },
         (
             ("x", 200, "counts"), ("head_0", math.nan, "logits"), ("head_1", math.inf, "logits"),

@@ -32,7 +32,7 @@ class Flat(nn.Module):
 
 def made(head="beta-binomial", network=None, seed=0, **how):
     torch.manual_seed(seed)
-    outputs = head_named(head).numbers_per_count(how.get("max_count", 40) or 40)
+    outputs = head_named(head).numbers_per_count(how.get("max_count", 40) or 40)[0]
     noise = {"noise_channels": 1} if head == "implicit" else {}
     given = {"max_count": 40, "input": "normalized", **noise, **how}
     network = Flat(outputs) if network is None else network

@@ -119,7 +119,7 @@ def registered():
     made = []
     for op, row in OPS.items():
         factors = product.factors(op)
-        for at in range(len(factors.get("family", (0, 1)))):
+        for at in range(len(factors.get("components", (0, 1)))):
             case = {name: values[at % len(values)] for name, values in factors.items()}
             case |= {"shape": ((2, 2, 3, 5), (3, 7))[at % 2], "max_count": min(case["max_count"], 20)}
             a = product.moved(product.arguments(op, case), "cpu", case["layout"], row.images)

@@ -69,21 +69,26 @@ def energy(counts=U8, logits=F32, births=None, draws=2, most=255, shape=(4, 3072
     backend.energy_loss_backward(x, y, n, doubles(shape[0]), one, most, norms, y.clone(), FLAG)
 
 
-def _head(shape, dtype, other):
-    return [torch.zeros(shape, dtype=dtype), torch.zeros(shape, dtype=other or dtype)]
+def _head(components, shape, dtype, other):
+    """(number of the law, the eight arrays of a head). components: of how many "bayes-logistic" is, 0 of
+    "beta-binomial", -1 of "negative-binomial"."""
+    family = int(components > 0) if components >= 0 else 1 - components
+    count = max(3 * components - 1, 2)
+    given = [torch.zeros(shape, dtype=(dtype, other or dtype)[at % 2]) for at in range(count)]
+    return family, given + [None] * (8 - count)
 
 
-def posterior(counts=U8, head=F32, other=None, births=None, most=255, shape=(4, 3072), family=0):
+def posterior(counts=U8, head=F32, other=None, births=None, most=255, shape=(4, 3072), components=0):
     x, n, one = torch.zeros(shape, dtype=counts), torch.zeros(shape, dtype=births or counts), torch.zeros(shape[0])
-    arrays = _head(shape, head, other)
+    family, arrays = _head(components, shape, head, other)
     given = (x, family, *arrays, n, doubles(shape[0]), one, most)
     backend.posterior_loss(*given, one, FLAG)
-    backend.posterior_loss_backward(*given, *(array.clone() for array in arrays), FLAG)
+    backend.posterior_loss_backward(*given, *(None if each is None else each.clone() for each in arrays), FLAG)
 
 
-def law_step(counts=U8, head=F32, other=None, inputs=F32, most=255, shape=(4, 3072), key=KEY, family=0):
+def law_step(counts=U8, head=F32, other=None, inputs=F32, most=255, shape=(4, 3072), key=KEY, components=0):
     x, one, p = torch.zeros(shape, dtype=counts), torch.zeros(shape[0]), doubles(shape[0])
-    arrays = _head(shape, head, other)
+    family, arrays = _head(components, shape, head, other)
     given = (x, family, *arrays, p, p, one, key, most)
     backend.posterior_step(*given, one, one, x, torch.zeros(shape, dtype=inputs), FLAG)
 
@@ -154,8 +159,10 @@ CASES = {
     "energy_loss": lambda: energy(),
     "posterior_loss": lambda: posterior(),
     "posterior_step": lambda: law_step(),
-    "negative binomial law": lambda: posterior(family=1),
-    "negative binomial step": lambda: law_step(family=1),
+    "bayes": lambda: posterior(components=1),
+    "bayes step": lambda: law_step(components=1),
+    "negative binomial law": lambda: posterior(components=-1),
+    "negative binomial step": lambda: law_step(components=-1),
     **{op: lambda op=op: draw(op) for op in DRAWS},
     "categorical": lambda: categorical(),
     "categorical table": lambda: table(),
@@ -198,6 +205,9 @@ _DTYPES = {*COUNTS, *FLOATS}
 # occur.
 if ALL:
     CASES |= {"posterior_step wide": lambda: law_step(I32, most=1000)}
+    for _count in (2, 3):
+        CASES[f"bayes {_count}"] = lambda count=_count: posterior(components=count)
+        CASES[f"bayes step {_count}"] = lambda count=_count: law_step(components=count)
 for _number in QUARTERS:
     _counts, _floats, _other = COUNTS[_number], FLOATS[_number], FLOATS[(_number + 1) % 4]
     _case("categorical", categorical, _counts)
@@ -211,7 +221,8 @@ for _number in QUARTERS:
             _case(_op, draw, _op, *_dtypes)
     if ALL:
         _case("posterior_step", law_step, _counts, _floats, _other, FLOATS[_number - 1])
-        _case("negative binomial step", law_step, _counts, _floats, _other, FLOATS[_number - 1], family=1)
+        _case("bayes step", law_step, _counts, _floats, _other, FLOATS[_number - 1], components=1)
+        _case("negative binomial step", law_step, _counts, _floats, _other, FLOATS[_number - 1], components=-1)
     _case("bridge", bridge, _counts, _floats, _other)
     _case("tau_leap", tau_leap, _counts, _floats, _other)
     if _counts != U8:
@@ -225,4 +236,5 @@ for _number in QUARTERS:
         _case("energy_loss", energy, _counts, _other, _births)
         if ALL:
             _case("posterior_loss", posterior, _counts, _other, _floats, _births)
-            _case("negative binomial law", posterior, _counts, _other, _floats, _births, family=1)
+            _case("bayes", posterior, _counts, _other, _floats, _births, components=1)
+            _case("negative binomial law", posterior, _counts, _other, _floats, _births, components=-1)

@@ -13,7 +13,7 @@ import fastblackout as fb
 from fastblackout.backends import triton as backend
 from fastblackout.reference import portfloat as reference_portfloat
 from support import spread_calls
-from support.op_posterior import STEP_CASES, step_arguments
+from support.op_posterior import NO_MORE, STEP_CASES, step_arguments
 from support.triton_cases import flag
 
 pf = importlib.import_module("fastblackout.kernels.portfloat")
@@ -61,24 +61,24 @@ def law_flags():
         (10, 0.0, 0.0, inf, 1.0, 16), (10, 0.0, 0.0, 0.0, nan, 16),
     ):  # fmt: skip
         other, births = torch.tensor([[0.0, logit]]), torch.tensor([[1.0, born]])
-        for family in (0, 1):
+        for family in (0, 1, 2):
             bits, counts = flag(), torch.tensor([[3, x]])
             given = (
-                *(counts, family, zeros, other, births),
+                *(counts, family, zeros, other, *NO_MORE, births),
                 *(torch.tensor([weight], dtype=torch.float64), torch.tensor([shift]), 10),
             )
             backend.posterior_loss(*given, loss, bits)
             assert int(bits) == told, (family, x, logit, born, shift, weight)
-            grads = torch.empty(1, 2), torch.empty(1, 2)
+            grads = torch.empty(1, 2), torch.empty(1, 2), *NO_MORE
             backend.posterior_loss_backward(*given, *grads, bits := flag())
             assert int(bits) == (0 if np.isnan(weight) else told), (family, x, logit, born, shift, weight)
 
 
 def step_flags():
-    for case, family in itertools.product(STEP_CASES, (0, 1)):
+    for case, family in itertools.product(STEP_CASES, (0, 1, 2)):
         x, head, numbers, expected = step_arguments(*case)
         bits, x_s = flag(), torch.full_like(x, 99)
-        backend.posterior_step(x, family, *head, *numbers, 10, *torch.ones(2, 1), x_s, None, bits)
+        backend.posterior_step(x, family, *head, *NO_MORE, *numbers, 10, *torch.ones(2, 1), x_s, None, bits)
         assert int(bits) == expected and x_s.min() >= 0 and x_s.max() <= 10, case
 
 

@@ -138,7 +138,7 @@ class Linear(nn.Module):
 
 def made(head, more=0, **how):
     noise = 3 if head == "implicit" else 0
-    outputs = head_named(head).numbers_per_count(how.get("high", 12) - how.get("low", -2))
+    outputs = head_named(head).numbers_per_count(how.get("high", 12) - how.get("low", -2))[0]
     return fb.CountBridge(
         Linear(outputs, noise + more), **{"high": 12, "low": -2} | how, head=head, noise_channels=noise
     )
@@ -233,6 +233,7 @@ def test_errors_of_the_model_are_named():
         (lambda: fb.CountBridge(1, 3, "beta-binomial"), TypeError, ": network: must be an nn.Module", "int"),
         (lambda: fb.CountBridge(net, 3, "mean"), ValueError, ": head: must be one of implicit, beta", "'mean'"),
         (lambda: fb.CountBridge(net, 3, "beta-binomial", low=3), ValueError, ": high: must be in 4..", "3"),
+        (lambda: fb.CountBridge(net, 70_000, "bayes-logistic"), ValueError, ": high: must be in 1..65535", "70000"),
         (lambda: fb.CountBridge(net, 3.5, "beta-binomial"), TypeError, ": high: must be an integer", "3.5"),
         (lambda: fb.CountBridge(net, 3, "implicit"), ValueError, ": noise_channels: must be an integer of at", "0"),
         (

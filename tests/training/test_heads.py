@@ -74,6 +74,8 @@ def log_mean(monkeypatch):
     [
         ("implicit", {"draws": 3}, 1),
         ("beta-binomial", {}, 2),
+        ("bayes-logistic", {"components": 1}, 2),
+        ("bayes-logistic", {"components": 2}, 5),
         ("negative-binomial", {}, 2),
     ],
 )
@@ -102,6 +104,7 @@ def test_a_run_learns_resumes_and_samples(tmp_path, head, more, outputs):
     [
         ("implicit", ["--draws=2", "--sample-every=4"], [], "bridge, 10 steps;continuous time, the mean of 8 draws"),
         ("beta-binomial", ["--sample-every=4"], FEW, f"bridge, 5 steps;{OF_LAW}"),
+        ("bayes-logistic", ["--components=3"], FEW, OF_LAW),
         pytest.param("negative-binomial", [], FEW, OF_LAW, marks=pytest.mark.slow),
         ("log-mean", ["--bits-every=4"], FEW, "5 tau-leaping steps, at the times above"),
     ],
@@ -158,6 +161,8 @@ def test_a_wrong_head_is_refused(given, message):
         ({"head": "beta-binomial", "parametrization": "paper"}, "parametrization: belongs to head mean, .*, got paper"),
         ({"noise_channels": 0}, "noise_channels: must be in 1..64, got 0"),
         ({"head": "none"}, f"head: must be one of {', '.join(HEADS)}, log-mean, got 'none'"),
+        ({"head": "bayes-logistic", "weight": "uniform", "components": 4}, "components: must be in 1..3, got 4"),
+        ({"components": 2}, "components: belongs to head bayes-logistic, here head mean, got 2"),
     ],
 )
 def test_wrong_options_of_heads_are_refused(given, message, log_mean):

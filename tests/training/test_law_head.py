@@ -22,7 +22,7 @@ from fastblackout.training.config import preset
 from fastblackout.training.held_out import HeldOut
 from fastblackout.training.trained_model import load_run
 from fastblackout.tuning.even import Errors
-from support import negative_binomial_law
+from support import bayes_law, negative_binomial_law
 from support.helpers import by_day, chi_square_counts
 from support.squares import squares
 
@@ -34,6 +34,9 @@ FALSE_ALARM = 1e-6  # of each statistical check, at fixed seeds
 # Numbers that a network gives each pixel.
 CASES = [
     ("beta-binomial", (-0.4, 0.3)),
+    ("bayes-logistic", (0.1, -0.5)),
+    ("bayes-logistic", (0.2, -0.4, -1.0, 0.5, 0.3)),
+    ("bayes-logistic", (0.2, 0.0, -0.4, -1.0, 0.5, 0.0, 0.3, -0.2)),
     ("negative-binomial", (1.2, -0.5)),
 ]
 of_cases = pytest.mark.parametrize(("head", "numbers"), CASES)
@@ -72,6 +75,8 @@ def log_beta_binomial(n, room, a, b):
 def losses_of(head, arrays, x_t, births, q, cut=False):
     """-log Pr(births) of each element, float64. cut: births up to the bound stand for all above it, too."""
     x, born, log_q = x_t.double(), births.double(), torch.as_tensor(np.log(q))
+    if head == "bayes-logistic":
+        return bayes_law.losses(arrays, x_t, births, log_q, MOST)
     log_q = log_q.view(-1, 1, 1, 1) if log_q.ndim else log_q
     if head == "beta-binomial":
         a, b = shapes_of(*(each.numpy() for each in (*arrays, log_q)))
@@ -229,6 +234,28 @@ def test_the_bounds_of_the_true_head_are_the_entropy_of_the_data():
 
 
 # --- the sums of one law alone
+
+
+@pytest.mark.parametrize("numbers", [numbers for head, numbers in CASES if head == "bayes-logistic"])
+def test_the_bayes_laws_of_the_bounds_are_finite_sums(numbers):
+    """The mean, and a step's law, against sums written out."""
+    x_t = counts(3)
+    outputs = torch.cat([torch.full(SHAPE, each, dtype=torch.float64) for each in numbers], 1)
+    offset, room, n = torch.linspace(-3, 0, 5, dtype=torch.float64), (MOST - x_t).double(), torch.arange(21.0)
+    law = torch.softmax(bayes_law.log_weights(list(outputs.chunk(len(numbers), 1)), x_t, offset, MOST), -1)  # of x_0
+    mean = (law * torch.arange(21, dtype=torch.float64)).sum(-1) - x_t
+    head, at = head_named("bayes-logistic"), Predicted(room, room, outputs, offset, MOST)
+    torch.testing.assert_close(torch.exp(head.log_mean(at)), mean, rtol=1e-10, atol=1e-12)
+    step = fb.Prob(*(torch.full((5, 1, 1, 1), side, dtype=torch.float64) for side in (0.3, 0.7)))
+    total = torch.zeros(SHAPE, dtype=torch.float64)
+    for born in range(21):
+        got = head.log_law_of_step(at, torch.full_like(room, born), step)
+        chance = torch.from_numpy(scipy.stats.binom.pmf(born, n.numpy(), 0.3))
+        wanted = torch.stack([law.gather(-1, (x_t.long() + b).clamp(max=20)[..., None])[..., 0] * chance[b]
+                              * (x_t.long() + b <= 20) for b in range(21)]).sum(0)  # fmt: skip
+        torch.testing.assert_close(torch.exp(got), wanted, rtol=2e-6, atol=1e-9)
+        total += torch.exp(got)
+    torch.testing.assert_close(total, torch.ones_like(total), rtol=1e-10, atol=0)
 
 
 def test_the_negative_binomial_law_cut_at_the_room_has_the_tail_there():

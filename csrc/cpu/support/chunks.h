@@ -131,8 +131,17 @@ void check_each(const char* name, const char* argument, const PerSample<double>&
 // The same for the arrays of a head.
 template <class Op>
 void check_head(const Op& op, const char* name) {
-  check_values(op, name, "head[0]", op.head[0], Rule::finite, 0.0);
-  check_values(op, name, "head[1]", op.head[1], Rule::finite, 0.0);
+  static constexpr const char* kArguments[ops::kMostHead] = {"head[0]", "head[1]", "head[2]", "head[3]", "head[4]", "head[5]", "head[6]", "head[7]"};
+  for (int at = 0; at < ops::kMostHead; ++at) {
+    if (op.head[at]) check_values(op, name, kArguments[at], op.head[at], Rule::finite, 0.0);
+  }
+}
+// How many arrays a head has.
+template <class Op>
+int heads_of(const Op& op) {
+  int count = 0;
+  while (count < ops::kMostHead && op.head[count]) ++count;
+  return count;
 }
 // Notes `at` unless a smaller one is noted already: that finds the first of several wrong places, whatever the order of threads.
 inline void note_first(std::atomic<int64_t>& first, int64_t at) {

@@ -6,9 +6,6 @@
 
 namespace fastblackout {
 
-FB_HD double at_most(double a, double b) { return a < b ? a : b; }
-FB_HD double at_least(double a, double b) { return a > b ? a : b; }
-
 FB_HD double clamped_log_mean(double wide) { return wide > -12.0 ? (wide < 36.0 ? wide : 36.0) : -12.0; }  // a NaN: the lower end
 FB_HD double clamped_log_size(double wide) { return wide > -7.0 ? (wide < 16.0 ? wide : 16.0) : -7.0; }
 

@@ -157,12 +157,12 @@ struct EnergyLoss : B::Common {
   }
 };
 
-constexpr int kHeadArrays = 2;  // of a law, ARRAYS of call/head.py
+constexpr int kMostHead = 8;  // arrays of a head, MOST_HEAD of call/head.py
 
 template <class B>
 struct PosteriorLoss : B::Common {
   View<B> x_t, births;
-  View<B> head[kHeadArrays], grad[kHeadArrays];
+  View<B> head[kMostHead], grad[kMostHead];  // of head and grad those that the family has, the others null
   int64_t family = 0;
   PerSample<B, double> weight{};    // of the loss; of the gradient: upstream * weight
   PerSample<B, float> offset{};
@@ -179,7 +179,7 @@ struct PosteriorLoss : B::Common {
 template <class B>
 struct PosteriorStep : B::Common {
   View<B> x_t, x_s;
-  View<B> head[kHeadArrays];
+  View<B> head[kMostHead];  // of head those that the family has, the others null
   int64_t family = 0;
   Prob<B> birth;
   PerSample<B, float> offset{};

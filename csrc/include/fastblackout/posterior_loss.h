@@ -7,7 +7,7 @@
 namespace fastblackout {
 
 // In the order of call/head.py
-enum class Family : int64_t { beta_binomial = 0, negative_binomial = 1 };
+enum class Family : int64_t { beta_binomial = 0, bayes_logistic = 1, negative_binomial = 2 };
 
 constexpr int64_t kMostTabled = 255;  // up to this count the logarithms of factorials are taken from a table of them
 

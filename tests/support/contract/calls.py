@@ -126,6 +126,8 @@ def add_counts(case: Case, kind: kinds.Counts) -> None:
     within = op.per_element is not None
     dtype = case.pick("counts", (*COUNTS, *COPIED))
     limit = min(LIMITS[dtype], 2**53 + 1)
+    if case.arguments.get("family") == "bayes-logistic":
+        limit = min(limit, 300)  # whose reference adds up all states
     if not first or bound is None:
         most: Any = case.pick("most", [each for each in (255, 9, 40_000, 2**53) if each < limit])
     else:
@@ -204,7 +206,8 @@ def add_head(case: Case, kind: Head) -> None:
     if family == "mean":
         case.add("head", case.network(case.shape), "head", case.shape)
     else:
-        case.add("head", (case.network(case.shape), case.network(case.shape)), "head", case.shape)
+        count = case.pick("arrays", FAMILIES[family].arrays)
+        case.add("head", tuple(case.network(case.shape) for _ in range(count)), "head", case.shape)
 
 
 def add_draws(case: Case, kind: kinds.Draws) -> None:
