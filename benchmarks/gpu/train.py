@@ -21,7 +21,7 @@ from cases.training_steps import WAYS, trainer_for
 from fastblackout.data import load
 from fastblackout.ops import birth_loss, thin
 from fastblackout.training.config import TrainConfig
-from fastblackout.training.step_graph import EAGER_STEPS
+from fastblackout.training.execution import EAGER_STEPS
 from fastblackout.training.trainer import Trainer
 from gpu.children import tell
 from gpu.profile import of_steps

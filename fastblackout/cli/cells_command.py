@@ -149,7 +149,7 @@ def _add_output(group: Any, what: str) -> None:
 
 
 def _train(options: Namespace) -> int:
-    from ..training.run_lock import holding
+    from ..training.run_folder import holding
 
     folder = Path(options.out or os.path.join("runs", Path(options.file).stem))
     if folder.exists() and not folder.is_dir():
@@ -161,7 +161,7 @@ def _train(options: Namespace) -> int:
 
 def _train_alone(options: Namespace, folder: Path) -> int:
     from ..cells import CellModel
-    from ..training.run_lock import LOCK
+    from ..training.run_folder import LOCK
 
     if any(entry.name != LOCK for entry in folder.iterdir()) and not (options.force and is_cell_model(folder)):
         rule = "overwrite it with --force" if is_cell_model(folder) else "it is no cell model"

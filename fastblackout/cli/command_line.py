@@ -18,8 +18,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from .._version import __version__
 from ..ground.process import keep_freed_memory
 from ..ground.terminal import drop_unwritable, open_streams, visible, wrap
-from ..training.ranks import current, end_process, let_first_speak, speaks, together
-from ..training.ranks.single import Single
+from ..training.ranks import Single, current, end_process, let_first_speak, speaks, together
 from ..training.stopping import Terminated, ctrl_c_ends_the_process, end_soon_on_signals, sigterm_raises
 from . import cells_command as of_cells
 from .denoise_command import add_denoise

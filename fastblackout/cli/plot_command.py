@@ -15,9 +15,9 @@ from ..evaluation.charts import check_matplotlib, film_chart, laws_chart, loss_c
 from ..evaluation.plots import Frame
 from ..ground.terminal import say, wrap
 from ..philox import Philox
+from ..training.journal import read_log
 from ..training.progress import Progress
-from ..training.progress_log import read_log
-from ..training.record import recall
+from ..training.run_folder import recall
 from ..training.trained_model import Run, read_by
 from .outputs import check_free, check_json, give_json
 from .runs import film_of, labels_for, load_for, parts_of, path_of, place_of

@@ -26,7 +26,7 @@ from ..training.config import MOST_THREADS
 from ..training.execution import execution_for
 from ..training.progress import Progress
 from ..training.ranks import current, speaks
-from ..training.record import recall
+from ..training.run_folder import recall
 from ..training.trained_model import Run, default_run, load_run, read_by
 
 if TYPE_CHECKING:

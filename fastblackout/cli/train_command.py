@@ -15,7 +15,7 @@ from ..heads import HEADS
 from ..training.config import HELP, PRESETS, TrainConfig, preset
 from ..training.ranks import current
 from ..training.recipes import RECIPES, names, options_of
-from ..training.run_lock import holding
+from ..training.run_folder import holding
 from .options import N, Parser
 from .outputs import add_json, check_json, check_writable, give_json
 
@@ -148,9 +148,8 @@ def _train(options: argparse.Namespace) -> int:
 
 def _train_in_held_folder(options: argparse.Namespace, out: str) -> int:
     from ..data import SHAPING, Dataset, load, shaping_of
-    from ..training.board import check_installed
     from ..training.checkpoint import Checkpoint
-    from ..training.progress_log import read_log
+    from ..training.journal import check_installed, read_log
     from ..training.run import open_run, train_in_held_folder
     from ..training.trained_model import described, read_by
 

@@ -1,4 +1,5 @@
-"""Checkpoints of a run: a folder each, complete or absent, and never a reason to run foreign code.
+"""Checkpoints of a run: a folder each, complete or absent, and never a reason to run foreign code; and a thread that
+writes them.
 
 RUN/checkpoints/step-00001200/config.json           format, version, step, SHA-256 of the files and of itself, the run
 RUN/checkpoints/step-00001200/network.safetensors   the network's weights
@@ -15,16 +16,20 @@ import re
 import shutil
 import tempfile
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from ..atomic_files import atomic_write, naming, read_plain, sync_directory
 from ..ground.json_files import CELLS_FORMAT, MODEL_FORMAT, read_json
 from ..ground.terminal import visible
+from .ranks import current
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 FORMAT = "fastblackout-checkpoint"
@@ -33,7 +38,7 @@ NETWORK, EMA, OPTIMIZER = "network.safetensors", "ema.safetensors", "state/optim
 CONFIG, BEST = "config.json", "best"
 # Keys of a description. A trial has found compiled steps to be faster on the machine of the training.
 TRIED = "compiled"
-SINCE_LOG = "since_log"  # what the next record of the log is made of; see since_log.py
+SINCE_LOG = "since_log"  # what the next record of the log is made of; see journal.SinceLog
 _STEP = re.compile(r"step-(\d{8,})")
 _TEMPORARY = ".unfinished-"
 
@@ -294,3 +299,79 @@ def _write(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+class CheckpointWriter:
+    """`save_checkpoint` in a thread, one checkpoint at a time; a context manager, whose end waits for the last.
+
+    Each is whole or absent, as `save_checkpoint` says, and the older ones go only after it. An error of the thread,
+    such as a full disk, is raised by the next `save`, `check` or `wait`.
+    """
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, "checkpoints")
+        self._written: Future[Path] | None = None
+
+    def __enter__(self) -> CheckpointWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *more: object) -> None:
+        with suppress(*() if kind is None else (Exception,)):  # the error that ends the block is the one to be told
+            self.wait()
+
+    def save(
+        self, run: Path, step: int, config: Mapping[str, Any], tensors: Mapping[str, Mapping[str, Tensor]], keep: int
+    ) -> None:
+        """Takes copies of all tensors and begins to write them, once the checkpoint before is written.
+
+        Copies from a GPU go to pinned memory, and the thread alone waits for them.
+        """
+        self.wait()
+        copies = {
+            name: {key: value.detach().to("cpu", non_blocking=True, copy=True) for key, value in named.items()}
+            for name, named in tensors.items()
+        }
+        devices = {value.device for named in tensors.values() for value in named.values() if value.is_cuda}
+        copied = [_mark(device) for device in devices]
+
+        def write() -> Path:
+            for event in copied:
+                event.synchronize()
+            return save_checkpoint(run, step, config, copies, keep)
+
+        self._written = self._thread.submit(write)
+
+    def check(self) -> None:
+        """Raises the error of a checkpoint that could not be written; waits for nothing."""
+        if self._written is not None and self._written.done():
+            self.wait()
+
+    def wait(self) -> None:
+        """Returns once the checkpoint that was begun is written; raises its error where it could not be."""
+        if self._written is not None:
+            written, self._written = self._written, None
+            written.result()
+
+
+def _mark(device: torch.device) -> torch.cuda.Event:
+    """An event on the device after all that it was given to do so far."""
+    import torch
+
+    event = torch.cuda.Event()
+    event.record(torch.cuda.current_stream(device))
+    return event
+
+
+@dataclass(frozen=True)
+class _OfFirst(Checkpoint):
+    def tensors(self, name: str) -> dict[str, Tensor]:
+        return current().from_first(lambda: Checkpoint.tensors(self, name))
+
+
+def as_first_has_it(find: Callable[[], Checkpoint | None]) -> Checkpoint | None:
+    """The checkpoint that `find` finds on rank 0, whose folder other hosts need not have; every rank must then ask for
+    the same of its tensors."""
+    checkpoint = current().from_first(find)
+    if checkpoint is None or current().count == 1:
+        return checkpoint
+    return _OfFirst(*(getattr(checkpoint, field.name) for field in fields(Checkpoint)))

@@ -2,32 +2,90 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, replace
+import numbers
+from collections.abc import Callable, Collection
+from dataclasses import Field, asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, get_args
 
 from ..data import SETS
 from ..heads import GONE, GONE_RULE, HEADS
 from ..typing import Compile, Input, Network, Parametrization, Precision, ScheduleName, StopBy, Times, Weight
-from .options import POSITIVE, SHARE, below, documented, least, option, require, typed, whole, within
 
 if TYPE_CHECKING:
     from ..typing import HeadName
 
-WEIGHTS = get_args(Weight)
-PARAMETRIZATIONS = get_args(Parametrization)
-INPUTS = get_args(Input)
-TIMES = get_args(Times)
-SCHEDULES = get_args(ScheduleName)
-NETWORKS = get_args(Network)
 COMPILE = get_args(Compile)
 PRECISIONS = get_args(Precision)
-STOP_BY = get_args(StopBy)
 MOST_SCHEDULE_STEPS = 1_000_000  # a thousand times the paper's
 MOST_THREADS = 4096  # OpenMP ends the process where the system cannot start as many threads as it asks for.
 RESUMABLE = frozenset(
     {"steps", "epochs", "device", "threads", "log_every", "held_out_every", "sample_every", "checkpoint_every", "keep"}
     | {"bits_every", "tensorboard", "compile", "precision", "cuda_graph", "accumulate", "patience", "stop_by"}
 )
+
+Rule = tuple[Callable[[Any], bool], str]
+
+
+def least(limit: int) -> Rule:
+    return lambda value: value >= limit, f"must be at least {limit}"
+
+
+def below(power: int) -> Rule:
+    return lambda value: value < 1 << power, f"must be below 2^{power}"
+
+
+def within(low: int, high: int) -> Rule:
+    return lambda value: low <= value <= high, f"must be in {low}..{high}"
+
+
+def whole(low: int, most: int | None = None) -> tuple[Rule, ...]:
+    """The rules of a number of things."""
+    if most is None:
+        return least(low), below(32)
+    return least(low), (lambda value: value <= most, f"must be at most {most}")
+
+
+POSITIVE: Rule = (lambda value: 0 < value < float("inf"), "must be above 0 and finite")
+SHARE: Rule = (lambda value: 0 <= value < 1, "must be in [0, 1)")
+
+
+def option(default: Any, about: str, *rules: Rule, choices: Collection[str] = ()) -> Any:
+    """A field from which its check and its option of the command line follow."""
+    return field(default=default, metadata={"help": about, "rules": rules, "choices": choices})
+
+
+def documented(of: Field[Any]) -> str:
+    """An option as NumPy's docstrings list a parameter."""
+    choices = ", ".join(map(repr, of.metadata["choices"]))
+    kind = f"{{{choices}}}" if choices else str(of.type).replace(" | ", " or ")
+    return f"{of.name} : {kind}, default {of.default!r}\n    {of.metadata['help']}"
+
+
+_KINDS: dict[str, tuple[type, type, str]] = {
+    "int": (numbers.Integral, int, "an integer"),
+    "int | None": (numbers.Integral, int, "an integer or None"),
+    "float": (numbers.Real, float, "a number"),
+    "bool": (bool, bool, "True or False"),
+    "str": (str, str, "text"),
+}
+
+
+def typed(name: str, kind: str, value: Any) -> Any:
+    """The value of a field as what its annotation says. TypeError where it is something else."""
+    wanted, made, rule = _KINDS[kind]
+    if value is None and kind == "int | None":
+        return None
+    if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
+        raise TypeError(f"train: {name}: must be {rule}, got {value!r}")
+    try:
+        return made(value)
+    except OverflowError:  # an integer too large for a float
+        return float("inf")
+
+
+def require(name: str, good: bool, rule: str, value: Any) -> None:
+    if not good:
+        raise ValueError(f"train: {name}: {rule}, got {value}")
 
 
 @dataclass(frozen=True)
@@ -49,7 +107,9 @@ class TrainConfig:
     flip: bool = option(False, "Mirror half of the training images left to right.")
     conditional: bool = option(False, "Train on the class labels too, to draw samples of one class.")
     label_dropout: float = option(0.1, "Hide a share X of the labels from a conditional network, for guidance.", SHARE)
-    network: Network = option("small", "small: for a CPU; mlp: for tables; the others: the paper's.", choices=NETWORKS)
+    network: Network = option(
+        "small", "small: for a CPU; mlp: for tables; the others: the paper's.", choices=get_args(Network)
+    )
     channels: int = option(32, "The small network has N channels. The width of mlp is 4 N.", *whole(1))
     blocks: int = option(1, "The small network has N residual blocks a level, mlp has 3 N.", *whole(1))
     head: HeadName = option(
@@ -68,20 +128,22 @@ class TrainConfig:
     weight: Weight = option(
         "likelihood",
         "How the loss weighs the times. finite-time, instantaneous: the paper's; energy: of head implicit.",
-        choices=WEIGHTS,
+        choices=get_args(Weight),
     )
     times: Times = option(
         "early",
         "Which times to train at. early: every other one as the grid early lies; uniform: all alike.",
-        choices=TIMES,
+        choices=get_args(Times),
     )
     parametrization: Parametrization = option(
         "likelihood",
         "Births with head mean. likelihood: (1 - p) max_count / 4 softplus; paper: softplus.",
-        choices=PARAMETRIZATIONS,
+        choices=get_args(Parametrization),
     )
-    input: Input = option("normalized", "How counts are centred and scaled for the network.", choices=INPUTS)
-    schedule: ScheduleName = option("logit", "The survival probabilities of the forward process.", choices=SCHEDULES)
+    input: Input = option("normalized", "How counts are centred and scaled for the network.", choices=get_args(Input))
+    schedule: ScheduleName = option(
+        "logit", "The survival probabilities of the forward process.", choices=get_args(ScheduleName)
+    )
     schedule_steps: int = option(
         1000, "The schedule has N steps; the paper's has 1000.", *whole(1, MOST_SCHEDULE_STEPS)
     )
@@ -112,7 +174,9 @@ class TrainConfig:
     patience: int = option(
         0, "Stop when the held-out number of --stop-by has not fallen N times in a row; 0: never.", *whole(0)
     )
-    stop_by: StopBy = option("loss", "Which held-out number --patience goes by; its best is kept.", choices=STOP_BY)
+    stop_by: StopBy = option(
+        "loss", "Which held-out number --patience goes by; its best is kept.", choices=get_args(StopBy)
+    )
     sample_every: int = option(5000, "Write a picture of samples every N steps; 0: never.", *whole(0))
     checkpoint_every: int = option(1000, "Write a checkpoint every N steps.", *whole(1))
     keep: int = option(2, "Keep the newest N checkpoints.", *whole(1))
@@ -121,15 +185,15 @@ class TrainConfig:
     )
 
     def __post_init__(self) -> None:
-        for each in fields(self):
-            kind = "str" if each.metadata["choices"] else str(each.type)
-            object.__setattr__(self, each.name, typed(each.name, kind, getattr(self, each.name)))
-        for each in fields(self):
-            value, choices = getattr(self, each.name), each.metadata["choices"]
-            for holds, rule in each.metadata["rules"]:
-                require(each.name, value is None or holds(value), rule, value)
+        for declared in fields(self):
+            kind = "str" if declared.metadata["choices"] else str(declared.type)
+            object.__setattr__(self, declared.name, typed(declared.name, kind, getattr(self, declared.name)))
+        for declared in fields(self):
+            value, choices = getattr(self, declared.name), declared.metadata["choices"]
+            for holds, rule in declared.metadata["rules"]:
+                require(declared.name, value is None or holds(value), rule, value)
             if choices:
-                require(each.name, value in choices, f"must be one of {', '.join(choices)}", repr(value))
+                require(declared.name, value in choices, f"must be one of {', '.join(choices)}", repr(value))
         rule = f"must be in 1..{self.batch}, the batch"
         require("accumulate", 1 <= self.accumulate <= self.batch, rule, self.accumulate)
         every = "held_out_every" if self.stop_by == "loss" else "bits_every"
@@ -190,7 +254,7 @@ class TrainConfig:
         ValueError
             If a key is missing or unknown.
         """
-        names = {each.name for each in fields(cls)}
+        names = {own.name for own in fields(cls)}
         if not isinstance(values, dict):
             raise ValueError(f"TrainConfig: keys: must be its fields, got {type(values).__name__}")
         if not _OF_HEADS & set(values):
@@ -241,11 +305,8 @@ _LATER = frozenset(
     | {"patience", "stop_by"}
 )
 
-PRESETS: dict[str, dict[str, Any]] = {name: known.preset for name, known in SETS.items()}
-
-HELP: dict[str, str] = {each.name: each.metadata["help"] for each in fields(TrainConfig)}
-
-
+PRESETS: dict[str, dict[str, Any]] = {name: dataset.preset for name, dataset in SETS.items()}
+HELP: dict[str, str] = {own.name: own.metadata["help"] for own in fields(TrainConfig)}
 TrainConfig.__doc__ = "\n".join(
     [f"{TrainConfig.__doc__}\n", "Parameters", "----------", *map(documented, fields(TrainConfig))]
 )
@@ -281,6 +342,6 @@ def preset(dataset: str, **given: Any) -> TrainConfig:
     >>> preset("digits", steps=500).head
     'beta-binomial'
     """
-    known = {**PRESETS.get(dataset, {}), **given}
-    head = HEADS.get(known.get("head", TrainConfig.head))
-    return TrainConfig(**{**(head.options if head else {}), **known})
+    options = {**PRESETS.get(dataset, {}), **given}
+    head = HEADS.get(options.get("head", TrainConfig.head))
+    return TrainConfig(**{**(head.options if head else {}), **options})

@@ -1,8 +1,8 @@
-"""How a network is executed: compiled or as it is written, and in which precision."""
+"""How a network is executed: compiled or as it is written, in which precision; and a step as one CUDA graph."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,8 +14,11 @@ from ..ground.values import check_name
 from .config import COMPILE, PRECISIONS
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ..typing import Compile, Precision
 
+EAGER_STEPS = 3  # of a CUDA graph, before the capture: libraries choose algorithms and kernels are compiled in them
 WORTH_COMPILING = 1_000_000  # samples through a network: fewer take less time than compiling it, which takes minutes
 
 
@@ -140,7 +143,7 @@ def execution_for(
 
     "auto" is, on a GPU, bf16 where the card has it, and compiled where Triton is installed and the work is worth it; on
     a CPU it is float32 and not compiled: there bfloat16 is slower, and compiling takes so long that only a long
-    training has a trial of it, see trial.py.
+    training has a trial of it, see run.py.
     Raises ValueError naming the option where the device cannot do what it asks for.
     """
     on_gpu = device.type == "cuda"
@@ -168,3 +171,40 @@ def why_not_compiled(device: torch.device) -> str | None:
     except Exception as error:  # torch's own class for this moved between versions
         return f"a C++ compiler ({' '.join(str(error).split())[:100]})"
     return None
+
+
+class StepGraph:
+    """A training step as one CUDA graph: for small networks, whose launches take the host longer than the GPU's work.
+
+    Calls `step` with tensors for its first EAGER_STEPS calls, then captures it once and replays it for ever.
+
+    step: takes tensors of the same shapes at each call and returns tensors; what else it reads and writes must lie in
+    the same memory each time. All random numbers must come from keys among its tensors or from the device's default
+    generator, whose seed at a replay is the one set last before it.
+    """
+
+    def __init__(self, step: Callable[..., tuple[Tensor, ...]], device: torch.device) -> None:
+        self._step, self._device = step, device
+        self._stream = torch.cuda.Stream(device)
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._eager = 0
+
+    def __call__(self, given: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        if self._eager < EAGER_STEPS:  # on the stream of the capture, between what the current one did and will do
+            self._eager += 1
+            current = torch.cuda.current_stream(self._device)
+            self._stream.wait_stream(current)
+            with torch.cuda.stream(self._stream):
+                outputs = self._step(*given)
+            current.wait_stream(self._stream)
+            return outputs
+        if self._graph is None:
+            self._inputs = [value.clone() for value in given]
+            self._graph = torch.cuda.CUDAGraph()
+            # thread_local: the threads that make batches and write checkpoints may go on meanwhile.
+            with torch.cuda.graph(self._graph, stream=self._stream, capture_error_mode="thread_local"):
+                self._outputs = self._step(*self._inputs)
+        for own, value in zip(self._inputs, given, strict=True):
+            own.copy_(value)
+        self._graph.replay()
+        return tuple(output.clone() for output in self._outputs)

@@ -102,7 +102,7 @@ def make_model(config: TrainConfig, dataset: Dataset) -> BlackoutModel:
 def describe(config: TrainConfig, dataset: Dataset, model: BlackoutModel, source: dict[str, Any]) -> dict[str, Any]:
     """What a checkpoint says of its run, ready for JSON: enough to build the model, and how to read the data again.
 
-    It does not say where the data lie; record.py gives the reason.
+    It does not say where the data lie; run_folder.py gives the reason.
     """
     about = {
         "name": dataset.name,

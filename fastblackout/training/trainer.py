@@ -20,16 +20,12 @@ from ..philox import Philox
 from ..sampling.sampler import sample
 from ..tuning.even import NUMBER, PLACES, even_times
 from .batches import Batch, Batches, step_seed
-from .checkpoint import EMA, NETWORK, OPTIMIZER, SINCE_LOG, TRIED, Checkpoint, step_folder
-from .checkpoint_writer import CheckpointWriter
+from .checkpoint import EMA, NETWORK, OPTIMIZER, SINCE_LOG, TRIED, Checkpoint, CheckpointWriter, step_folder
 from .config import TrainConfig
-from .execution import execution_for
-from .held_out import HeldOut, images_allowed
-from .held_out_bits import HeldOutBits
-from .ranks import current
-from .ranks.batch import parts_of_share, share_of_batch
-from .since_log import SinceLog, check_finite
-from .step_graph import StepGraph
+from .execution import StepGraph, execution_for
+from .held_out import HeldOut, HeldOutBits, images_allowed
+from .journal import SinceLog, check_finite
+from .ranks import Place, current, share_of_batch
 from .trained_model import describe, load_weights, make_model
 
 if TYPE_CHECKING:
@@ -42,7 +38,7 @@ if TYPE_CHECKING:
 class Trainer:
     """Network, moving average, optimizer and step count: all the state a run has.
 
-    tried: whether a trial has found that `compile` "auto" on a CPU is faster compiled (see trial.py).
+    tried: whether a trial has found that `compile` "auto" on a CPU is faster compiled (see run.trial_of).
     """
 
     def __init__(
@@ -84,7 +80,7 @@ class Trainer:
         self.batches = Batches(config, dataset, self.model, self.order, device, self.share)
         self.replica: torch.nn.Module = self.model  # what a step calls; `join` puts another in its place
         self.unit = self.model.loss_unit(int(np.prod(dataset.shape)))
-        # There is at most one evaluation an epoch, and one at the end: see looks.py.
+        # There is at most one evaluation an epoch, and one at the end: see run.due.
         between = min(max(config.held_out_every, -(-len(dataset.train) // config.batch)), self.total)
         most = images_allowed(between, config.batch)
         self.held_out = HeldOut(dataset, self.model, self.unit, device, most)
@@ -128,7 +124,7 @@ class Trainer:
         """The rank's part of the loss, and the norm of the batch's gradient before it is clipped; the weights take one
         step."""
         self.optimizer.zero_grad(set_to_none=True)
-        parts = parts_of_share(len(batch.k), self.config.accumulate)
+        parts = [Place(n, self.config.accumulate).share(len(batch.k)) for n in range(self.config.accumulate)]
         done = []
         for part in parts:
             with nullcontext() if part is parts[-1] else self.ranks.no_sync(self.replica):

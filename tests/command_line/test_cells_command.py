@@ -21,7 +21,7 @@ import fastblackout as fb
 from fastblackout.cells import CellModel
 from fastblackout.cli.cells_command import is_of_cells
 from fastblackout.cli.command_line import main
-from fastblackout.training.run_lock import holding
+from fastblackout.training.run_folder import holding
 from fastblackout.training.trained_model import load_run
 from support.configs import rewrite_config
 from support.machine import a_pipe

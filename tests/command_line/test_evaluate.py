@@ -20,7 +20,7 @@ from fastblackout.data import load
 from fastblackout.evaluation import features, network_scores
 from fastblackout.evaluation.features import HASHES, LITE_PACKAGE, LITE_SHA256
 from fastblackout.ground.extras import is_there
-from fastblackout.training import record as trainings
+from fastblackout.training import run_folder as trainings
 from support.configs import rewrite_config
 from support.mnist import write_idx
 from support.random_inception import write_random_inception

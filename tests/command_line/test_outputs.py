@@ -23,7 +23,7 @@ from fastblackout.atomic_files import atomic_path, atomic_write, own, write_npz
 from fastblackout.cli import main
 from fastblackout.cli.outputs import _finite
 from fastblackout.ops.capabilities import public_ops
-from fastblackout.training.progress_log import read_log
+from fastblackout.training.journal import read_log
 from fastblackout.training.recipes import RECIPES
 from support.full_disk import no_file_beyond
 from support.subprocesses import elsewhere

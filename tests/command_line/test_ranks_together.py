@@ -10,7 +10,7 @@ import pytest
 
 from fastblackout.cli.command_line import main
 from fastblackout.training.checkpoint import EMA, NETWORK, OPTIMIZER, has_checkpoint, load_checkpoint
-from fastblackout.training.progress_log import read_log
+from fastblackout.training.journal import read_log
 from support import today
 from support.ranks import ranks, send, wait_for
 
@@ -124,7 +124,10 @@ def test_a_rank_that_dies_ends_the_other(place, dies):
         found = wait()
     assert found[dies] == (-signal.SIGKILL, "", "")
     why = "it ended without an error (killed, out of memory, or its host is lost)"
-    assert found[1 - dies] == (1, "", f"fastblackout train: rank {dies} died: {why}\n")
+    said = (
+        f"fastblackout train: rank {dies} died: {why}\n"  # by the first rank of a host; torchrun names its end itself
+    )
+    assert found[1 - dies] == (1, "", said if dies else "")
     assert main([*TRAIN, "--steps=1000000", "--out=run", "--resume", "--device=abacus"]) == 1  # the lock is free
 
 

@@ -28,8 +28,8 @@ from fastblackout.evaluation.sample_files import FORMATS
 from fastblackout.ground.terminal import say, visible, wrap
 from fastblackout.training import progress
 from fastblackout.training.convert import PROGRAMS, SHAPES
+from fastblackout.training.journal import read_log
 from fastblackout.training.progress import Progress
-from fastblackout.training.progress_log import read_log
 from support.forks import MAIN, Fork
 from support.subprocesses import elsewhere
 

@@ -28,7 +28,7 @@ from fastblackout.models import small
 from fastblackout.pretrained import folder_of
 from fastblackout.schedule.schedule import Schedule
 from fastblackout.training.checkpoint import CONFIG, EMA, load_checkpoint, save_checkpoint
-from fastblackout.training.progress_log import read_log
+from fastblackout.training.journal import read_log
 from fastblackout.training.torch_files import TorchFile
 from fastblackout.training.trained_model import load_run
 from fuzz.mutations import changed_json

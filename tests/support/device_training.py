@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_leaves
 
 from fastblackout.data.dataset import make_dataset
 from fastblackout.heads import HEADS
-from fastblackout.training import batches, step_graph
+from fastblackout.training import batches, execution
 from fastblackout.training.checkpoint import load_checkpoint
 from fastblackout.training.config import TrainConfig, preset
 from fastblackout.training.trainer import Trainer
@@ -95,7 +95,7 @@ def a_graph_of_the_step_takes_the_same_steps():
             numbers += zip(plain.averaged.parameters(), graphed.averaged.parameters(), strict=True)
             assert all(torch.equal(one.cpu(), other.cpu()) for one, other in numbers), (head, step)
             assert plain.rate == graphed.rate
-        assert graphed.graph._graph.replays == 6 - step_graph.EAGER_STEPS
+        assert graphed.graph._graph.replays == 6 - execution.EAGER_STEPS
 
 
 @case

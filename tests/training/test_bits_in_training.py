@@ -11,8 +11,8 @@ from fastblackout.data.dataset import make_dataset
 from fastblackout.heads import HEADS
 from fastblackout.training import run as training
 from fastblackout.training.config import TrainConfig
-from fastblackout.training.held_out_bits import HeldOutBits
-from fastblackout.training.progress_log import read_log
+from fastblackout.training.held_out import HeldOutBits
+from fastblackout.training.journal import read_log
 from fastblackout.training.trained_model import load_run, make_model
 
 TINY = {"steps": 12, "batch": 8, "channels": 8, "threads": 1, "schedule_steps": 60, "log_every": 4}

@@ -10,9 +10,8 @@ from PIL import Image
 
 from fastblackout.cli import main
 from fastblackout.training import run as training
-from fastblackout.training.board import TAGS
 from fastblackout.training.config import TrainConfig
-from fastblackout.training.progress_log import read_log
+from fastblackout.training.journal import TAGS, read_log
 
 event_accumulator = pytest.importorskip(
     "tensorboard.backend.event_processing.event_accumulator", reason="tensorboard is not installed"

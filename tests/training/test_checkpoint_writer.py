@@ -8,11 +8,9 @@ import pytest
 import torch
 
 import fastblackout.training.checkpoint as checkpoint
-import fastblackout.training.checkpoint_writer as checkpoint_writer
 import fastblackout.training.run as training
 from fastblackout.data.dataset import make_dataset
-from fastblackout.training.checkpoint import EMA, NETWORK, OPTIMIZER, load_checkpoint
-from fastblackout.training.checkpoint_writer import CheckpointWriter
+from fastblackout.training.checkpoint import EMA, NETWORK, OPTIMIZER, CheckpointWriter, load_checkpoint
 from fastblackout.training.config import TrainConfig
 
 CONFIG = TrainConfig(
@@ -28,13 +26,13 @@ def data():
 @pytest.fixture
 def gate(monkeypatch):
     """The thread waits at this before it writes."""
-    gate, write = threading.Event(), checkpoint_writer.save_checkpoint
+    gate, write = threading.Event(), checkpoint.save_checkpoint
 
     def late(*arguments):
         assert gate.wait(60)
         return write(*arguments)
 
-    monkeypatch.setattr(checkpoint_writer, "save_checkpoint", late)
+    monkeypatch.setattr(checkpoint, "save_checkpoint", late)
     return gate
 
 
@@ -56,7 +54,7 @@ def test_it_holds_what_was_there_when_it_was_asked_for(tmp_path, gate):
 @pytest.mark.parametrize("stopped", [False, True])
 def test_an_error_of_the_thread_ends_the_training(data, tmp_path, monkeypatch, stopped):
     """Also where the training was to end: then what was not saved is not said to be."""
-    steps, step, write = [], training.Trainer.train_step, checkpoint_writer.save_checkpoint
+    steps, step, write = [], training.Trainer.train_step, checkpoint.save_checkpoint
 
     def full(run, number, *more):
         if number > 4:
@@ -69,7 +67,7 @@ def test_an_error_of_the_thread_ends_the_training(data, tmp_path, monkeypatch, s
             signal.raise_signal(signal.SIGINT)
         return step(self)
 
-    monkeypatch.setattr(checkpoint_writer, "save_checkpoint", full)
+    monkeypatch.setattr(checkpoint, "save_checkpoint", full)
     monkeypatch.setattr(training.Trainer, "train_step", counted)
     with pytest.raises(OSError, match="No space left"):
         training.train(data, tmp_path / "run", CONFIG, progress=False)
@@ -88,7 +86,7 @@ def test_an_error_is_noticed_without_a_wait(tmp_path, monkeypatch):
     def full(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint_writer, "save_checkpoint", full)
+    monkeypatch.setattr(checkpoint, "save_checkpoint", full)
     writer = CheckpointWriter()
     writer.save(tmp_path, 1, {}, {}, 1)
     with pytest.raises(OSError, match="No space left"):
@@ -103,7 +101,7 @@ def test_an_error_is_noticed_without_a_wait(tmp_path, monkeypatch):
 
 def test_an_error_of_a_step_leaves_the_checkpoint_that_was_begun(data, tmp_path, monkeypatch):
     """The thread begins to write when the step has failed already."""
-    failed, step, write = threading.Event(), training.Trainer.train_step, checkpoint_writer.save_checkpoint
+    failed, step, write = threading.Event(), training.Trainer.train_step, checkpoint.save_checkpoint
 
     def late(run, number, *more):
         assert number < 4 or failed.wait(60)
@@ -115,7 +113,7 @@ def test_an_error_of_a_step_leaves_the_checkpoint_that_was_begun(data, tmp_path,
             raise RuntimeError("the lights go out")
         return step(self)
 
-    monkeypatch.setattr(checkpoint_writer, "save_checkpoint", late)
+    monkeypatch.setattr(checkpoint, "save_checkpoint", late)
     monkeypatch.setattr(training.Trainer, "train_step", failing)
     with pytest.raises(RuntimeError, match="lights"):
         training.train(data, tmp_path / "run", CONFIG, progress=False)

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from fastblackout.heads import HEADS
-from fastblackout.training import batches, step_graph
+from fastblackout.training import batches, execution
 from fastblackout.training.checkpoint import load_checkpoint
 from fastblackout.training.config import preset
 from fastblackout.training.run import train
@@ -57,7 +57,7 @@ def test_a_graph_of_the_step(head):
     config = preset("digits", head=head, compile="off", precision="fp32", dropout=0.3, **OPTIONS)
     plain = Trainer(config, few(), {}, GPU)
     graphed = Trainer(dataclasses.replace(config, cuda_graph=True), few(), {}, GPU)
-    for _ in range(step_graph.EAGER_STEPS + 4):
+    for _ in range(execution.EAGER_STEPS + 4):
         one, other = plain.train_step(), graphed.train_step()
         assert torch.allclose(one, other, rtol=1e-3), (one, other)
     assert graphed.graph._graph is not None

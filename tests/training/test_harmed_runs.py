@@ -15,7 +15,7 @@ import torch
 from fastblackout.data import load
 from fastblackout.training.checkpoint import EMA, NETWORK, OPTIMIZER, load_checkpoint, save_checkpoint
 from fastblackout.training.config import TrainConfig
-from fastblackout.training.progress_log import read_log
+from fastblackout.training.journal import read_log
 from fastblackout.training.run import train
 from fastblackout.training.trained_model import load_run
 from support.configs import rewrite_config

@@ -9,8 +9,8 @@ import pytest
 import fastblackout as fb
 from fastblackout.data.dataset import make_dataset
 from fastblackout.training.config import TrainConfig
-from fastblackout.training.patience import since_best
-from fastblackout.training.progress_log import read_log
+from fastblackout.training.journal import read_log
+from fastblackout.training.run import since_best
 
 TINY = {"steps": 40, "batch": 8, "channels": 8, "threads": 1, "schedule_steps": 60, "log_every": 4, "warmup": 1}
 TINY |= {"held_out_every": 4, "sample_every": 0, "checkpoint_every": 3, "patience": 2, "dropout": 0.0, "ema": 0.0}

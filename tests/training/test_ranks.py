@@ -11,10 +11,8 @@ from fastblackout.cli.command_line import main
 from fastblackout.data import load
 from fastblackout.training.checkpoint import EMA, NETWORK, load_checkpoint
 from fastblackout.training.config import TrainConfig
-from fastblackout.training.progress_log import read_log
-from fastblackout.training.ranks import current
-from fastblackout.training.ranks.batch import parts_of_share, share_of_batch
-from fastblackout.training.ranks.single import Place, Single, place_of
+from fastblackout.training.journal import read_log
+from fastblackout.training.ranks import Place, Single, current, place_of, share_of_batch
 from support.ranks import ranks
 from support.recorded_draws import recorded
 
@@ -78,7 +76,6 @@ def test_a_batch_has_a_sample_for_every_part():
         share_of_batch(Single(Place(1, 3)), config)
     with pytest.raises(ValueError, match=r"^train: accumulate: must be in 1..7, the batch, got 8$"):
         TrainConfig(batch=7, accumulate=8)
-    assert parts_of_share(4, 3) == [slice(0, 2), slice(2, 3), slice(3, 4)]
 
 
 def steps_of(monkeypatch, config, data, place):

@@ -2,14 +2,14 @@
 
 import socket
 import threading
-from contextlib import suppress
+from multiprocessing.connection import Connection
 
 import pytest
 
-import fastblackout.training.ranks.launch as launch
-import fastblackout.training.ranks.watch as watch
+import fastblackout.training.rank_watch as watch
+import fastblackout.training.ranks as launch
 from fastblackout.cli.command_line import main
-from fastblackout.training.ranks.watch import Failure, Watch
+from fastblackout.training.rank_watch import Failure, Watch
 
 
 @pytest.fixture
@@ -23,52 +23,44 @@ def pair(monkeypatch):
 
     monkeypatch.setattr(watch.os, "_exit", leave)
     monkeypatch.setattr(watch, "NEWS", 0.5)
-    monkeypatch.setattr(watch, "LINGER", 0.0)
-    here, there = socket.socketpair()
-    both = [Watch("prog", 0, True, [watch._Peer(1, here)]), Watch("prog", 1, False, [watch._Peer(0, there)])]
+    lines = [Connection(end.detach()) for end in socket.socketpair()]
+    both = [Watch("prog", rank, rank == 0, {line: 1 - rank}) for rank, line in enumerate(lines)]
     for one in both:
-        one.start()
-        one.begin()
-    assert all(seen(one) for one in both)
+        one.at_work(True)
+    assert all(soon(lambda one=one: one.others) for one in both)
     yield [*both, ended, left]
     for one in both:
         one.inside = False
-        one.ending = True
         die(one)
-    for one in both:
-        assert one.alone.wait(5)  # its thread has ended
-        one.peers[0].line.close()
+    for line in lines:
+        line.close()
+
+
+def soon(condition):
+    return any(condition() or threading.Event().wait(0.005) for _ in range(1000))
 
 
 def die(one):
     """What the system does for a process that ends."""
-    with suppress(OSError):  # where the other has ended already
-        one.peers[0].line.shutdown(socket.SHUT_RDWR)
-
-
-def seen(one):
-    """Whether the other rank is known to be at work."""
-    for _ in range(1000):
-        if one.peers[0].inside:
-            return True
-        threading.Event().wait(0.005)
-    return False
+    for line in list(one.lines):
+        with socket.socket(fileno=line.fileno()) as end:
+            end.shutdown(socket.SHUT_RDWR)
+            end.detach()
+    assert soon(lambda: not one.lines)  # its thread has ended
 
 
 def test_a_death_is_the_reason_of_an_error_of_torch(pair):
     first, second, ended, _ = pair
     die(second)
     failure = first.verdict("failed", "Connection closed by peer", perhaps_theirs=True)
-    assert failure == Failure(1, "died", "") and str(failure).startswith("rank 1 died: it ended without an error")
-    assert first.shows(failure) and ended == []
+    assert failure == Failure(1, "died") and str(failure).startswith("rank 1 died: it ended without an error")
+    assert ended == []
 
 
-def test_the_death_of_rank_0_is_told_by_rank_1(pair):
+def test_the_death_of_rank_0_is_told(pair):
     first, second, _, _ = pair
     die(first)
-    failure = second.verdict("stopped", "stopped", perhaps_theirs=True)  # torchrun's SIGTERM after it
-    assert failure == Failure(0, "died", "") and second.shows(failure)
-    assert not second.shows(Failure(0, "failed", "a mistake"))  # of which rank 0 tells itself
+    assert second.verdict("stopped", "stopped", perhaps_theirs=True) == Failure(0, "died")  # torchrun's SIGTERM
 
 
 def test_the_error_of_a_rank_is_told_to_the_others(pair):
@@ -79,36 +71,36 @@ def test_the_error_of_a_rank_is_told_to_the_others(pair):
     assert first.verdict("failed", "load: no such file", perhaps_theirs=False) is None  # its own mistake, too
 
 
+def test_rank_0_passes_on_what_it_learns(pair):
+    first, second, _, _ = pair
+    third, there = (Connection(end.detach()) for end in socket.socketpair())
+    first.lines[there] = 2
+    with third:
+        assert second.verdict("failed", "a mistake", perhaps_theirs=False) is None
+        assert third.recv() == Failure(1, "failed", "a mistake")
+
+
 def test_a_signal_that_all_got_is_no_failure_of_another(pair):
     first, second, _, _ = pair
     assert second.verdict("stopped", "stopped", perhaps_theirs=True) is None
-    assert first.known.wait(5)
+    assert soon(lambda: first.failure)
     assert first.verdict("stopped", "stopped", perhaps_theirs=True) is None
 
 
-def test_who_has_done_its_work_may_end(pair, monkeypatch):
+def test_who_has_done_its_work_may_end(pair):
     first, second, _, _ = pair
-    second.end()
+    second.at_work(False)
     die(second)
-    assert first.alone.wait(5)
-    assert first.failure is None and not first.known.is_set()
+    assert soon(lambda: not first.lines) and first.failure is None
 
 
 def test_a_main_thread_that_nothing_reaches_is_ended(pair, monkeypatch, capsys):
     first, second, ended, left = pair
     monkeypatch.setattr(watch, "GRACE", 0.0)
-    second.ending = True  # and would end by itself
+    second.inside = False
     die(second)
     assert left.wait(5) and ended == [1]
     assert capsys.readouterr().err.startswith("prog: rank 1 died: ")
-
-
-def test_a_line_may_arrive_in_pieces(pair):
-    first, second, _, _ = pair
-    for piece in (b'{"kind": "failed", "ra', b'nk": 1, "text": "half', b'"}\n'):
-        second.peers[0].line.sendall(piece)
-        threading.Event().wait(0.02)
-    assert first.known.wait(5) and first.failure == Failure(1, "failed", "half")
 
 
 @pytest.mark.parametrize(("local", "said"), [("0", "argument DATASET: invalid choice"), ("1", "")])

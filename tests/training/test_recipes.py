@@ -12,8 +12,7 @@ from fastblackout.data import shaping_of
 from fastblackout.models import NetworkConfig
 from fastblackout.pretrained import load_pretrained
 from fastblackout.training.config import TrainConfig, preset
-from fastblackout.training.recipes import RECIPES, options_of
-from fastblackout.training.recipes.recipe import time_on_h100
+from fastblackout.training.recipes import RECIPES, options_of, time_on_h100
 from support.mnist import mnist_files
 
 ALL = [(dataset, name) for dataset, known in RECIPES.items() for name in known]

@@ -11,8 +11,8 @@ from fastblackout.data import load
 from fastblackout.heads import HEADS
 from fastblackout.training.checkpoint import EMA, NETWORK, load_checkpoint
 from fastblackout.training.config import preset
+from fastblackout.training.journal import SinceLog
 from fastblackout.training.ranks import current
-from fastblackout.training.since_log import SinceLog
 
 TINY = {"batch": 8, "channels": 8, "threads": 1, "schedule_steps": 60, "warmup": 0, "device": "cpu"}
 ASTRAY = {"learning_rate": 1e6, "ema": 0.0, "held_out_every": 0, "sample_every": 0}

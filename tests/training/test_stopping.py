@@ -19,8 +19,8 @@ import fastblackout.training.run as training
 from fastblackout.cli import command_line as cli
 from fastblackout.training.checkpoint import EMA, NETWORK, OPTIMIZER, has_checkpoint, load_checkpoint
 from fastblackout.training.config import TrainConfig
-from fastblackout.training.progress_log import read_log
-from fastblackout.training.run_lock import LOCK, holding
+from fastblackout.training.journal import read_log
+from fastblackout.training.run_folder import LOCK, holding
 from fastblackout.training.stopping import Terminated, stop_on_signals
 from support.forks import MAIN, Fork
 from support.subprocesses import PACKAGE, elsewhere, in_a_process

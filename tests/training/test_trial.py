@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fastblackout.data import load
-from fastblackout.training import trial
+from fastblackout.training import run as trial
 from fastblackout.training.checkpoint import EMA, TRIED, export_checkpoint, load_checkpoint
 from fastblackout.training.config import TrainConfig
 from fastblackout.training.run import train

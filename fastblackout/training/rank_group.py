@@ -12,12 +12,12 @@ import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from .single import Place, Single
+from .ranks import Place, Single
 
 if TYPE_CHECKING:
     from torch import device, nn
 
-    from ..stopping import Stop
+    from .stopping import Stop
 
 T = TypeVar("T")
 # Between steps rank 0 may be writing or judging for as long as it takes: what ends a wait for a dead rank is the watch.
