@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from .._version import __version__
 from ..ground.process import keep_freed_memory
 from ..ground.terminal import drop_unwritable, open_streams, visible, wrap
-from ..training.ranks import Single, current, end_process, let_first_speak, speaks, together
+from ..training.ranks import Single, current, end_process, let_first_speak, place_of, speaks
 from ..training.stopping import Terminated, ctrl_c_ends_the_process, end_soon_on_signals, sigterm_raises
 from . import cells_command as of_cells
 from .denoise_command import add_denoise
@@ -84,8 +84,11 @@ _MAY_DIFFER = ("run", "stdout", "path", "data", "inception", "out", "json", "qui
 
 def _together(options: argparse.Namespace) -> AbstractContextManager[Single]:
     """With the other processes of a launch, for the commands that share their work."""
-    shared = options.command in _SHARED
-    return together(f"fastblackout {options.command}") if shared else nullcontext(current())
+    if options.command in _SHARED and place_of().count > 1:
+        from ..training.rank_group import together
+
+        return together(f"fastblackout {options.command}")
+    return nullcontext(current())
 
 
 def _fail(options: argparse.Namespace, error: BaseException, message: str, status: int) -> int:

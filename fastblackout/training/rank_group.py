@@ -1,18 +1,21 @@
-"""What several ranks do together, by torch.distributed: gloo between CPUs, NCCL between GPUs."""
+"""What several ranks do together, by torch.distributed: gloo between CPUs, NCCL between GPUs. How they join and end."""
 
 from __future__ import annotations
 
 import atexit
 import datetime
+import signal
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from .ranks import Place, Single
+from .rank_watch import Watch, watch_of
+from .ranks import Place, RankFailed, Single, current, place_of, working_with
+from .stopping import Terminated
 
 if TYPE_CHECKING:
     from torch import device, nn
@@ -23,6 +26,7 @@ T = TypeVar("T")
 # Between steps rank 0 may be writing or judging for as long as it takes: what ends a wait for a dead rank is the watch.
 # In milliseconds the number must fit into 32 bits. Within a step ranks are apart by the time of compilations at most.
 _NEVER, _A_STEP = datetime.timedelta(days=20), datetime.timedelta(minutes=30)
+_joined: tuple[Single, Watch] | None = None  # once for a process
 
 
 class Group(Single):
@@ -125,3 +129,47 @@ class Group(Single):
         box: list[Any] = [None]
         dist.recv_object_list(box, src=rank, group=self._words)
         return box[0]
+
+
+@contextmanager
+def together(name: str) -> Iterator[Single]:
+    """Joins all ranks of a launch, which then work together, and waits at its end until all are done.
+
+    A process that was started alone gets itself, and nothing is joined.
+
+    name: what stands before a message about another rank. Where a rank raises an error or dies, all others end within a
+    minute: by RankFailed with the number of the rank, or where a call keeps them, by the end of the process, status 1.
+    """
+    place = place_of()
+    if place.count == 1 or current().count > 1:
+        yield current()
+        return
+    group, watch = _join(place, name)
+    try:
+        watch.at_work(True)
+        with working_with(group):
+            yield group
+        group.wait()
+        watch.at_work(False)
+    except BaseException as error:
+        stopped = isinstance(error, (KeyboardInterrupt, Terminated))
+        text = " ".join(str(error).split()) or ("stopped" if stopped else type(error).__name__)
+        # A rank that is gone makes calls of torch.distributed fail, and torchrun then ends all the others by SIGTERM.
+        theirs = stopped or isinstance(error, RuntimeError)
+        if failure := watch.verdict("stopped" if stopped else "failed", text, theirs):
+            with suppress(ValueError):  # not the main thread
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun's; what is being left is left whole
+            raise RankFailed(str(failure), watch.speaks) from error
+        raise
+
+
+def _join(place: Place, name: str) -> tuple[Single, Watch]:
+    global _joined
+    if _joined is None:
+        try:
+            group = Group(place)
+            _joined = group, watch_of(group, name)
+        except (RuntimeError, OSError) as error:
+            what = f"rank {place.rank}: cannot join the other {place.count - 1} of MASTER_ADDR, MASTER_PORT"
+            raise RankFailed(f"{what}: {' '.join(str(error).split())[:300]}", shown=True) from error
+    return _joined

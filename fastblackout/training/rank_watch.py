@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..ground.terminal import visible
 
 if TYPE_CHECKING:
-    from .rank_group import Group
+    from .ranks import Single
 
 GRACE = 6.0  # seconds that the main thread has to end by itself once a rank has failed
 NEWS = 3.0  # seconds in which the reason arrives for an error of torch.distributed that another rank has caused
@@ -53,7 +53,7 @@ class Watch:
         self.failure: Failure | None = None
         self.inside = False  # whether this rank is at the work that ranks share
         self.others: set[int] = set()  # the ranks at the other ends that are at it
-        self._ending = False  # whether the main thread knows of the failure, and ends by itself
+        self.ending = False  # whether the main thread knows of the failure, and ends by itself
         self._known, self._sending = threading.Event(), threading.Lock()
         threading.Thread(target=self._listen, name="ranks", daemon=True).start()
 
@@ -66,7 +66,7 @@ class Watch:
         """The failure of another rank that is the reason of this one's error; where there is none, the others are told.
 
         perhaps_theirs: whether the error may be no more than a trace of theirs."""
-        self._ending = True
+        self.ending = True
         if perhaps_theirs:
             self._known.wait(NEWS)
         if self.failure is not None and perhaps_theirs and not (kind == self.failure.kind == "stopped"):
@@ -96,7 +96,7 @@ class Watch:
     def _end_late(self, failure: Failure) -> None:
         """Ends a process whose main thread waits where no signal and no error reaches it, as in a call of NCCL."""
         time.sleep(GRACE)
-        if not self._ending:
+        if not self.ending:
             if self.speaks:
                 print(visible(f"{self.name}: {failure}"), file=sys.stderr, flush=True)
             os._exit(1)
@@ -108,7 +108,7 @@ class Watch:
                     line.send(word)
 
 
-def watch_of(group: Group, name: str) -> Watch:
+def watch_of(group: Single, name: str) -> Watch:
     """Connects all ranks; made on every rank at once. Raises OSError where they cannot be."""
     host, server = os.environ["MASTER_ADDR"], None
     if group.first:

@@ -1,13 +1,12 @@
 """Several processes at one training, sampling or evaluation, as torchrun and `accelerate launch` start them: ranks.
 
-Which of them this one is, by the variables that torchrun sets; what a rank does alone (`Single`), and what all do
-together (rank_group.Group); and how all of them end when one does.
+Which of them this one is, by the variables that torchrun sets; what they do together, for a process that is alone; and
+which of them tells the user of an error. rank_group.py joins several.
 """
 
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,13 +14,11 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .stopping import Stop, Terminated
-
 if TYPE_CHECKING:
     from torch import device, nn
 
     from .config import TrainConfig
-    from .rank_watch import Failure, Watch
+    from .stopping import Stop
 
 T = TypeVar("T")
 # What torchrun and `accelerate launch` set for every process they start.
@@ -143,57 +140,32 @@ def share_of_batch(ranks: Single, config: TrainConfig) -> slice:
 
 
 _TO_SPEAK = 3.0  # seconds
-_ALONE = Single(Place())
-_current: Single = _ALONE
-_joined: tuple[Single, Watch] | None = None  # once for a process
+_current = Single(Place())
+_joined = False  # whether this process has worked with others
 
 
 class RankFailed(RuntimeError):
     """Another rank has failed, and this one ends with it; `shown`: whether it is this one that tells the user."""
 
-    def __init__(self, failure: Failure | str, shown: bool) -> None:
-        super().__init__(str(failure))
+    def __init__(self, failure: str, shown: bool) -> None:
+        super().__init__(failure)
         self.shown = shown
 
 
 def current() -> Single:
-    """The ranks that this process works with: inside `together` the ranks of its launch, else itself alone."""
+    """The ranks that this process works with: inside `rank_group.together` those of its launch, else itself alone."""
     return _current
 
 
 @contextmanager
-def together(name: str) -> Iterator[Single]:
-    """Joins all ranks of a launch, which then work together, and waits at its end until all are done.
-
-    A process that was started alone gets itself, and nothing is joined.
-
-    name: what stands before a message about another rank. Where a rank raises an error or dies, all others end within a
-    minute: by RankFailed with the number of the rank, or where a call keeps them, by the end of the process, status 1.
-    """
-    global _current
-    place = place_of()
-    if place.count == 1 or _current.count > 1:
-        yield _current
-        return
-    group, watch = _join(place, name)
-    _current = group
+def working_with(group: Single) -> Iterator[None]:
+    """Inside it these are the current ranks."""
+    global _current, _joined
+    alone, _current, _joined = _current, group, True
     try:
-        watch.at_work(True)
-        yield group
-        group.wait()
-        watch.at_work(False)
-    except BaseException as error:
-        stopped = isinstance(error, (KeyboardInterrupt, Terminated))
-        text = " ".join(str(error).split()) or ("stopped" if stopped else type(error).__name__)
-        # A rank that is gone makes calls of torch.distributed fail, and torchrun then ends all the others by SIGTERM.
-        theirs = stopped or isinstance(error, RuntimeError)
-        if failure := watch.verdict("stopped" if stopped else "failed", text, theirs):
-            with suppress(ValueError):  # not the main thread
-                signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun's; what is being left is left whole
-            raise RankFailed(failure, watch.speaks) from error
-        raise
+        yield
     finally:
-        _current = _ALONE
+        _current = alone
 
 
 def speaks(error: BaseException | None = None) -> bool:
@@ -219,25 +191,10 @@ def end_process(status: int, stopped: bool = False) -> int:
     The interpreter's own end would wait for calls of torch.distributed that ranks which are gone cannot answer, and for
     threads and processes of a compiler.
     """
-    if status and (_joined is not None or stopped):
+    if status and (_joined or stopped):
         let_first_speak()
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):  # a closed pipe
                 stream.flush()
         os._exit(status)
     return status
-
-
-def _join(place: Place, name: str) -> tuple[Single, Watch]:
-    global _joined
-    if _joined is None:
-        from .rank_group import Group
-        from .rank_watch import watch_of
-
-        try:
-            group = Group(place)
-            _joined = group, watch_of(group, name)
-        except (RuntimeError, OSError) as error:
-            what = f"rank {place.rank}: cannot join the other {place.count - 1} of MASTER_ADDR, MASTER_PORT"
-            raise RankFailed(f"{what}: {' '.join(str(error).split())[:300]}", shown=True) from error
-    return _joined

@@ -1,7 +1,7 @@
 """Recipes: every option of a training that is worth naming, by data set, to be held beside the paper.
 
-`train DATASET --recipe NAME` begins with the preset of the data set (data/__init__.py), puts the recipe's options in their
-place, and then those given on the command line. A recipe is a value; what it means is in config.py.
+`train DATASET --recipe NAME` begins with the preset of the data set (data/__init__.py), puts the recipe's options in
+their place, and then those given on the command line. A recipe is a value; what it means is in config.py.
 
 Sources: [paper] Santos et al. 2023, arXiv 2305.11089. [code] the authors' program, lanl/Blackout-Diffusion, in the
 notebook that a recipe names. [score_sde] the configuration it takes, configs/vp/cifar10_ncsnpp_continuous and
@@ -70,8 +70,8 @@ def _paper(gigaflop: float, batch: int, options: dict[str, Any]) -> Recipe:
     )
 
 
-# Digits: 1,797 images of 1x8x8, counts 0 to 16. Our best is the preset of the data set, which data/__init__.py has number
-# by number. The paper has none.
+# Digits: 1,797 images of 1x8x8, counts 0 to 16. Our best is the preset of the data set, which data/__init__.py has
+# number by number. The paper has none.
 _DIGITS_BEST = Recipe(
     about="the preset, a small network for a CPU",
     options={},

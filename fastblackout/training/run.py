@@ -31,7 +31,8 @@ from .config import TrainConfig, preset
 from .execution import why_not_compiled
 from .journal import Journal, NoJournal, check_installed
 from .progress import Progress
-from .ranks import current, together
+from .rank_group import together
+from .ranks import current
 from .run_folder import LOCK, holding, identity_of, remember
 from .stopping import Stop, stop_on_signals
 from .trained_model import described, pick_device

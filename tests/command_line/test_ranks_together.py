@@ -124,9 +124,7 @@ def test_a_rank_that_dies_ends_the_other(place, dies):
         found = wait()
     assert found[dies] == (-signal.SIGKILL, "", "")
     why = "it ended without an error (killed, out of memory, or its host is lost)"
-    said = (
-        f"fastblackout train: rank {dies} died: {why}\n"  # by the first rank of a host; torchrun names its end itself
-    )
+    said = f"fastblackout train: rank {dies} died: {why}\n"  # by the first rank of a host; else torchrun names it
     assert found[1 - dies] == (1, "", said if dies else "")
     assert main([*TRAIN, "--steps=1000000", "--out=run", "--resume", "--device=abacus"]) == 1  # the lock is free
 

@@ -1,6 +1,5 @@
 """`--tensorboard`: its files say what the log says, once a step, whatever happened to the run meanwhile."""
 
-import json
 import shutil
 import sys
 
@@ -126,9 +125,3 @@ def training_data():
     from fastblackout.data import load
 
     return load("array", "counts.npz")
-
-
-def test_configurations_of_before_have_no_board():
-    old = TrainConfig().to_dict()
-    del old["tensorboard"]
-    assert TrainConfig.from_dict(json.loads(json.dumps(old))) == TrainConfig()

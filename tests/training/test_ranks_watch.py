@@ -30,7 +30,7 @@ def pair(monkeypatch):
     assert all(soon(lambda one=one: one.others) for one in both)
     yield [*both, ended, left]
     for one in both:
-        one.inside = False
+        one.inside, one.ending = False, True
         die(one)
     for line in lines:
         line.close()
@@ -97,7 +97,7 @@ def test_who_has_done_its_work_may_end(pair):
 def test_a_main_thread_that_nothing_reaches_is_ended(pair, monkeypatch, capsys):
     first, second, ended, left = pair
     monkeypatch.setattr(watch, "GRACE", 0.0)
-    second.inside = False
+    second.ending = True  # and would end by itself
     die(second)
     assert left.wait(5) and ended == [1]
     assert capsys.readouterr().err.startswith("prog: rank 1 died: ")

@@ -42,9 +42,8 @@ def test_a_table_is_read_as_rows(tmp_path):
 @pytest.mark.parametrize("classes", [None, 3])
 def test_the_network(classes):
     torch.manual_seed(0)
-    network = NetworkConfig(
-        "mlp", {"shape": (6, 1, 1), "num_classes": classes, "noise_channels": 2, "outputs": 2}
-    ).build()
+    given = {"shape": (6, 1, 1), "num_classes": classes, "noise_channels": 2, "outputs": 2}
+    network = NetworkConfig("mlp", given).build()
     assert isinstance(network, ResidualMLP)
     assert sum(p.numel() for p in ResidualMLP((9, 1, 1)).parameters()) == 183_552 + 9 * 257
     x, time = torch.randn(4, 8, 1, 1), torch.tensor([0, 1, 500, 999])
@@ -72,10 +71,7 @@ def test_the_network(classes):
 
 def test_what_the_network_refuses():
     for kwargs, words in (
-        (
-            {"shape": (6, 1)},
-            r"mlp: shape: must be one argument \(C, H, W\) of integers, C at least 1, .*, got \(6, 1\)",
-        ),
+        ({"shape": (6, 1)}, r"mlp: shape: must be one argument \(C, H, W\) of integers, C at .*, got \(6, 1\)"),
         ({"shape": (6, 1, 1), "blocks": 0}, "mlp: blocks: must be an integer of at least 1, got 0"),
     ):
         with pytest.raises(ValueError, match=words):
@@ -105,11 +101,8 @@ def test_figures_about_rows():
     result = compare([drawn[:, :, None, None]] * 2, table)
     left = [0, 1, 3, 4]
     pairs = np.triu_indices(4, 1)
-    for name, some in (
-        ("samples", drawn),
-        ("held_out", held_out),
-        ("samples_as_many", drawn[np.arange(60) * 100 // 60]),
-    ):
+    as_many = drawn[np.arange(60) * 100 // 60]
+    for name, some in (("samples", drawn), ("held_out", held_out), ("samples_as_many", as_many)):
         found = result[f"difference_{name}"]
         std = train.std(0, ddof=1)[left]
         means = (some.mean(0)[left] - train.mean(0)[left]) / std
@@ -120,9 +113,8 @@ def test_figures_about_rows():
             assert found[key] == pytest.approx(np.sqrt((values**2).mean()), rel=1e-10)
     assert (result["sets"], result["as_many"], result["constant_columns"]) == (2, 60, 1)
     assert set(result["spread"].values()) == {0.0}
-    assert result["mean_train"] == pytest.approx(train.mean(0)) and result["variance_samples"] == pytest.approx(
-        drawn.var(0, ddof=1)
-    )
+    assert result["mean_train"] == pytest.approx(train.mean(0))
+    assert result["variance_samples"] == pytest.approx(drawn.var(0, ddof=1))
     text = rows_table(result)
     assert max(map(len, text.splitlines())) <= 80
     assert f"correlations of pairs of columns {result['difference_samples']['correlations']:18.3f}" in text
