@@ -1,4 +1,8 @@
-"""--compile and --precision: what "auto" comes to, what they refuse, and that the network stays the same one."""
+"""--compile and --precision: what "auto" comes to, by a trial on a CPU, and that the network stays the same one."""
+
+import re
+import signal
+import time
 
 import numpy as np
 import pytest
@@ -11,10 +15,12 @@ from fastblackout.cli import command_line as cli
 from fastblackout.data import load
 from fastblackout.models import NetworkConfig
 from fastblackout.models.layers import FIR
-from fastblackout.training.checkpoint import EMA, NETWORK, load_checkpoint
+from fastblackout.training import run as trial
+from fastblackout.training.checkpoint import EMA, NETWORK, TRIED, export_checkpoint, load_checkpoint
 from fastblackout.training.config import TrainConfig
 from fastblackout.training.execution import WORTH_COMPILING, execution_for
 from fastblackout.training.run import train
+from fastblackout.training.stopping import Terminated
 from fastblackout.training.trainer import Trainer
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
@@ -96,14 +102,14 @@ def test_a_model_is_executed_as_by_the_command_within_the_block_alone(monkeypatc
 
 def test_wrong_arguments_of_an_execution_are_named():
     network = torch.nn.Linear(1, 1)
-    with pytest.raises(ValueError, match="^execution: compile: must be one of auto, on, off, got 'yes'$"):
-        fb.execution(network, "yes").__enter__()
-    with pytest.raises(ValueError, match="^execution: precision: must be one of .*, got 'fp16'$"):
-        fb.execution(network, "on", "fp16").__enter__()
-    with pytest.raises(ValueError, match="^execution: precision: tf32 needs a GPU, got device cpu$"):
-        fb.execution(network, "off", "tf32").__enter__()
-    with pytest.raises(TypeError, match="^execution: model: must have a network that is a .*, got function$"):
-        fb.execution(lambda x: x).__enter__()
+    for given, error, message in (
+        ((network, "yes"), ValueError, "compile: must be one of auto, on, off, got 'yes'"),
+        ((network, "on", "fp16"), ValueError, "precision: must be one of .*, got 'fp16'"),
+        ((network, "off", "tf32"), ValueError, "precision: tf32 needs a GPU, got device cpu"),
+        ((abs,), TypeError, "model: must have a network that is a .*, got builtin_function_or_method"),
+    ):
+        with pytest.raises(error, match=f"^execution: {message}$"):
+            fb.execution(*given).__enter__()
 
 
 def test_torchs_settings_hold_within_the_block_alone():
@@ -223,3 +229,127 @@ def test_inductor_trains(array, tmp_path):
     assert cli.main(["sample", run, "--num=4", "--steps=2", "--quiet", options[1]]) == 0
     images = np.load(tmp_path / "run" / "samples.npz")["images"]
     assert images.shape == (4, 1, 8, 8) and images.max() <= 8
+
+
+# --- the trial that a long training on a CPU begins with
+
+
+@pytest.fixture(scope="module")
+def data(array):
+    return load("array", array)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Seconds of a step, by whether it is compiled; every training is worth a look. Steps are taken, and counted."""
+    seconds, taken = {False: 1.0, True: 0.5}, []
+
+    def timed(trainer):
+        trainer.train_step()
+        taken.append(trainer.execution.compiled)
+        return seconds[trainer.execution.compiled]
+
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: None)  # inductor takes a minute
+    monkeypatch.setattr(trial, "_seconds", timed)
+    monkeypatch.setattr(trial, "FEWEST", 1)
+    monkeypatch.setattr(trial, "LONG", 3.0)
+    seconds["taken"] = taken
+    return seconds
+
+
+def run(data, out, resume=False, **options):
+    given = {**TINY, "dropout": 0.1, "device": "cpu", "held_out_every": 0, "sample_every": 0, **options}
+    return train(data, out, TrainConfig(**given), resume=resume)
+
+
+@pytest.mark.parametrize(("seconds", "compiled"), [(0.5, True), (0.98, False), (1.3, False)])
+def test_the_faster_way_is_kept_and_told(seconds, compiled, data, clock, tmp_path, capsys):
+    clock[True] = seconds
+    saved = run(data, tmp_path / "run")
+    chosen = "compiled" if compiled else "as written"
+    told = capsys.readouterr().err
+    assert re.search(rf"a step takes 1 s as written, {seconds:.3g} s compiled \(in \d+ s\): {chosen}\n", told)
+    assert all(len(line) <= 80 or str(tmp_path) in line for line in told.splitlines())
+    assert load_checkpoint(saved).config.get(TRIED) is (True if compiled else None)
+    ways = trial.ROUNDS * trial.STEPS
+    assert (clock["taken"].count(False), clock["taken"].count(True)) == (1 + trial.STEPS + ways, 1 + ways)
+    exported = export_checkpoint(saved, tmp_path / "exported")
+    assert TRIED not in load_checkpoint(exported).config
+
+
+def test_a_resumed_training_keeps_its_way_without_a_trial(data, clock, tmp_path, monkeypatch):
+    run(data, tmp_path / "run")
+    clock["taken"].clear()
+    laid = []
+    monkeypatch.setattr("fastblackout.training.execution.Execution.compile", lambda self, n: laid.append(self.compiled))
+    saved = run(data, tmp_path / "run", resume=True, steps=4)
+    assert (clock["taken"], laid, load_checkpoint(saved).config[TRIED]) == ([], [True], True)
+    saved = run(data, tmp_path / "run", resume=True, steps=5, compile="off")
+    assert (clock["taken"], laid) == ([], [True, False])
+    assert load_checkpoint(saved).step == 5
+
+
+def test_a_trial_leaves_the_training_alone(data, clock, tmp_path):
+    """The weights after a trial that keeps the steps as written are those without one, to the bit."""
+    clock[True] = 2.0
+    one = load_checkpoint(run(data, tmp_path / "tried")).tensors(EMA)
+    other = load_checkpoint(run(data, tmp_path / "off", compile="off")).tensors(EMA)
+    assert all(torch.equal(one[name], other[name]) for name in other)
+
+
+def test_short_trainings_and_other_options_have_no_trial(data, clock, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(trial, "LONG", 3.01)
+    assert TRIED not in load_checkpoint(run(data, tmp_path / "short")).config
+    assert clock["taken"] == [False] * (1 + trial.STEPS)
+    clock["taken"].clear()
+    monkeypatch.setattr(trial, "LONG", 0.0)
+    for name, compile in (("off", "off"), ("on", "on")):
+        assert TRIED not in load_checkpoint(run(data, tmp_path / name, compile=compile)).config
+    monkeypatch.setattr(trial, "FEWEST", 3 * 8 + 1)
+    run(data, tmp_path / "few")
+    monkeypatch.setattr(trial, "FEWEST", 3 * 8)
+    monkeypatch.setattr(trial, "why_not_compiled", lambda device: "a C++ compiler")
+    run(data, tmp_path / "without")
+    assert clock["taken"] == []
+    assert "compil" not in capsys.readouterr().err
+
+
+def test_a_compiler_that_fails_is_told(data, clock, tmp_path, monkeypatch, capsys):
+    def broken(self):
+        raise RuntimeError("InductorError:\nno such header")
+
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: setattr(self, "forward", lambda *x: broken(self)))
+    assert TRIED not in load_checkpoint(run(data, tmp_path / "run")).config
+    assert "compiling failed (InductorError: no such header): as written\n" in capsys.readouterr().err
+
+
+def test_a_signal_ends_the_trial(data, clock, tmp_path, monkeypatch):
+    timed = trial._seconds
+
+    def interrupted(trainer):
+        if len(clock["taken"]) == 2:
+            signal.raise_signal(signal.SIGTERM)
+        return timed(trainer)
+
+    monkeypatch.setattr(trial, "_seconds", interrupted)
+    with pytest.raises(Terminated):
+        run(data, tmp_path / "run")
+    assert len(clock["taken"]) == 2
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_busy_machine_makes_no_short_training_long(data, tmp_path, monkeypatch, capsys):
+    """Nor does a slow step among the first."""
+    step, slow = Trainer.train_step, []
+
+    def waits(self):
+        if len(slow) < 2:
+            slow.append(np.linalg.svd(np.ones((400, 400))))
+        time.sleep(0.2)
+        return step(self)
+
+    monkeypatch.setattr(Trainer, "train_step", waits)
+    monkeypatch.setattr(trial, "FEWEST", 1)
+    monkeypatch.setattr(trial, "LONG", 0.2 * 3)
+    run(data, tmp_path / "run")
+    assert "compil" not in capsys.readouterr().err

@@ -155,10 +155,13 @@ def test_files_that_a_killed_training_had_begun(run, data):
     begun, other = [".log.jsonl.a1.tmp", ".loss.png.b2.tmp", ".samples-00000100.png.c3.tmp"], ".counts.npz.d4.tmp"
     for name in (*begun, other):
         (run / name).write_bytes(b"half")
-    longer = TrainConfig(**{**CONFIG.to_dict(), "steps": 3})
+    checkpoints = sorted((run / "checkpoints").iterdir())
+    for left in ("step-00000000", ".unfinished-abc"):
+        (run / "checkpoints" / left).mkdir()
     with pytest.warns(UserWarning, match=r"removed .*\.tmp, which a process left"):
-        train(data, run, longer, resume=True, progress=False)
+        train(data, run, CONFIG, resume=True, progress=False)  # also one that has nothing left to do
     assert [path.name for path in run.glob(".*.tmp")] == [other]
+    assert sorted((run / "checkpoints").iterdir()) == checkpoints
 
 
 def test_a_digest_of_data_is_that_of_their_values(data):

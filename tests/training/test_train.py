@@ -22,7 +22,6 @@ from fastblackout.training.held_out import images_allowed
 from fastblackout.training.trained_model import load_run, make_model
 from fastblackout.training.trainer import Trainer
 from support.forks import MAIN, Fork
-from support.helpers import by_day
 
 TINY = {"steps": 24, "batch": 8, "channels": 8, "threads": 1, "warmup": 5, "dropout": 0.1, "flip": True, "seed": 3}
 TINY |= {"learning_rate": 1e-3, "schedule_steps": 60}
@@ -79,35 +78,6 @@ def test_a_run_leaves_what_it_should(uninterrupted):
     assert uninterrupted.joinpath("loss.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.slow
-def test_the_same_again(data, uninterrupted, tmp_path):
-    state = torch.random.get_rng_state()
-    training.train(data, tmp_path / "again", TrainConfig(**TINY), progress=False)
-    assert weights(tmp_path / "again") == weights(uninterrupted)
-    assert torch.equal(torch.random.get_rng_state(), state)  # the caller's generator is left alone
-    training.train(data, tmp_path / "other", TrainConfig(**{**TINY, "seed": 4}), progress=False)
-    assert weights(tmp_path / "other")[NETWORK] != weights(uninterrupted)[NETWORK]
-
-
-@pytest.mark.parametrize("where", by_day([4, 11], 11))
-def test_a_failure_and_a_resume_change_no_bit(data, uninterrupted, tmp_path, monkeypatch, where):
-    step = training.Trainer.train_step
-
-    def failing(self):
-        if self.step == where:
-            raise RuntimeError("the lights go out")
-        return step(self)
-
-    monkeypatch.setattr(training.Trainer, "train_step", failing)
-    with pytest.raises(RuntimeError, match="lights"):
-        training.train(data, tmp_path / "run", TrainConfig(**TINY), progress=False)
-    monkeypatch.undo()
-    assert load_checkpoint(tmp_path / "run").step == where // 4 * 4
-    training.train(data, tmp_path / "run", TrainConfig(**TINY), resume=True, progress=False)
-    assert weights(tmp_path / "run") == weights(uninterrupted)
-    assert log(tmp_path / "run") == log(uninterrupted)
-
-
 def command(data_file, out, *more):
     options = [f"--{name.replace('_', '-')}={value}" for name, value in TINY.items() if name != "flip"]
     return ["train", "array", "--data", data_file, "--out", out, "--flip", "--quiet", *options, *more]
@@ -161,15 +131,7 @@ def test_held_out_images_are_at_most_a_tenth_of_those_trained_on(data, tmp_path,
     assert held_out
     assert sum(record["held_out_draws"] for record in held_out) <= config.steps * config.batch / 10
     assert all(record["held_out_draws"] % record["held_out_images"] == 0 for record in held_out)
-
-
-def test_the_defaults_leave_the_held_out_loss_all_its_images():
-    for name, images in (("digits", 1500), ("mnist", 60_000), ("cifar10", 50_000)):
-        config = preset(name)
-        epoch = -(-images // config.batch)
-        shortest = config.steps if name == "digits" else epoch
-        between = min(max(config.held_out_every, epoch), shortest)
-        assert images_allowed(between, config.batch) >= (2079 if name == "digits" else 2048)
+    assert images_allowed(500, 83) >= 2048  # and no fewer than a twentieth of those trained on
 
 
 @pytest.mark.parametrize(
@@ -228,10 +190,13 @@ def test_longer_is_a_resume_and_another_run_is_not(data, uninterrupted, tmp_path
 
 
 def test_epochs(data, tmp_path):
-    config = TrainConfig(**{**TINY, "epochs": 2, "sample_every": 0})
+    config, state = TrainConfig(**{**TINY, "epochs": 2, "sample_every": 0}), torch.random.get_rng_state()
     assert config.total_steps(36) == 9
     training.train(data, tmp_path / "run", config, progress=False)
     assert load_checkpoint(tmp_path / "run").step == 9
+    assert torch.equal(torch.random.get_rng_state(), state)  # the caller's generator is left alone
+    training.train(data, tmp_path / "other", dataclasses.replace(config, seed=4), progress=False)
+    assert weights(tmp_path / "other")[NETWORK] != weights(tmp_path / "run")[NETWORK]
 
 
 @pytest.mark.parametrize("weight", ["likelihood", "finite-time", "instantaneous"])
@@ -287,15 +252,3 @@ def test_more_wrong_options(data, tmp_path):
     assert TrainConfig.from_dict(stored) == TrainConfig(**TINY)
     with pytest.raises(ValueError, match="difference in batch"):
         TrainConfig.from_dict({key: value for key, value in stored.items() if key != "batch"})
-
-
-def test_a_resumed_training_leaves_nothing_of_a_killed_one(data, tmp_path):
-    """Also one that has nothing left to do."""
-    config = TrainConfig(**{**TINY, "steps": 8, "sample_every": 0})
-    training.train(data, tmp_path / "run", config, progress=False)
-    folder = tmp_path / "run" / "checkpoints"
-    before = sorted(path.name for path in folder.iterdir())
-    for left in ("step-00000001", ".unfinished-abc"):
-        (folder / left).mkdir()
-    training.train(data, tmp_path / "run", config, resume=True, progress=False)
-    assert sorted(path.name for path in folder.iterdir()) == before == ["step-00000004", "step-00000008"]
