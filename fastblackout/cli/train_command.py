@@ -15,7 +15,6 @@ from ..heads import HEADS
 from ..training.config import HELP, PRESETS, TrainConfig, preset
 from ..training.ranks import current
 from ..training.recipes import RECIPES, names, options_of
-from ..training.run_folder import holding
 from .options import N, Parser
 from .outputs import add_json, check_json, check_writable, give_json
 
@@ -137,6 +136,8 @@ _TABLE, _WIDE = "a table", f"a table of counts above {WIDE_COUNTS}"
 
 
 def _train(options: argparse.Namespace) -> int:
+    from ..training.run_folder import holding
+
     named = options.data if options.dataset == "h5ad" and options.data else options.dataset
     out = options.out or os.path.join("runs", Path(named).stem)
     if not current().first:
