@@ -105,6 +105,11 @@ PATIENT = TINY | {"steps": 40, "held_out_every": 4, "checkpoint_every": 3, "pati
 PATIENT |= {"dropout": 0.0, "ema": 0.0}
 
 
+def unlabelled():
+    images = np.random.default_rng(0).integers(0, 9, (42, 1, 4, 4))
+    return make_dataset("array", images, None, max_count=8, held_out_count=10)
+
+
 def judged(run, name="held_out_loss"):
     return [(record["step"], record[name]) for record in read_log(run / "log.jsonl") if name in record]
 
@@ -118,7 +123,7 @@ def test_the_best_of_numbers():
 def test_a_training_that_gets_no_better_stops_and_keeps_its_best(tmp_path, by, capsys):
     """At an enormous learning rate it only gets worse."""
     config = TrainConfig(**{**PATIENT, "stop_by": by, "bits_every": 4, "learning_rate": 0.5, "clip": 1e9})
-    folder = fb.train(dataset(), tmp_path / "run", config)
+    folder = fb.train(unlabelled(), tmp_path / "run", config)
     found = judged(tmp_path / "run", "held_out_loss" if by == "loss" else "bits_per_dim")
     best = min(range(len(found)), key=lambda n: found[n][1])
     assert len(found) == best + 3 and found[-1][0] < 40  # stopped after two more
@@ -132,13 +137,13 @@ def test_a_training_that_gets_no_better_stops_and_keeps_its_best(tmp_path, by, c
 
 def test_a_resumed_training_stops_where_one_that_was_never_interrupted_does(tmp_path):
     config = TrainConfig(**{**PATIENT, "learning_rate": 0.5, "clip": 1e9, "keep": 100})
-    whole = fb.train(dataset(), tmp_path / "whole", config, progress=False)
+    whole = fb.train(unlabelled(), tmp_path / "whole", config, progress=False)
     shutil.copytree(tmp_path / "whole", tmp_path / "parts")
     for checkpoint in sorted((tmp_path / "parts" / "checkpoints").iterdir())[2:]:  # as if killed after step 3
         shutil.rmtree(checkpoint)
     shutil.rmtree(tmp_path / "parts" / "best")
-    parts = fb.train(dataset(), tmp_path / "parts", config, resume=True, progress=False)
-    again = fb.train(dataset(), tmp_path / "parts", config, resume=True, progress=False)  # has stopped already
+    parts = fb.train(unlabelled(), tmp_path / "parts", config, resume=True, progress=False)
+    again = fb.train(unlabelled(), tmp_path / "parts", config, resume=True, progress=False)  # has stopped already
     for file in ("network.safetensors", "ema.safetensors"):
         assert (whole / file).read_bytes() == (parts / file).read_bytes() == (again / file).read_bytes()
         if file.startswith("ema"):
@@ -149,7 +154,7 @@ def test_a_resumed_training_stops_where_one_that_was_never_interrupted_does(tmp_
 
 def test_the_last_number_may_be_the_best(tmp_path):
     config = TrainConfig(**{**PATIENT, "steps": 3})  # the only number is the last one
-    fb.train(dataset(), tmp_path / "short", config, progress=False)
+    fb.train(unlabelled(), tmp_path / "short", config, progress=False)
     assert fb.load_run(tmp_path / "short" / "best", device="cpu").checkpoint.step == 3
 
 
