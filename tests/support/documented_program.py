@@ -96,7 +96,7 @@ def ask(arguments):
 
 
 def pytest(arguments):
-    shorter = ["--quick", "-k", "test_rows"] if "benchmarks/" in arguments else ["tests/ops/test_prob.py"]
+    shorter = ["--quick", "-k", "test_rows"] if "benchmarks/" in arguments else ["tests/ops/test_philox.py"]
     return subprocess.run([sys.executable, "-m", "pytest", *arguments, *shorter]).returncode
 
 
