@@ -31,7 +31,7 @@ GOOD_ENOUGH = 1.1  # how many times the least distance the usual number of steps
 
 
 class Tuned(NamedTuple):
-    """How a model is best sampled in one number n of steps, found by a search or by the rule of tuning/even.py.
+    """How a model is best sampled in one number n of steps, found by a search or by the rule of tuning/even_times.py.
 
     Parameters
     ----------

@@ -18,7 +18,7 @@ from ..ground.process import signals_wait
 from ..models import ema_of
 from ..philox import Philox
 from ..sampling.sampler import sample
-from ..tuning.even import NUMBER, PLACES, even_times
+from ..tuning.even_times import NUMBER, PLACES, even_times
 from .batches import Batch, Batches, step_seed
 from .checkpoint import EMA, NETWORK, OPTIMIZER, SINCE_LOG, TRIED, Checkpoint, CheckpointWriter, step_folder
 from .config import TrainConfig
@@ -195,7 +195,7 @@ class Trainer:
         return drawn.cpu().numpy()
 
     def find_times(self) -> None:
-        """Find when few steps of the model are taken, for the description of the last checkpoint (tuning/even.py).
+        """Find when few steps of the model are taken, for the description of the last checkpoint (tuning/even_times.py).
 
         Nothing is done where the training saw fewer than 20 times as many images as this does. Heads that take noise
         are left out, as they draw alike with any times, and tables, where a gain was not measured.

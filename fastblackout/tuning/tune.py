@@ -27,7 +27,7 @@ from ..models.interface import check_schedule, classes_of, count_of_grids, descr
 from ..philox import SEED_END, Philox
 from ..sampling.plan import Tuned, nearest
 from ..sampling.sampler import sample_in_batches
-from .even import NUMBER, Errors
+from .even_times import NUMBER, Errors
 from .search import Point, Search, start_near, start_of
 
 if TYPE_CHECKING:

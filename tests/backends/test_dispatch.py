@@ -138,7 +138,7 @@ def test_the_largest_number_of_threads():
 
 
 def test_dir_shows_the_public_names():
-    modules = {file.name for file in pkgutil.iter_modules(fb.__path__) if file.ispkg} | {"distributions"}
+    modules = {file.name for file in pkgutil.iter_modules(fb.__path__) if file.ispkg} | {"distributions", "photons"}
     assert set(dir(fb)) >= {*fb.__all__, "cells", "photons", "processes", "data", "evaluation", "heads", "training"}
     assert set(dir(fb)) - modules <= set(fb.__all__) and dir(fb) == sorted(dir(fb))
     optional = {name for name in ("diffusers", "jax") if importlib.util.find_spec(name) is None}

@@ -246,9 +246,9 @@ def test_info_tells_backends_and_recipes(tmp_path, monkeypatch, capsys, fails):
     assert json.loads(Path("info.json").read_text()) == numbers
     fails("info --json=info.json", "info: json: info.json exists; overwrite it with --force")
     assert main(["info", "--json=info.json", "--force"]) == 0
-    monkeypatch.setitem(sys.modules, "fastblackout.jax.ffi", None)
+    monkeypatch.setitem(sys.modules, "fastblackout.jax.calls", None)
     numbers, text = alone(capsys, "info")
-    assert numbers["jax"]["available"] is False and "fastblackout.jax.ffi" in numbers["jax"]["detail"]
+    assert numbers["jax"]["available"] is False and "fastblackout.jax.calls" in numbers["jax"]["detail"]
     assert "\njax        no   " in text and " ".join(numbers["jax"]["detail"].split()[:3]) in text
 
 

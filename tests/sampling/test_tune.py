@@ -14,7 +14,7 @@ from fastblackout.data.dataset import make_dataset
 from fastblackout.evaluation.samples import frechet_distance
 from fastblackout.sampling.plan import tuned_from
 from fastblackout.training.checkpoint import load_checkpoint
-from fastblackout.tuning.even import Errors
+from fastblackout.tuning.even_times import Errors
 from fastblackout.tuning.search import Point, Search, start_near, start_of
 from fastblackout.tuning.tune import ByEnergy, Work, closeness_for
 

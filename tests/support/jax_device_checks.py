@@ -72,14 +72,14 @@ def check_device_platforms():
     """A program that is made for CUDA calls the kernels of that module; for others it goes back to Python."""
     thin = jax.jit(lambda x: fbj.thin(KEY, x, 0.5))
 
-    def calls(platform, kernel):
+    def calls_kernel(platform, kernel):
         text = jax.jit(lambda x: thin(x)).trace(X).lower(lowering_platforms=(platform,)).as_text()
         found = {word for word in ("fastblackout_cpu_thin", "fastblackout_simt_thin", "callback") if word in text}
         return found == {kernel} or (kernel in found and "stablehlo.case" in text)  # which older JAX leaves to XLA
 
     with platforms(cpu=("_cpu", "cpu"), cuda=("_simt", "CUDA")):
         assert calls.described().endswith("calls the cpu kernels by XLA's FFI; on a GPU the cuda kernels, too")
-        assert calls("cpu", "fastblackout_cpu_thin") and calls("cuda", "fastblackout_simt_thin")
+        assert calls_kernel("cpu", "fastblackout_cpu_thin") and calls_kernel("cuda", "fastblackout_simt_thin")
         with fb.use_backend("cpu"):
             assert calls.modules() == {"cpu": "_cpu"}
     with platforms(cpu=("_cpu", "cpu"), cuda=("_none", "CUDA")):

@@ -21,7 +21,7 @@ from fastblackout.training import trainer
 from fastblackout.training.config import preset
 from fastblackout.training.held_out import HeldOut
 from fastblackout.training.trained_model import load_run
-from fastblackout.tuning.even import Errors
+from fastblackout.tuning.even_times import Errors
 from support import bayes_law, negative_binomial_law
 from support.helpers import by_day, chi_square_counts
 from support.squares import squares
