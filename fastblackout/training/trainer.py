@@ -195,7 +195,7 @@ class Trainer:
         return drawn.cpu().numpy()
 
     def find_times(self) -> None:
-        """Find when few steps of the model are taken, for the description of the last checkpoint (tuning/even_times.py).
+        """Find when few steps of the model are taken, for the description of the last checkpoint (even_times.py).
 
         Nothing is done where the training saw fewer than 20 times as many images as this does. Heads that take noise
         are left out, as they draw alike with any times, and tables, where a gain was not measured.
