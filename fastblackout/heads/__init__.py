@@ -1,7 +1,8 @@
 """The heads: what a network's outputs say of the births x_0 - x_t, for each name that `head=` and `--head` take.
 
-A new head is one file in this folder, a subclass of `Head` as head.py describes it, and one line below. A file is
-imported when its head is asked for, because the command line shows the names without NumPy and torch.
+A new head is one file in this folder, a subclass of `Head` as head.py describes it, one line below, and its name in
+`HeadName` of typing.py. A file is imported when its head is asked for, because the command line shows the names without
+NumPy and torch.
 """
 
 from __future__ import annotations

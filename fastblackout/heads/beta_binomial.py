@@ -30,7 +30,7 @@ class BetaBinomial(FamilyLaw):
         n = torch.arange(most, dtype=torch.float64, device=room.device)
         left = (room - n).clamp(min=0)  # at 0 the ratio is 0, and so is the law from there on
         ratios = left * (a + n) / ((n + 1) * (b + (left - 1).clamp(min=0)))
-        logs = torch.cumsum(torch.log(ratios), 1)
+        logs = torch.cumsum(torch.where(left > 0, torch.log(torch.where(left > 0, ratios, 1.0)), -torch.inf), 1)
         return torch.log_softmax(torch.cat((torch.zeros_like(room), logs), 1), 1)
 
     def log_expected(self, arrays: Sequence[Tensor], room: Tensor, offset: Tensor, most: int) -> Tensor:

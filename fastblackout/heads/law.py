@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..call.head import FAMILIES
-from ..ops import binomial, binomial_log_prob, posterior_loss
+from ..ops import binomial, binomial_log_prob, categorical_rows, posterior_loss
 from ..philox import Philox
 from ..probability import Prob
 from ..typing import LastStep
@@ -21,7 +21,9 @@ CELLS = 1 << 17  # the most terms of the sums at once, 1 MiB of float64, which s
 class Law(Head):
     """A law of the births of each pixel on its own, by arrays of the shape of the images.
 
-    A subclass says the law, and what of it has a closed form, beside its loss and the births of a step.
+    A subclass says how many numbers it has (`numbers_per_count`), the law (`log_law`), and what of it has a closed
+    form. Its loss and the births of a step follow from `log_law`. A family of `fb.posterior_loss` has faster ones
+    (FamilyLaw).
     """
 
     gives_law = True
@@ -31,8 +33,29 @@ class Law(Head):
     def log_law(self, arrays: Sequence[Tensor], room: Tensor, offset: Tensor, most: int) -> Tensor:
         """log Pr(the births that are left = 0..most), float64 (B, most + 1), -inf beyond the room.
 
-        arrays: (B, 1) each or (B, states); room: max_count - x_t, (B, 1); offset: log(1 - p), (B, 1).
+        arrays: (B, 1) each; room: max_count - x_t, (B, 1); offset: log(1 - p), (B, 1). `loss` is differentiated through
+        it: take no logarithm of a 0 that is masked later, whose gradient is NaN.
         """
+
+    def loss(self, model: Any, noised: Noised) -> Tensor:
+        """-log Pr(births), summed over each sample, where its mask says so."""
+        outputs = model(noised.model_input, noised.k, noised.labels)
+        arrays = [array.double() for array in self.arrays(outputs, noised.births)]
+        room, births = model.max_count - noised.x_t.double(), noised.births.long().reshape(-1, 1)
+        logs = self.by_parts(
+            arrays, room, noised.number, model.max_count, lambda part, law: law.gather(1, births[part])[:, 0]
+        )
+        if noised.mask is not None:
+            logs = torch.where(noised.mask, logs, 0.0)
+        return -noised.weight * logs.flatten(1).sum(1)
+
+    def births(self, query: Query, x: Tensor, number: Any, key: Any) -> dict[str, Any]:
+        """Drawn from the law."""
+        most, offset = query.model.max_count, torch.as_tensor(number, dtype=torch.float64, device=x.device)
+        rows = [array.double().reshape(-1, 1) for array in self.arrays(query.guided(), x)]
+        shift = rows_of(offset, x).expand(x.shape).reshape(-1, 1)
+        laws = self.log_law(rows, most - x.double().reshape(-1, 1), shift, most)
+        return {"births": categorical_rows(logits=laws.view(*x.shape, most + 1), rng=key).double()}
 
     def arrays(self, outputs: Tensor, images: Tensor) -> Sequence[Tensor]:
         """Those that a network gives of images, one after another along its channels."""
@@ -65,7 +88,7 @@ class Law(Head):
     def log_expected(self, arrays: Sequence[Tensor], room: Tensor, offset: Tensor, most: int) -> Tensor:
         """log E[births], -inf where there is no room. arrays, room: float64 (B, ...); offset: (B,) or ()."""
         n = torch.arange(most + 1, dtype=torch.float64, device=room.device)
-        return self._by_parts(arrays, room, offset, most, lambda part, law: torch.logsumexp(law + torch.log(n), 1))
+        return self.by_parts(arrays, room, offset, most, lambda part, law: torch.logsumexp(law + torch.log(n), 1))
 
     def step_divergence(self, at: Predicted, step: StepProbs, key: Philox) -> Tensor:
         """At births of the step that are drawn."""
@@ -92,9 +115,9 @@ class Law(Head):
             known = log_factorial + (rest * log_q[part] - log_factorial[rest.clamp(min=0).long()])
             return born_by[part, 0] + torch.logsumexp(torch.where(rest < 0, -torch.inf, law + known), 1)
 
-        return self._by_parts(self.arrays(at.outputs, at.room), at.room, at.number, at.max_count, of_law)
+        return self.by_parts(self.arrays(at.outputs, at.room), at.room, at.number, at.max_count, of_law)
 
-    def _by_parts(
+    def by_parts(
         self, arrays: Sequence[Tensor], room: Tensor, offset: Tensor, most: int, of_law: Callable[..., Tensor]
     ) -> Tensor:
         """of_law(part, log_law of the elements of a part, a row for each) for all elements, in room's shape."""

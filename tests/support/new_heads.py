@@ -3,7 +3,6 @@ can know any law exactly."""
 
 import torch
 
-import fastblackout as fb
 from fastblackout import heads
 from fastblackout.heads.head import Head, rows_of
 from fastblackout.heads.law import Law
@@ -28,21 +27,6 @@ class States(Law):
         if self.name == "known-states":
             logs = logs + torch.lgamma(v + 1) - torch.lgamma(n + 1) + n * offset
         return torch.log_softmax(torch.where(n <= room, logs, -torch.inf), 1)
-
-    def _laws(self, outputs, x, number, most):
-        shift = torch.as_tensor(number, dtype=torch.float64).reshape(-1, *[1] * (x.ndim - 1)).expand(x.shape)
-        room, shift = (each.double().reshape(-1, 1) for each in (most - x, shift))
-        laws = self.log_law([each.reshape(-1, 1) for each in self.arrays(outputs, x)], room, shift, most)
-        return laws.view(*x.shape, most + 1)
-
-    def loss(self, model, noised):
-        outputs = model(noised.model_input, noised.k, noised.labels)
-        laws = self._laws(outputs, noised.x_t, noised.number, model.max_count)
-        return -noised.weight * laws.gather(-1, noised.births.long()[..., None]).flatten(1).sum(1)
-
-    def births(self, query, x, number, key):
-        laws = self._laws(query.guided(), x, number, query.model.max_count)
-        return {"births": fb.categorical_rows(logits=laws, rng=key).float()}
 
 
 class LogMean(Head):

@@ -1,6 +1,6 @@
 """Every head in runs and on the command line, the implicit head's draws, loss and bound, and a new head.
 
-A new head is one file with its class and one line in HEADS; all else asks them.
+A new head is one file with its class, one line in HEADS and its name in typing.py; all else asks them.
 """
 
 import json
