@@ -233,6 +233,15 @@ def test_the_bounds_of_the_true_head_are_the_entropy_of_the_data():
         assert abs(bound.bits - entropy) < 6 * bound.monte_carlo_error + 1e-3
 
 
+@of_cases
+def test_a_law_has_finite_slopes_at_every_room(head, numbers):
+    arrays = [torch.full((MOST + 1, 1), number, dtype=torch.float64, requires_grad=True) for number in numbers]
+    room = torch.arange(MOST + 1, dtype=torch.float64)[:, None]
+    logs = head_named(head).log_law(arrays, room, torch.full_like(room, -0.3), MOST)
+    for grad in torch.autograd.grad(logs.gather(1, (room // 2).long()).sum(), arrays):
+        assert torch.isfinite(grad).all()
+
+
 # --- the sums of one law alone
 
 
