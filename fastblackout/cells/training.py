@@ -35,8 +35,8 @@ class CellNetwork(nn.Module):
     """Two numbers of each gene, from what is left of a cell and what is known of it.
 
     conditions: (B, 1 + covariates), the log of the depth before the covariates; or (B, 1 + covariates + 2 genes), where
-    these are followed by flags of the genes that were observed, 1 or 0, and by their inputs at the time 0, of which the
-    others are not looked at.
+    these are followed by flags of the genes that were observed, 1 or 0, and by their inputs at the time 0. Inputs of
+    genes that were not observed are not looked at.
     """
 
     log_depth: Tensor

@@ -1,6 +1,6 @@
 """Single cells on the command line.
 
-`train FILE.h5ad` makes a model, of which are `sample`, `impute` and `evaluate`. `split`, `thin` and `downsample` bring
+`train FILE.h5ad` makes a model, which `sample`, `impute` and `evaluate` take. `split`, `thin` and `downsample` bring
 counts from file to file. The options are few, as the model is one. `train h5ad --data FILE.h5ad` trains a network of
 one's own choice instead.
 """

@@ -26,6 +26,7 @@ from fastblackout.training.config import preset
 from support import ROOT
 from support.forks import Fork
 from support.helpers import assert_named, by_day
+from support.new_heads import add_heads
 from support.own_models import SCHEDULE, Cut, Flat, X, made, trained
 
 torch.set_num_threads(1)
@@ -486,9 +487,10 @@ def test_the_loss_is_that_of_the_head_in_its_unit(head):
 LAWS = [name for name in HEADS if head_named(name).gives_law]
 
 
-@pytest.mark.parametrize("head", LAWS)
-def test_a_mask_says_where_the_loss_counts(head):
+@pytest.mark.parametrize("head", [*LAWS, "states"])
+def test_a_mask_says_where_the_loss_counts(head, monkeypatch):
     """Two masks that are each other's rest have the whole loss together, and outputs elsewhere have no slope."""
+    add_heads(monkeypatch)
     model, key = trained(made(head).fit_input(X)), fb.Philox(5)
     mask = torch.rand(X[:6].shape, generator=torch.Generator().manual_seed(1)) < 0.5
     whole, one, rest = (fb.loss(model, X[:6], rng=key, mask=each) for each in (None, mask, ~mask))
