@@ -134,8 +134,9 @@ def test_draws_of_numbers_and_of_arrays_in_any_order(op):
     alone, kinds = getattr(fb, op)(**DRAWS[op].right(3, 0.5), rng=fb.Philox(1)), dtypes(op)
     assert alone.shape == () and alone.dtype in (np.int64, np.float64)
     counts = "int16" in kinds["p" if first == "prob" else first]
-    given = (np.int16(3), 0.5) if counts else (np.float32(3), np.float32(0.5))
-    narrow = getattr(fb, op)(**DRAWS[op].right(*given), rng=fb.Philox(1))
+    right = DRAWS[op].right(np.int16(3), 0.5)
+    right = right if counts else {name: np.float32(number) for name, number in right.items()}
+    narrow = getattr(fb, op)(**right, rng=fb.Philox(1))
     assert narrow.dtype == (np.int64 if DECLARED[op].outputs.dtype else np.int16 if counts else np.float32)
     x, reals = np.arange(6).reshape(2, 3) % 4, np.linspace(-1, 1, 6).reshape(2, 3)
     drawn = getattr(fb, op)(**DRAWS[op].right(np.asfortranarray(x), np.asfortranarray(reals)), rng=fb.Philox(1))
