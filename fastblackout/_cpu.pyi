@@ -57,16 +57,26 @@ def isa() -> str: ...
 def isas() -> list[str]: ...
 def emulated(isa: str, /) -> bool: ...
 
-# Of the short way of plain tensors (fastblackout/call/short.py). None: the call is left to the long way.
-class Draw(Protocol):
+# Of the short way of plain calls (fastblackout/call/short.py). None: the call is left to the long way.
+class Call(Protocol):
     def __call__(
-        self, backend: str, values: tuple[Any, ...], request: tuple[Any, ...], names: tuple[str, ...], /
-    ) -> tuple[Tensor | None, ...] | None: ...
+        self, backend: str, values: tuple[Any, ...], request: tuple[Any, ...], spec: tuple[Any, ...], /
+    ) -> Any: ...  # what the op returns
 
-quick_thin: Draw
-quick_bridge: Draw
+call_bessel: Call
+call_beta: Call
+call_beta_binomial: Call
+call_binomial: Call
+call_bridge_step: Call
+call_gamma: Call
+call_hypergeometric: Call
+call_negative_binomial: Call
+call_normal: Call
+call_poisson: Call
+call_tau_leap_step: Call
+call_thin: Call
 
-def learn_torch(table: Any, known: Any, /) -> bool: ...
+def learn(table: Any, known: Any, /) -> bool: ...
 def quick_loss(
     backend: str, values: tuple[Any, ...], /
 ) -> tuple[Tensor, Tensor | None] | None: ...  # the loss, and its slopes
@@ -77,7 +87,6 @@ def quick_energy(
 def quick_energy_gradient(
     backend: str, values: tuple[Any, ...], norms: Any, upstream: Any, memory: Any, /
 ) -> Tensor | None: ...
-def quick_on_cuda(value: Any, /) -> bool: ...
 def quick_settings(backend: str, /) -> tuple[int, int] | None: ...  # threads and instruction set, for tests
 
 # Of XLA: handlers by op, as capsules.

@@ -3,7 +3,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from ._cpu import Draw
+from ._cpu import Call
 
 class Kernel(Protocol):
     # where: device, stream, samples, elements of one, address of the flag, and the op's name for errors.
@@ -39,10 +39,20 @@ thin_log_prob: Kernel
 transition_rows: Kernel
 
 # Of the short way of plain tensors (fastblackout/call/short.py). None: the call is left to the long way.
-quick_thin: Draw
-quick_bridge: Draw
+call_bessel: Call
+call_beta: Call
+call_beta_binomial: Call
+call_binomial: Call
+call_bridge_step: Call
+call_gamma: Call
+call_hypergeometric: Call
+call_negative_binomial: Call
+call_normal: Call
+call_poisson: Call
+call_tau_leap_step: Call
+call_thin: Call
 
-def learn_torch(table: Any, known: Any, /) -> bool: ...
+def learn(table: Any, known: Any, /) -> bool: ...
 def quick_device_loss(
     backend: str, values: tuple[Any, ...], /
 ) -> tuple[Tensor, bool] | None: ...  # the loss, and whether a gradient may be asked for

@@ -1,8 +1,8 @@
-// What the short way (quick.cpp, quick_device.cpp) borrows from torch: where the numbers of tensors lie, and whether it may run at
-// all.
+// What the short way (quick.cpp, quick_device.cpp) borrows from NumPy and torch: where the numbers of arrays lie, and whether it may
+// run at all.
 #pragma once
 
-#include <Python.h>
+#include <pybind11/numpy.h>
 
 #include <utility>
 
@@ -18,6 +18,7 @@ class Owned {
  public:
   explicit Owned(PyObject* object = nullptr) : object_(object) {}
   Owned(const Owned&) = delete;
+  Owned(Owned&& other) noexcept : object_(other.release()) {}
   Owned& operator=(Owned&& other) noexcept {
     std::swap(object_, other.object_);
     return *this;
@@ -52,40 +53,49 @@ struct ExchangeTable {
 constexpr int32_t kCpu = 1, kCuda = 2;
 constexpr uint8_t kInt = 0, kUnsigned = 1, kFloat = 2, kBfloat = 4;
 
-struct Tensor : bindings::Array {
-  int32_t device_type = 0, device_id = 0;
+// An array of NumPy, on the host, or a tensor of torch.
+struct Borrowed : bindings::Array {
+  int32_t device_type = kCpu, device_id = 0;
+  bool is_tensor = false;
+  int64_t own_strides[64];  // of NumPy's, in elements; there are no arrays of more dimensions
+
+  Borrowed() = default;
+  Borrowed(const Borrowed&) = delete;
 };
 
-// Objects that fastblackout/call/short.py hands over by name, and says what they are.
+// Objects that fastblackout/call/short.py hands over by name, and says what they are. Those of torch are None until it is loaded.
 #define FB_TAUGHT(OBJECT)                                                               \
-  OBJECT(tensor) OBJECT(generator) OBJECT(philox) OBJECT(prob)                          \
-  OBJECT(empty_like) OBJECT(empty) OBJECT(float32) OBJECT(float64) OBJECT(int32)        \
-  OBJECT(grad_enabled) OBJECT(modes) OBJECT(interpreter) OBJECT(threads)                \
-  OBJECT(setting) OBJECT(fresh_seed) OBJECT(device_flag) OBJECT(is_neg)
+  OBJECT(tensor) OBJECT(ndarray) OBJECT(generator) OBJECT(philox) OBJECT(prob)          \
+  OBJECT(empty_like) OBJECT(torch_dtypes)                                               \
+  OBJECT(numpy_empty) OBJECT(numpy_empty_like) OBJECT(numpy_dtypes)                     \
+  OBJECT(grad_enabled) OBJECT(modes) OBJECT(interpreter) OBJECT(is_neg)                 \
+  OBJECT(threads) OBJECT(setting) OBJECT(fresh_seed) OBJECT(device_flag)
 
-struct Torch {
+struct Known {
 #define FB_OBJECT(name) PyObject* name;
   FB_TAUGHT(FB_OBJECT)
 #undef FB_OBJECT
-  const ExchangeTable* table;
+  const ExchangeTable* table;  // null: no tensor is borrowed
 };
-Torch torch = {};
+Known known = {};
 
-// learn_torch(exchange capsule of torch.Tensor, an object with Torch's as attributes) -> whether the other functions can be used
-PyObject* learn_torch(PyObject*, PyObject* const* a, Py_ssize_t count) {
-  if (count != 2) return PyErr_Format(PyExc_TypeError, "learn_torch takes 2 arguments, got %zd", count);
-  Torch learnt = {};
-  learnt.table = static_cast<const ExchangeTable*>(PyCapsule_GetPointer(a[0], "dlpack_exchange_api"));
-  if (learnt.table == nullptr) return nullptr;
-  if (learnt.table->major != 1 || learnt.table->export_borrowed == nullptr) Py_RETURN_FALSE;
+// learn(exchange capsule of torch.Tensor or None, an object with attributes for Known) -> whether tensors can be borrowed, too
+PyObject* learn(PyObject*, PyObject* const* a, Py_ssize_t count) {
+  if (count != 2) return PyErr_Format(PyExc_TypeError, "learn takes 2 arguments, got %zd", count);
+  Known learnt = {};
+  if (a[0] != Py_None) {
+    learnt.table = static_cast<const ExchangeTable*>(PyCapsule_GetPointer(a[0], "dlpack_exchange_api"));
+    if (learnt.table == nullptr) return nullptr;
+    if (learnt.table->major != 1 || learnt.table->export_borrowed == nullptr) learnt.table = nullptr;
+  }
   // The references stay for as long as the process lives.
 #define FB_LEARN(name) \
   if ((learnt.name = PyObject_GetAttrString(a[1], #name)) == nullptr) return nullptr;
   FB_TAUGHT(FB_LEARN)
 #undef FB_LEARN
   Py_INCREF(a[0]);
-  torch = learnt;
-  Py_RETURN_TRUE;
+  known = learnt;
+  return PyBool_FromLong(known.table != nullptr);
 }
 
 // What a function without arguments returns; null, and no error set, where it raises.
@@ -107,11 +117,11 @@ bool is_text(PyObject* object, const char* text) {
 }
 
 // Whether tensors are what they seem: no mode of torch looks at calls, and no transform of torch.func is under way.
-bool undisturbed() { return number_from(torch.modes) == 0 && gives(torch.interpreter, Py_None); }
+bool undisturbed() { return number_from(known.modes) == 0 && gives(known.interpreter, Py_None); }
 
 // Whether torch has put off the negation of a tensor's numbers, so that those in memory have the other sign. DLPack does not tell.
 bool is_negated(PyObject* tensor) {
-  const Owned result(PyObject_CallOneArg(torch.is_neg, tensor));
+  const Owned result(PyObject_CallOneArg(known.is_neg, tensor));
   if (!result) PyErr_Clear();
   return result.get() != Py_False;
 }
@@ -131,10 +141,10 @@ Dtype dtype_of(const DlTensor& tensor) {
 }
 
 // Describes a plain tensor of any device without a copy; false for any other object.
-bool borrow_any(PyObject* object, Tensor& out) {
-  if (reinterpret_cast<PyObject*>(Py_TYPE(object)) != torch.tensor) return false;
+bool borrow_tensor(PyObject* object, Borrowed& out) {
+  if (reinterpret_cast<PyObject*>(Py_TYPE(object)) != known.tensor || known.table == nullptr) return false;
   DlTensor tensor;
-  if (torch.table->export_borrowed(object, &tensor) != 0) {
+  if (known.table->export_borrowed(object, &tensor) != 0) {
     PyErr_Clear();
     return false;
   }
@@ -146,13 +156,55 @@ bool borrow_any(PyObject* object, Tensor& out) {
   out.strides = tensor.strides;
   out.device_type = tensor.device_type;
   out.device_id = tensor.device_id;
-  return tensor.lanes == 1 && tensor.ndim >= 1;
+  out.is_tensor = true;
+  return tensor.lanes == 1;
 }
 
-// Whether an array holds T and has the shape (size,).
-template <class T>
-bool is_row(const bindings::Array& x, int64_t size) {
-  return x.dtype == bindings::dtype_of<T> && x.dims == 1 && x.sizes[0] == size;
+Dtype dtype_of_numpy(const pybind11::dtype& dtype) {
+  const char order = dtype.byteorder(), kind = dtype.kind();
+  if (order != '=' && order != '|') return Dtype::other;
+  switch (dtype.itemsize()) {
+    case 1: return kind == 'u' ? Dtype::u8 : Dtype::other;
+    case 2: return kind == 'i' ? Dtype::i16 : kind == 'f' ? Dtype::f16 : Dtype::other;
+    case 4: return kind == 'i' ? Dtype::i32 : kind == 'f' ? Dtype::f32 : Dtype::other;
+    case 8: return kind == 'i' ? Dtype::i64 : kind == 'f' ? Dtype::f64 : Dtype::other;
+    default: return Dtype::other;
+  }
+}
+
+// Describes an array of NumPy's own class without a copy; false for any other object, and for steps that are no whole elements.
+bool borrow_numpy(PyObject* object, Borrowed& out) {
+  if (reinterpret_cast<PyObject*>(Py_TYPE(object)) != known.ndarray) return false;
+  const auto* const array = pybind11::detail::array_proxy(object);
+  const auto dtype = pybind11::reinterpret_borrow<pybind11::dtype>(array->descr);
+  if ((array->flags & pybind11::detail::npy_api::NPY_ARRAY_ALIGNED_) == 0) return false;
+  const int64_t bytes = dtype.itemsize();
+  out.data = array->data;
+  out.dtype = dtype_of_numpy(dtype);
+  out.dims = array->nd;
+  out.sizes = array->dimensions;
+  out.strides = out.own_strides;
+  for (int d = 0; d < out.dims; ++d) {
+    if (array->strides[d] % bytes != 0) return false;
+    out.own_strides[d] = array->strides[d] / bytes;
+  }
+  return true;
+}
+
+// Whether an array has a number for each of so many samples, or one for all, beside arrays of so many dimensions: (), (samples,),
+// (samples, 1, ..., 1) or (1, ..., 1).
+bool is_row(const bindings::Array& x, int64_t samples, int dims) {
+  if (x.dims > 1 && x.dims != dims) return false;
+  for (int d = 1; d < x.dims; ++d)
+    if (x.sizes[d] != 1) return false;
+  return x.dims == 0 || x.sizes[0] == samples || (x.dims > 1 && x.sizes[0] == 1);
+}
+
+// The numbers of such an array of T.
+template <class T, class Number>
+void fill_row(const bindings::Array& x, Number& number) {
+  number.data = bindings::memory_of<const T>(x);
+  number.stride = x.dims > 0 && x.sizes[0] > 1 ? x.strides[0] : 0;
 }
 
 }  // namespace

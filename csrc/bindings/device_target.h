@@ -1,9 +1,10 @@
 // What the short way into the CUDA kernels (quick_device.cpp) reads of tensors in a device's memory. Nothing there is looked at: the
 // kernels tell of wrong values by the flag. What Python's numbers say is checked here, and goes to the kernel among its parameters.
-// DeviceTarget says so to the reader (tensor_reader.h).
+// DeviceTarget says so to the reader (call_reader.h).
 #pragma once
 
 #include <cmath>
+#include <limits>
 
 #include "bindings/borrow.h"
 #include "bindings/device.h"
@@ -21,18 +22,18 @@ class DeviceTarget {
 
   bool settle(PyObject* backend, cuda::Common&) {
     backend_ = backend;
-    return torch.table != nullptr && torch.table->current_stream != nullptr && undisturbed();
+    return known.table != nullptr && known.table->current_stream != nullptr && undisturbed();
   }
 
   // Whether the call is for these kernels. Torch tells the stream that it works on, and the package the flag of the op.
   bool begin(PyObject* tensor, cuda::Common& op) {
-    if (torch.table->current_stream(device_type_, device_id_, &stream_) != 0) {
+    if (known.table->current_stream(device_type_, device_id_, &stream_) != 0) {
       PyErr_Clear();
       return false;
     }
     const Owned elements(PyLong_FromLongLong(op.samples * op.elements));
     PyObject* const arguments[] = {name_, backend_, elements.get(), tensor};
-    const Owned address(elements ? PyObject_Vectorcall(torch.device_flag, arguments, 4, nullptr) : nullptr);
+    const Owned address(elements ? PyObject_Vectorcall(known.device_flag, arguments, 4, nullptr) : nullptr);
     if (!address) PyErr_Clear();  // the long way words it
     if (!address || address.get() == Py_None) return false;
     op.flag = static_cast<int*>(PyLong_AsVoidPtr(address.get()));
@@ -40,8 +41,8 @@ class DeviceTarget {
   }
 
   // All tensors of a call lie where the first one does.
-  bool borrow(PyObject* value, Tensor& x) {
-    if (!borrow_any(value, x)) return false;
+  bool borrow(PyObject* value, Borrowed& x) {
+    if (!borrow_tensor(value, x)) return false;
     if (device_type_ == kNowhere) {
       device_type_ = x.device_type;
       device_id_ = x.device_id;
@@ -50,43 +51,50 @@ class DeviceTarget {
     return x.device_type == device_type_ && x.device_id == device_id_;
   }
 
-  bool takes_logits(Dtype dtype) const { return dtype >= Dtype::f32; }
-  static constexpr bool takes_births = true;
-
-  bool number(PyObject* value, int64_t samples, cuda::PerSample<double>& number) {
-    if (!PyFloat_CheckExact(value)) return row(value, samples, number);
-    number.value = PyFloat_AS_DOUBLE(value);
-    return std::isfinite(number.value);
-  }
-
-  bool number(PyObject* value, int64_t samples, float low, cuda::PerSample<float>& number) {
-    if (!PyFloat_CheckExact(value)) return row(value, samples, number);
-    number.value = static_cast<float>(PyFloat_AS_DOUBLE(value));
+  template <class T>
+  bool number(PyObject* value, int64_t samples, int dims, T low, cuda::PerSample<T>& number) {
+    if (!is_number(value)) return row(value, samples, dims, number);
+    number.value = static_cast<T>(as_double(value));
     return std::isfinite(number.value) && number.value >= low;
   }
 
-  bool pair(double p, double q, int64_t, cuda::Pair& prob) const {
-    prob.p.value = p;
-    prob.q.value = q;
-    return good_pair(p, q);
+  // A tensor of probabilities p has q = 1 - p, which torch computes.
+  bool pair(PyObject* p, int64_t samples, int dims, cuda::Pair& prob) {
+    if (is_number(p)) {
+      prob.p.value = as_double(p);
+      prob.q.value = 1.0 - prob.p.value;
+      return good_pair(prob.p.value, prob.q.value);
+    }
+    static PyObject* const one = PyFloat_FromDouble(1.0);
+    static PyObject* const wide = PyUnicode_InternFromString("double");
+    if (kept_[0] || reinterpret_cast<PyObject*>(Py_TYPE(p)) != known.tensor) return false;  // kept_: of an earlier pair
+    kept_[0] = Owned(PyObject_CallMethodNoArgs(p, wide));
+    kept_[1] = Owned(kept_[0] ? PyNumber_Subtract(one, kept_[0].get()) : nullptr);
+    if (!kept_[1]) PyErr_Clear();
+    return kept_[1] && row(kept_[0].get(), samples, dims, prob.p) && row(kept_[1].get(), samples, dims, prob.q);
   }
 
-  bool pair(PyObject* p, PyObject* q, int64_t samples, cuda::Pair& prob) {
-    if (PyFloat_CheckExact(p) && PyFloat_CheckExact(q)) return pair(PyFloat_AS_DOUBLE(p), PyFloat_AS_DOUBLE(q), samples, prob);
-    return row(p, samples, prob.p) && row(q, samples, prob.q);
+  bool pair(PyObject* p, PyObject* q, int64_t samples, int dims, cuda::Pair& prob) {
+    if (!is_number(p) || !is_number(q)) return row(p, samples, dims, prob.p) && row(q, samples, dims, prob.q);
+    prob.p.value = as_double(p);
+    prob.q.value = as_double(q);
+    return good_pair(prob.p.value, prob.q.value);
   }
+
+  // Among tensors that broadcast, numbers of the host go the long way.
+  bool scalar(PyObject*, bool, Borrowed&) const { return false; }
 
   // A key that the host knows. A CUDA graph would draw by it at every replay, which the long way refuses.
   bool takes_known_key() const { return !cuda::is_capturing(stream_); }
 
-  bool key_tensor(PyObject* value, cuda::Key& key) {
-    Tensor x;
-    return borrow(value, x) && is_row<int64_t>(x, 3) && x.strides[0] == 1 && fill(x, key);
+  bool key_tensor(PyObject* value, int64_t, cuda::Key& key) {
+    Borrowed x;
+    return borrow(value, x) && x.dtype == Dtype::i64 && x.dims == 1 && x.sizes[0] == 3 && x.strides[0] == 1 && fill(x, key);
   }
 
   // No value on the device is looked at, so that nothing more can be wrong.
   bool give_seed(PyObject* generator, cuda::Common& op) const {
-    const Owned seed(PyObject_CallOneArg(torch.fresh_seed, generator));
+    const Owned seed(PyObject_CallOneArg(known.fresh_seed, generator));
     if (seed) bindings::set_key(op.key, PyLong_AsUnsignedLongLong(seed.get()), 0, 0);
     return static_cast<bool>(seed);
   }
@@ -103,11 +111,24 @@ class DeviceTarget {
   const bool host_too_;
   int32_t device_type_ = kNowhere, device_id_ = 0;
   void* stream_ = nullptr;
+  Owned kept_[2];
 
   template <class T>
-  bool row(PyObject* value, int64_t samples, cuda::PerSample<T>& number) {
-    Tensor x;
-    return borrow(value, x) && is_row<T>(x, samples) && fill(x, number);
+  bool row(PyObject* value, int64_t samples, int dims, cuda::PerSample<T>& number) {
+    Borrowed x;
+    if (!borrow(value, x) || x.dtype != bindings::dtype_of<T> || !is_row(x, samples, dims)) return false;
+    fill_row<T>(x, number);
+    return true;
+  }
+
+  static bool is_number(PyObject* value) { return PyFloat_Check(value) || PyLong_CheckExact(value); }
+  static double as_double(PyObject* value) {
+    const double number = PyFloat_AsDouble(value);
+    if (PyErr_Occurred()) {  // an integer that no float64 holds
+      PyErr_Clear();
+      return std::numeric_limits<double>::infinity();
+    }
+    return number;
   }
 };
 

@@ -1,5 +1,5 @@
-// The short way into the kernels, for plain CPU tensors: torch's DLPack exchange table (DLPack 1.3, in newer versions of
-// torch) describes a tensor in C in tens of nanoseconds. Whatever is not plain, or not right, gives None, and the caller
+// The short way into the kernels, for plain arrays of the CPU, of NumPy or of torch, whose DLPack exchange table (DLPack 1.3, in newer
+// versions of torch) describes a tensor in C in tens of nanoseconds. Whatever is not plain, or not right, gives None, and the caller
 // takes the long way, which converts it or says what is wrong with it.
 #include "bindings/functions.h"
 
@@ -13,7 +13,7 @@ namespace {
 
 cpu::Isa chosen;  // the instruction set to use where none is asked for
 
-using Reader = TensorReader<HostTarget>;
+using Reader = CallReader<HostTarget>;
 
 template <class Op>
 PyObject* run(void (*kernel)(const Op&), const Op& op, PyObject* outputs) {
@@ -23,25 +23,23 @@ PyObject* run(void (*kernel)(const Op&), const Op& op, PyObject* outputs) {
 }
 
 template <class Op, void (*kernel)(const Op&)>
-PyObject* draw(PyObject*, PyObject* const* a, Py_ssize_t count) {
-  return draw_by<Op>(HostTarget(chosen), a, count, "", kernel);
-}
-
-// torch.empty(shape, dtype=dtype, device="cpu"), whatever torch.set_default_device says; `shape` is null after an error
-PyObject* make_empty(const Owned& shape, PyObject* dtype) {
-  static PyObject* const names = Py_BuildValue("(ss)", "dtype", "device");
-  static PyObject* const device = PyUnicode_InternFromString("cpu");
-  PyObject* const arguments[] = {shape.get(), dtype, device};
-  return shape ? PyObject_Vectorcall(torch.empty, arguments, 1, names) : nullptr;
+PyObject* call_op(PyObject*, PyObject* const* a, Py_ssize_t count) {
+  return call_by<Op>(HostTarget(chosen), a, count, "", kernel);
 }
 
 // torch.empty_like(like), or None where it is not needed
-PyObject* make_if(bool needed, PyObject* like) { return needed ? PyObject_CallOneArg(torch.empty_like, like) : Py_NewRef(Py_None); }
+PyObject* make_if(bool needed, PyObject* like) { return needed ? PyObject_CallOneArg(known.empty_like, like) : Py_NewRef(Py_None); }
 
-cpu::PerSample<double> products(const cpu::PerSample<double>& weight, const cpu::PerSample<float>& upstream, int64_t samples,
+cpu::PerSample<double> products(const cpu::PerSample<double>& weight, const cpu::PerSample<double>& upstream, int64_t samples,
                                 Room<double>& room) {
   const int64_t count = std::max(weight.distinct(samples), upstream.distinct(samples));
-  return room.keep(count, [&](int64_t b) { return weight[b] * static_cast<double>(upstream[b]); });
+  return room.keep(count, [&](int64_t b) { return weight[b] * upstream[b]; });
+}
+
+// Whether this is a gradient by float32 losses of so many samples, as torch hands it over.
+bool is_upstream(HostTarget& target, PyObject* value, int64_t samples) {
+  Borrowed x;
+  return target.borrow(value, x) && x.dtype == Dtype::f32 && x.dims == 1 && x.sizes[0] == samples;
 }
 
 // loss(backend, (logits, births, weight, gain)) -> (loss, slopes or None), or None. slopes: for `scale`, where a gradient may be
@@ -49,11 +47,11 @@ cpu::PerSample<double> products(const cpu::PerSample<double>& weight, const cpu:
 PyObject* loss(PyObject*, PyObject* const* a, Py_ssize_t count) {
   if (count != 2) Py_RETURN_NONE;
   cpu::BirthLoss op;
-  Reader read(HostTarget(chosen), a, Dtype::f32, Dtype::f32, op);
+  Reader read(HostTarget(chosen), a[0], a[1], {bit_of(Dtype::f32), kCounts | kFloats}, op);
   op.inputs(read);
-  if (!read.good()) Py_RETURN_NONE;
+  if (!read.good() || !read.maker().of_torch) Py_RETURN_NONE;
   PyObject* const logits = PyTuple_GET_ITEM(a[1], 0);
-  Owned losses(make_empty(Owned(PyLong_FromLongLong(op.samples)), torch.float32));
+  Owned losses(read.maker().dense(Owned(PyLong_FromLongLong(op.samples)), Dtype::f32));
   Owned slopes(losses ? make_if(differentiable(logits), logits) : nullptr);
   if (!read.lend(losses, op.loss) || !read.lend(slopes, op.grad)) return give_up();
   return run(cpu::birth_loss, op, Py_BuildValue("(NN)", losses.release(), slopes.release()));
@@ -62,16 +60,16 @@ PyObject* loss(PyObject*, PyObject* const* a, Py_ssize_t count) {
 // scale(slopes, upstream, weight) -> slopes, multiplied in place by upstream * weight of their sample; or None
 PyObject* scale(PyObject*, PyObject* const* a, Py_ssize_t count) {
   cpu::BirthLoss op;
-  Tensor slopes, upstream;
-  Room<double> weight, coefficient;
-  cpu::PerSample<float> from;
-  if (count != 3 || !borrow(a[1], upstream) || !is_row<float>(upstream, upstream.sizes[0]) || upstream.sizes[0] == 0 || !fill(upstream, from))
-    Py_RETURN_NONE;
+  HostTarget target(chosen);
+  Borrowed slopes;
+  cpu::PerSample<double> upstream;
+  Room<double> coefficient;
   static PyObject* const ours = PyUnicode_InternFromString("cpu");  // the backend that made the slopes
-  if (!HostTarget(chosen).settle(ours, op) || !borrow(a[0], slopes) || !size_of(slopes, op) || upstream.sizes[0] != op.samples ||
-      !doubles(a[2], op.samples, false, weight, op.weight) || !fill(slopes, op.grad))
+  if (count != 3 || !target.settle(ours, op) || !target.borrow(a[0], slopes) || !size_of(slopes, op) || !is_upstream(target, a[1], op.samples) ||
+      !target.doubles(a[1], op.samples, slopes.dims, upstream) || !target.doubles(a[2], op.samples, slopes.dims, op.weight) ||
+      !fill(slopes, op.grad))
     Py_RETURN_NONE;
-  op.weight = products(op.weight, from, op.samples, coefficient);
+  op.weight = products(op.weight, upstream, op.samples, coefficient);
   return run(cpu::birth_loss_scale, op, Py_NewRef(a[0]));
 }
 
@@ -80,13 +78,13 @@ PyObject* scale(PyObject*, PyObject* const* a, Py_ssize_t count) {
 PyObject* energy(PyObject*, PyObject* const* a, Py_ssize_t count) {
   if (count != 2) Py_RETURN_NONE;
   cpu::EnergyLoss op;
-  Reader read(HostTarget(chosen), a, Dtype::u8, Dtype::u8, op);
+  Reader read(HostTarget(chosen), a[0], a[1], {kCounts, bit_of(Dtype::f32), kCounts | kFloats}, op);
   op.inputs(read);
-  if (!read.good()) Py_RETURN_NONE;
+  if (!read.good() || !read.maker().of_torch) Py_RETURN_NONE;
   const long long samples = op.samples, each = norms_of(static_cast<int>(op.logits.draws));
   PyObject* const logits = PyTuple_GET_ITEM(a[1], 1);
-  Owned loss(make_empty(Owned(PyLong_FromLongLong(samples)), torch.float32));
-  Owned norms(loss ? make_empty(Owned(Py_BuildValue("(LL)", samples, each)), torch.float64) : nullptr);
+  Owned loss(read.maker().dense(Owned(PyLong_FromLongLong(samples)), Dtype::f32));
+  Owned norms(loss ? read.maker().dense(Owned(Py_BuildValue("(LL)", samples, each)), Dtype::f64) : nullptr);
   Owned memory(norms ? make_if(differentiable(logits), logits) : nullptr);
   if (!read.lend(loss, op.loss) || !read.lend(norms, op.norms) || !read.lend(memory, op.grad)) return give_up();
   return run(cpu::energy_loss, op, Py_BuildValue("(NNN)", loss.release(), norms.release(), memory.release()));
@@ -97,14 +95,17 @@ PyObject* energy(PyObject*, PyObject* const* a, Py_ssize_t count) {
 PyObject* energy_gradient(PyObject*, PyObject* const* a, Py_ssize_t count) {
   if (count != 5) Py_RETURN_NONE;
   cpu::EnergyLoss op;
-  Reader read(HostTarget(chosen), a, Dtype::u8, Dtype::u8, op);
+  Reader read(HostTarget(chosen), a[0], a[1], {kCounts, bit_of(Dtype::f32), kCounts | kFloats}, op);
   op.inputs(read);
-  Tensor norms;
-  cpu::PerSample<float> upstream;
+  Borrowed norms;
+  cpu::PerSample<double> upstream;
   Room<double> coefficient;
-  if (!read.good() || !borrow(a[2], norms) || !fill(norms, op.norms) || !numbers_of(a[3], op.samples, upstream)) Py_RETURN_NONE;
+  HostTarget& target = read.target();
+  if (!read.good() || !target.borrow(a[2], norms) || !fill(norms, op.norms) || !is_upstream(target, a[3], op.samples) ||
+      !target.doubles(a[3], op.samples, 1, upstream))
+    Py_RETURN_NONE;
   op.weight = products(op.weight, upstream, op.samples, coefficient);
-  Owned grad(a[4] == Py_None ? PyObject_CallOneArg(torch.empty_like, PyTuple_GET_ITEM(a[1], 1)) : Py_NewRef(a[4]));
+  Owned grad(a[4] == Py_None ? PyObject_CallOneArg(known.empty_like, PyTuple_GET_ITEM(a[1], 1)) : Py_NewRef(a[4]));
   if (!read.lend(grad, op.grad)) return give_up();
   if (a[4] != Py_None) op.logits = op.grad;
   return run(cpu::energy_loss_gradient, op, grad.release());
@@ -118,17 +119,12 @@ PyObject* settings(PyObject*, PyObject* const* a, Py_ssize_t count) {
   return Py_BuildValue("(ii)", op.threads, static_cast<int>(op.isa));
 }
 
-// on_cuda(object) -> whether it is a plain tensor on a CUDA device. Its attributes would say so too, but modes of torch see who asks.
-PyObject* on_cuda(PyObject*, PyObject* const* a, Py_ssize_t count) {
-  Tensor x;
-  return PyBool_FromLong(count == 1 && torch.table != nullptr && borrow_any(a[0], x) && x.device_type == kCuda);
-}
-
-PyMethodDef methods[] = {method<learn_torch>("learn_torch"), method<draw<cpu::Thin, cpu::thin>>("quick_thin"), method<draw<cpu::Bridge, cpu::bridge>>("quick_bridge"),
-                         method<loss>("quick_loss"), method<scale>("quick_scale"),
-                         method<energy>("quick_energy"), method<on_cuda>("quick_on_cuda"),
+#define FB_METHOD(name, Op, kernel) method<call_op<cpu::Op, cpu::kernel>>("call_" #name),
+PyMethodDef methods[] = {FB_PLAIN_OPS(FB_METHOD)
+                         method<learn>("learn"), method<loss>("quick_loss"), method<scale>("quick_scale"), method<energy>("quick_energy"),
                          method<energy_gradient>("quick_energy_gradient"), method<settings>("quick_settings"),
                          {nullptr, nullptr, 0, nullptr}};
+#undef FB_METHOD
 
 }  // namespace
 

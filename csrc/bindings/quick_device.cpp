@@ -11,9 +11,12 @@ namespace {
 
 bool host_is_device = false;  // for the SIMT shim
 
-constexpr char kThin[] = "thin", kBridge[] = "bridge_step", kBirthLoss[] = "birth_loss", kEnergyLoss[] = "energy_loss";
+constexpr char kBirthLoss[] = "birth_loss", kEnergyLoss[] = "energy_loss";
+#define FB_NAME(name, Op, kernel) constexpr char name_of_##name[] = #name;
+FB_PLAIN_OPS(FB_NAME)
+#undef FB_NAME
 
-using Reader = TensorReader<DeviceTarget>;
+using Reader = CallReader<DeviceTarget>;
 
 template <const char* name>
 DeviceTarget target() {
@@ -22,20 +25,8 @@ DeviceTarget target() {
 }
 
 template <class Op, const char* name, int (*kernel)(const Op&, void*)>
-PyObject* draw(PyObject*, PyObject* const* a, Py_ssize_t count) {
-  return draw_by<Op>(target<name>(), a, count, name, kernel);
-}
-
-// like.`make`(sizes, dtype=dtype), a method of torch.Tensor
-PyObject* make(PyObject* like, const char* make, const Owned& sizes, PyObject* dtype) {
-  static PyObject* const names = Py_BuildValue("(s)", "dtype");
-  const Owned method(PyObject_GetAttrString(like, make));
-  PyObject* const arguments[] = {sizes.get(), dtype};
-  return method && sizes ? PyObject_Vectorcall(method.get(), arguments, 1, names) : nullptr;
-}
-
-PyObject* make_row(PyObject* like, const char* method, int64_t size, PyObject* dtype) {
-  return make(like, method, Owned(PyLong_FromLongLong(size)), dtype);
+PyObject* call_op(PyObject*, PyObject* const* a, Py_ssize_t count) {
+  return call_by<Op>(target<name>(), a, count, name, kernel);
 }
 
 // The scratch of a loss of several chunks a sample. It is a call's own: a CUDA graph may own what is allocated while it is captured,
@@ -44,8 +35,8 @@ class Scratch {
  public:
   // each: how many sums a chunk has. none: whether none is needed. A sample of one chunk needs no counter.
   Scratch(const Reader& read, int64_t samples, int64_t chunks, int64_t each, bool none)
-      : sums_(none ? Py_NewRef(Py_None) : make_row(read.first(), "new_empty", samples * chunks * each, torch.float32)),
-        done_(none || chunks == 1 ? Py_NewRef(Py_None) : sums_ ? make_row(read.first(), "new_zeros", samples, torch.int32) : nullptr) {}
+      : sums_(none ? Py_NewRef(Py_None) : read.maker().dense(Owned(PyLong_FromLongLong(samples * chunks * each)), Dtype::f32)),
+        done_(none || chunks == 1 ? Py_NewRef(Py_None) : sums_ ? read.maker().zeros(samples, Dtype::i32) : nullptr) {}
 
   template <class Op>
   bool lend(Reader& read, Op& op) const {
@@ -62,11 +53,11 @@ PyObject* asked_for(bool gradient) { return gradient ? Py_True : Py_False; }
 PyObject* loss(PyObject*, PyObject* const* a, Py_ssize_t count) {
   if (count != 2) Py_RETURN_NONE;
   cuda::BirthLoss op;
-  Reader read(target<kBirthLoss>(), a, Dtype::f32, Dtype::f16, op);
+  Reader read(target<kBirthLoss>(), a[0], a[1], {kFloats, kCounts | kFloats}, op);
   op.inputs(read);
   if (!read.good()) Py_RETURN_NONE;
   const int64_t chunks = bindings::chunks_of(op, kLossChunk);
-  const Owned losses(make_row(read.first(), "new_empty", op.samples, torch.float32));
+  const Owned losses(read.maker().dense(Owned(PyLong_FromLongLong(op.samples)), Dtype::f32));
   const Scratch scratch(read, op.samples, chunks, 1, !losses || chunks <= cuda::kUnscratched);
   if (!read.lend(losses, op.loss) || !scratch.lend(read, op)) return give_up();
   PyObject* const result = Py_BuildValue("(OO)", losses.get(), asked_for(differentiable(read.first())));
@@ -76,7 +67,7 @@ PyObject* loss(PyObject*, PyObject* const* a, Py_ssize_t count) {
 // A gradient of the layout of `like`, the output `grad` of an op, which a kernel fills.
 template <class Op>
 PyObject* gradient_like(Reader& read, PyObject* like, const char* name, int (*kernel)(const Op&, void*), Op& op) {
-  Owned tensor(PyObject_CallOneArg(torch.empty_like, like));
+  Owned tensor(PyObject_CallOneArg(known.empty_like, like));
   return read.lend(tensor, op.grad) ? run(read.target(), name, kernel, op, tensor.release()) : give_up();
 }
 
@@ -84,7 +75,7 @@ PyObject* gradient_like(Reader& read, PyObject* like, const char* name, int (*ke
 PyObject* gradient(PyObject*, PyObject* const* a, Py_ssize_t count) {
   if (count != 2) Py_RETURN_NONE;
   cuda::BirthLoss op;
-  Reader read(target<kBirthLoss>(), a, Dtype::f32, Dtype::f16, op);
+  Reader read(target<kBirthLoss>(), a[0], a[1], {kFloats, kCounts | kFloats}, op);
   op.inputs(read);
   if (!read.good()) Py_RETURN_NONE;
   return gradient_like(read, read.first(), kBirthLoss, cuda::birth_loss_gradient, op);
@@ -95,12 +86,12 @@ PyObject* gradient(PyObject*, PyObject* const* a, Py_ssize_t count) {
 PyObject* energy(PyObject*, PyObject* const* a, Py_ssize_t count) {
   if (count != 2) Py_RETURN_NONE;
   cuda::EnergyLoss op;
-  Reader read(target<kEnergyLoss>(), a, Dtype::u8, Dtype::i64, op);
+  Reader read(target<kEnergyLoss>(), a[0], a[1], {kCounts, bit_of(Dtype::f32), kCounts | kFloats}, op);
   op.inputs(read);
   if (!read.good()) Py_RETURN_NONE;
   const int64_t each = norms_of(static_cast<int>(op.logits.draws));
-  const Owned losses(make_row(read.first(), "new_empty", op.samples, torch.float32));
-  const Owned norms(!losses ? nullptr : make(read.first(), "new_empty", Owned(Py_BuildValue("(LL)", op.samples, each)), torch.float64));
+  const Owned losses(read.maker().dense(Owned(PyLong_FromLongLong(op.samples)), Dtype::f32));
+  const Owned norms(!losses ? nullptr : read.maker().dense(Owned(Py_BuildValue("(LL)", op.samples, each)), Dtype::f64));
   const Scratch scratch(read, op.samples, bindings::chunks_of(op, kEnergyChunk), each, !norms);
   if (!read.lend(losses, op.loss) || !read.lend(norms, op.norms) || !scratch.lend(read, op)) return give_up();
   PyObject* const result = Py_BuildValue("(OOO)", losses.get(), norms.get(), asked_for(differentiable(PyTuple_GET_ITEM(a[1], 1))));
@@ -111,18 +102,19 @@ PyObject* energy(PyObject*, PyObject* const* a, Py_ssize_t count) {
 PyObject* energy_gradient(PyObject*, PyObject* const* a, Py_ssize_t count) {
   if (count != 3) Py_RETURN_NONE;
   cuda::EnergyLoss op;
-  Reader read(target<kEnergyLoss>(), a, Dtype::u8, Dtype::i64, op);
+  Reader read(target<kEnergyLoss>(), a[0], a[1], {kCounts, bit_of(Dtype::f32), kCounts | kFloats}, op);
   op.inputs(read);
-  Tensor norms;
+  Borrowed norms;
   if (!read.good() || !read.target().borrow(a[2], norms) || !fill(norms, op.norms)) Py_RETURN_NONE;
   return gradient_like(read, PyTuple_GET_ITEM(a[1], 1), kEnergyLoss, cuda::energy_loss_gradient, op);
 }
 
-PyMethodDef methods[] = {method<learn_torch>("learn_torch"), method<draw<cuda::Thin, kThin, cuda::thin>>("quick_thin"),
-                         method<draw<cuda::Bridge, kBridge, cuda::bridge>>("quick_bridge"),
-                         method<loss>("quick_device_loss"), method<gradient>("quick_device_loss_gradient"),
+#define FB_METHOD(name, Op, kernel) method<call_op<cuda::Op, name_of_##name, cuda::kernel>>("call_" #name),
+PyMethodDef methods[] = {FB_PLAIN_OPS(FB_METHOD)
+                         method<learn>("learn"), method<loss>("quick_device_loss"), method<gradient>("quick_device_loss_gradient"),
                          method<energy>("quick_device_energy"), method<energy_gradient>("quick_device_energy_gradient"),
                          {nullptr, nullptr, 0, nullptr}};
+#undef FB_METHOD
 
 }  // namespace
 

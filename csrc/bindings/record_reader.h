@@ -78,6 +78,10 @@ class RecordReader {
     (take(fields), ...);
   }
   template <class... Fields>
+  void elements(Fields&... fields) {
+    (*this)(fields...);
+  }
+  template <class... Fields>
   void outputs(Fields&... fields) {
     (take(fields), ...);
   }

@@ -35,7 +35,7 @@ class Rooms {
   Room<float>& next(float) { return floats_[used_floats_++]; }
 
  private:
-  Room<double> doubles_[5];
+  Room<double> doubles_[8];
   Room<float> floats_[3];
   int used_doubles_ = 0, used_floats_ = 0;
 };

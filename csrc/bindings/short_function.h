@@ -1,5 +1,5 @@
-// How the functions of the short way (quick.cpp, quick_device.cpp) are called by Python and end, and what is the same in those that
-// draw.
+// How the functions of the short way (quick.cpp, quick_device.cpp) are called by Python and end, and what is the same in those of whole
+// ops.
 #pragma once
 
 #include <new>
@@ -7,7 +7,7 @@
 
 #include "bindings/default_floats.h"
 #include "bindings/gil.h"
-#include "bindings/tensor_reader.h"
+#include "bindings/call_reader.h"
 
 namespace fastblackout {
 namespace {
@@ -26,7 +26,7 @@ bool differentiable(PyObject* tensor) {
   static PyObject* const name = PyUnicode_InternFromString("requires_grad");
   const Owned asked(PyObject_GetAttr(tensor, name));
   if (!asked) PyErr_Clear();
-  return asked.get() == Py_True && gives(torch.grad_enabled, Py_True);
+  return asked.get() == Py_True && gives(known.grad_enabled, Py_True);
 }
 
 // Turns what a function throws into a Python error: nothing may be thrown through the interpreter.
@@ -61,16 +61,18 @@ PyObject* run(const Target& target, const char* name, Kernel* kernel, const Op& 
   return owned.release();
 }
 
-// The function of an op that draws: (backend, values, (outputs, input_dtype, out), names of the outputs) -> outputs, or None.
+// The function of an op: (backend, values, request, Declaration.spec) -> what the op returns, or None.
 template <class Op, class Target, class Kernel>
-PyObject* draw_by(Target target, PyObject* const* a, Py_ssize_t count, const char* name, Kernel* kernel) {
+PyObject* call_by(Target target, PyObject* const* a, Py_ssize_t count, const char* name, Kernel* kernel) {
   if (count != 4) Py_RETURN_NONE;
   Op op;
-  TensorReader<Target> read(std::move(target), a, Dtype::u8, Dtype::u8, op);
-  if (!read.asks_for(a[2], a[3])) Py_RETURN_NONE;
+  CallReader<Target> read(std::move(target), a[0], a[1], a[3], op);
+  if (!read.good() || !read.asks_for(a[2])) Py_RETURN_NONE;
   op.fields(read);
   if (!read.good()) return give_up();
-  return read.give_seed() ? run(read.target(), name, kernel, op, read.take_outputs()) : nullptr;
+  if (!read.give_seed()) return nullptr;
+  read.target().launch(name, kernel, op);
+  return read.take_outputs();
 }
 
 }  // namespace

@@ -137,6 +137,10 @@ class XlaReader {
     (take(fields), ...);
   }
   template <class... Fields>
+  void elements(Fields&... fields) {
+    (*this)(fields...);
+  }
+  template <class... Fields>
   void outputs(Fields&... fields) {
     (give(fields), ...);
   }

@@ -222,6 +222,7 @@ class Argument:
     names: tuple[str, ...]
     parts: tuple[str, ...]
     any_number = False  # whether it is numbers that follow no rule, which no kernel may check
+    arrays: Sequence[Sequence[str]] = ()  # the dtypes that the kernels know of each of its arrays
 
     @property
     def fields(self) -> Sequence[str]:
@@ -268,6 +269,7 @@ class Counts(Argument):
     def __init__(self, name: str, dtypes: Sequence[str] = ()) -> None:
         self.names, self.parts = (name,), (f"Tensor {name}",)
         self.dtypes = dtypes or self.dtypes
+        self.arrays = (self.dtypes,)
         self.accepted = accepted(self.dtypes)
 
     def canon(self, call: Call, value: Any) -> tuple[Array]:
@@ -334,6 +336,7 @@ class ExpectedBirths(Argument):
     names = "logits", "births"
     parts = "Tensor? logits", "Tensor? births"
     kinds = Births("logits", FLOATS), Births("births")
+    arrays = FLOATS, DTYPES
 
     def canon(self, call: Call, value: Any) -> tuple[Any, ...]:
         logits, births = value

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from ..arrays import Array
+from ..arrays import DTYPES, Array
 from ..backends import host, select
 from ..backends.float_mode import default_floats
 from .arguments import WITHIN, Argument, Call, Key
@@ -22,8 +22,7 @@ class Declaration:
     arguments: in the order that every kernel takes them in. outputs: what it makes. twin: the reference. of: the public
     name, which errors say, where that is another. ranked_as: the public op whose preferred backends it shares, where
     that is another. extend: called once the op is registered with torch, to give it derivatives; such an op is called
-    through torch's dispatcher wherever its tensors are. quick: the function that is the short way for plain calls, of
-    fastblackout._cpu and, if it has one, of _cuda, see short.py. per_element: what is called instead, with the op
+    through torch's dispatcher wherever its tensors are. per_element: what is called instead, with the op
     first, where an argument that takes a number for each sample is given numbers that differ within one. cells: the
     function of foreign.py that draws scipy.sparse and AnnData counts.
     """
@@ -37,23 +36,36 @@ class Declaration:
         of: str = "",
         ranked_as: str = "",
         extend: Callable[[], None] | None = None,
-        quick: str = "",
         per_element: Callable[..., Any] | None = None,
         cells: Callable[..., Any] | None = None,
     ) -> None:
         self.name, self.op, self.ranked_as = name, of or name, ranked_as or of or name
-        self.arguments, self.outputs, self.twin, self.extend, self.quick = arguments, outputs, twin, extend, quick
+        self.arguments, self.outputs, self.twin, self.extend = arguments, outputs, twin, extend
         self.per_element, self.cells = per_element and default_floats(per_element), cells
         self.kinds = [(each, each.fields) for each in arguments]
         self.fields = [field for _, fields in self.kinds for field in fields]
         self.numbers = [(at, each.differs) for at, each in enumerate(arguments) if isinstance(each, Numbers)]
         self.key = next(((at, each) for at, each in enumerate(arguments) if isinstance(each, Key)), None)
         self.checked = not any(each.any_number for each in arguments)
+        self.short, self.spec = f"call_{name}", self._spec()
         DECLARED[name] = self
         if per_element is not None:
             WITHIN.add(self.op)
         if (registry := sys.modules.get("fastblackout.call.torch_registry")) is not None:
             registry.register(self)
+
+    def _spec(self) -> tuple[Any, ...]:
+        """What csrc/bindings/call_reader.h has to know: the dtypes of each array as bits, the names of the outputs if a
+        call chooses among them, the type that holds them, and the code of an output's own dtype, or -1."""
+        codes = {name: code for code, name in enumerate(DTYPES)}
+        masks = tuple(
+            sum(1 << codes[dtype] for dtype in dtypes if dtype in codes)
+            for argument in self.arguments
+            for dtypes in argument.arrays
+        )
+        outputs = self.outputs
+        names = outputs.names if outputs.result is not None else None
+        return masks, names, outputs.result, codes.get(getattr(outputs, "dtype", None) or "", -1)
 
     def on_host(self, values: Sequence[Any], request: Sequence[Any], backend: str) -> Any:
         """A call of NumPy's arrays, or of plain CPU tensors."""

@@ -56,9 +56,8 @@ class Elements(Argument):
     """
 
     def __init__(self, dtypes: dict[str, Sequence[str]], prob: str = "") -> None:
-        self.dtypes, self.prob = dtypes, prob
-        plain = tuple(name for name in dtypes if name != prob)
-        self.names = (*plain, "p", "q") if prob else plain
+        self.dtypes, self.prob, self.arrays = dtypes, prob, tuple(dtypes.values())
+        self.names = (*(name for name in dtypes if name != prob), "p", "q") if prob else tuple(dtypes)
         self.parts = tuple(f"Tensor{'?' if name == 'q' else ''} {name}" for name in self.names)
 
     def tensors(self, value: Any) -> list[Any]:
@@ -273,7 +272,11 @@ def mask_of(op: str, mask: Any, x: Array, name: str) -> Any:
     if array.dtype != "bool":
         raise TypeError(f"{op}: mask: must be bools, true where elements take part, got dtype {array.dtype}")
     pairs = zip(array.shape, x.shape, strict=False)
-    if array.shape and (len(array.shape) != len(x.shape) or any(size not in (1, whole) for size, whole in pairs)):
+    if array.shape in ((), x.shape):
+        fits = True
+    else:
+        fits = len(array.shape) == len(x.shape) and all(size in (1, whole) for size, whole in pairs)
+    if not fits:
         rule = f"shape must be (), or have the dimensions of {name} and broadcast to {x.shape}"
         raise ValueError(f"{op}: mask: {rule}, got {array.shape}")
     return library_of(array.value).broadcast_to(array.value, x.shape)

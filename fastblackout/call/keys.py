@@ -163,15 +163,18 @@ atexit.register(lambda: _drawing.acquire(timeout=10.0))
 
 
 def fresh_seed(generator: torch.Generator | None) -> int:
-    """64 bits of a CPU generator, or of torch's default one, which advances. For where torch is loaded."""
-    torch = sys.modules["torch"]
+    """64 bits of a CPU generator, or of torch's default one, which advances; without torch the operating system's."""
+    try:
+        import torch
+    except ImportError:
+        return secrets.randbits(64)
     with _drawing:  # the tensor has no name: it must not live longer
         bits = (
             torch.empty((), dtype=torch.int64, device="cpu")  # "cpu": under torch.set_default_device too
             .random_(-(1 << 63), None, generator=generator)
             .item()
         )
-    return bits % SEED_END
+    return int(bits) % SEED_END
 
 
 def _from_seed_and_offset(generator: torch.Generator) -> int:

@@ -227,9 +227,13 @@ class Chosen(Outputs):
         return outputs
 
     def give(self, call: Call, values: Sequence[Any]) -> Any:
-        if call.first.came_as:
+        return self.returned_as(values, call.first)
+
+    def returned_as(self, values: Sequence[Any], first: Array) -> Any:
+        """The outputs, counts in the dtype that the first argument came as."""
+        if first.came_as:
             counts = len(self.names) - 1
-            values = [*(as_it_came(value, call.first) for value in values[:counts]), *values[counts:]]
+            values = [as_it_came(value, first) for value in values[:counts]] + list(values[counts:])
         return self.result(*values)
 
     def traced(self, call: Call, registered: Callable[..., Any], request: Sequence[Any]) -> list[Any]:

@@ -1,7 +1,8 @@
-"""The short way into the kernels for what most calls are: plain tensors of the CPU or of a CUDA device, float32 input.
+"""The short way into the kernels, for plain calls: NumPy's arrays, and tensors of the CPU or of a CUDA device.
 
-It needs torch's DLPack exchange table. A function here returns None for whatever it does not know or finds wrong, and
-the call then goes the long way, which also words the errors.
+C++ code (csrc/bindings/call_reader.h) reads the arguments as the user gave them, checks them, makes the outputs and
+runs. It answers None to whatever it does not know or finds wrong. The call then goes the long way, which also words the
+errors. Tensors need torch's DLPack exchange table.
 """
 
 from __future__ import annotations
@@ -9,71 +10,104 @@ from __future__ import annotations
 import functools
 import sys
 import types
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from ..arrays import DTYPES
 from ..backends import available, select, wrong_values
 from ..philox import Philox
 from ..probability import Prob
 from .keys import fresh_seed
 
+if TYPE_CHECKING:
+    from .declared import Declaration
+
+
+def call(op: Declaration, values: Sequence[Any], request: Sequence[Any], backend: str) -> Any:
+    """What the op returns of plain arguments; None for others, or where torch compiles.
+
+    The C++ code draws a seed after all checks: a call that is refused draws none.
+    """
+    torch = _torch()
+    if torch is not None and torch.compiler.is_compiling():
+        return None
+    made = _function("_cpu", torch, op.short)(backend, values, request, op.spec)
+    if made is None and torch is not None and torch.cuda.is_initialized():
+        made = _function("_cuda", torch, op.short)(backend, values, request, op.spec)
+    return made
+
+
+def run(module: str, name: str, first: Any, *arguments: Any) -> Any:
+    """What the function `name` of fastblackout._cpu or _cuda makes of a call whose first array is `first`, or None."""
+    torch = _torch()
+    if torch is None or type(first) is not torch.Tensor or torch.compiler.is_compiling():
+        return None
+    if module == "_cuda" and not torch.cuda.is_initialized():
+        return None
+    return _function(module, torch, name)(*arguments)
+
+
+def scale_slopes(slopes: Any, upstream: Any, weight: Any) -> Any:
+    """The slopes made into the gradient by the logits, in place; None where the arguments do not allow it."""
+    return _function("_cpu", _torch(), "quick_scale")(slopes, upstream, weight)
+
+
+def _torch() -> Any:
+    """The module torch; None where it is not loaded, or another thread is half through its import."""
+    torch = sys.modules.get("torch")
+    return torch if hasattr(torch, "compiler") else None
+
 
 @functools.cache
-def _module(name: str = "_cpu") -> Any:
-    """fastblackout._cpu or _cuda, once it knows torch; None where either is absent or torch has no exchange table."""
-    module, table = available.load(name), getattr(sys.modules["torch"].Tensor, "__dlpack_c_exchange_api__", None)
-    return module if not isinstance(module, str) and table is not None and teach(module, table) else None
+def _function(name: str, torch: Any, function: str) -> Callable[..., Any]:
+    """A function of a compiled module that knows what is loaded, or `_none` where there is none."""
+    found: Callable[..., Any] = getattr(_taught(name, torch), function, _none)
+    return found
+
+
+def _none(*_: Any) -> None:
+    return None
+
+
+@functools.cache
+def _taught(name: str, torch: Any) -> Any:
+    module = available.load(name)
+    if not isinstance(module, str):
+        teach(module, getattr(getattr(torch, "Tensor", None), "__dlpack_c_exchange_api__", None))
+    return module
 
 
 def teach(module: Any, table: Any) -> bool:
-    """Gives a compiled module what its short way needs of torch and of the package; whether it can use the table."""
-    torch = sys.modules["torch"]
-    internals = torch._C
+    """Gives a compiled module what its short way needs of NumPy, torch and the package; whether it takes tensors."""
+    torch = _torch()
+    internals = getattr(torch, "_C", None)
     known = types.SimpleNamespace(
-        tensor=torch.Tensor,
-        generator=torch.Generator,
+        ndarray=np.ndarray,
+        numpy_empty=np.empty,
+        numpy_empty_like=np.empty_like,
+        numpy_dtypes=tuple(None if name == "bfloat16" else np.dtype(name) for name in DTYPES),
         philox=Philox,
         prob=Prob,
-        is_neg=torch.Tensor.is_neg,
-        empty_like=torch.empty_like,
-        empty=torch.empty,
-        float32=torch.float32,
-        float64=torch.float64,
-        int32=torch.int32,
+        tensor=getattr(torch, "Tensor", None),
+        generator=getattr(torch, "Generator", None),
+        torch_dtypes=torch and tuple(getattr(torch, name) for name in DTYPES),
+        empty_like=getattr(torch, "empty_like", None),
+        is_neg=torch and torch.Tensor.is_neg,
         # functions without arguments
-        grad_enabled=torch.is_grad_enabled,
-        modes=internals._len_torch_dispatch_stack,
-        interpreter=internals._functorch.peek_interpreter_stack,
+        grad_enabled=getattr(torch, "is_grad_enabled", None),
+        modes=internals and internals._len_torch_dispatch_stack,
+        interpreter=internals and internals._functorch.peek_interpreter_stack,
         threads=select.default_threads(),
         setting=select.wanted,  # a context variable: (backend, isa, threads) of use_backend
-        fresh_seed=fresh_seed,  # a generator, or None for torch's own -> a seed
+        fresh_seed=fresh_seed,  # a CPU generator, or None for torch's own -> a seed
         device_flag=_device_flag,
     )
-    return bool(module.learn_torch(table, known))
+    return bool(module.learn(table, known))
 
 
 def _device_flag(op: str, backend: str, elements: int, tensor: Any) -> int | None:
     """Where the flag of an op lies on the device of a tensor; None where the CUDA kernels are not what runs there."""
     chosen = select.select(op, backend, "cuda", elements)
     return wrong_values.flag(op, tensor.device).data_ptr() if chosen == "cuda" else None
-
-
-def call(name: str, first: Any, *arguments: Any) -> Any:
-    """What the function `name` of fastblackout._cpu or _cuda returns for a call whose first array is `first`.
-
-    It is None where that is no tensor of torch's own class, or torch compiles. A draw's seed is drawn by the C++ code,
-    after all checks: a call that is refused draws none.
-    """
-    torch = sys.modules.get("torch")
-    if torch is None or type(first) is not torch.Tensor or torch.compiler.is_compiling():
-        return None
-    module = _module()
-    if module is not None and torch.cuda.is_initialized() and module.quick_on_cuda(first):
-        module = _module("_cuda")
-    function = getattr(module, name, None)  # the losses have none for a device
-    return None if function is None else function(*arguments)
-
-
-def scale_slopes(slopes: Any, upstream: Any, weight: Any) -> Any:
-    """The slopes made into the gradient by the logits, in place; None where the arguments do not allow it."""
-    module = _module()
-    return None if module is None else module.quick_scale(slopes, upstream, weight)

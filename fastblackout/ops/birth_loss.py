@@ -147,10 +147,10 @@ def birth_loss(
     values = logits, births, weight, gain
     if expected is not None or mask is not None:
         return _other_loss(values, expected, mask, backend)
-    if (quick := short.call("quick_loss", logits, backend, values)) is not None:
+    if (quick := short.run("_cpu", "quick_loss", logits, backend, values)) is not None:
         loss, slopes = quick
         return loss if slopes is None else _kept().apply(logits, ((_OP, _gradient, [slopes]), (*values, "cpu"), loss))
-    if (quick := short.call("quick_device_loss", logits, backend, values)) is not None:
+    if (quick := short.run("_cuda", "quick_device_loss", logits, backend, values)) is not None:
         loss, graded = quick
         return _kept().apply(logits, ((_OP, _gradient_on_device, []), (*values, "cuda"), loss)) if graded else loss
     if logits is None:
@@ -215,7 +215,7 @@ def _gradient(upstream: Any, logits: Any, births: Any, weight: Any, gain: Any, b
 
 def _gradient_on_device(upstream: Any, logits: Any, births: Any, weight: Any, gain: Any, backend: Backend) -> Any:
     arguments = logits, births, upstream.double() * weight, gain
-    made = short.call("quick_device_loss_gradient", logits, backend, arguments)
+    made = short.run("_cuda", "quick_device_loss_gradient", logits, backend, arguments)
     return _BIRTH_LOSS_BACKWARD(arguments, backend=backend) if made is None else made
 
 

@@ -55,7 +55,6 @@ _BRIDGE_STEP = Operation(
     outputs=Chosen("x_s", result=Stepped),
     twin=reference.bridge,
     per_element=per_element.bridge_step,
-    quick="quick_bridge",
 )
 
 

@@ -111,9 +111,9 @@ def energy_loss(
     values = x_t, logits, births, weight, offset, max_count
     # memory: for the first gradient, with what the loss has left in it for that
     gradient, memory = _gradient, None
-    if (made := short.call("quick_energy", x_t, backend, values)) is not None:
+    if (made := short.run("_cpu", "quick_energy", x_t, backend, values)) is not None:
         (loss, norms, memory), chosen, graded = made, "cpu", need_gradient(logits)
-    elif (made := short.call("quick_device_energy", x_t, backend, values)) is not None:
+    elif (made := short.run("_cuda", "quick_device_energy", x_t, backend, values)) is not None:
         (loss, norms, graded), chosen, gradient = made, "cuda", _gradient_on_device
     elif not need_gradient(logits) or through_torch(logits, backend) or through_torch(x_t, backend):
         return _ENERGY_LOSS(values, backend=backend)
@@ -133,7 +133,7 @@ def _gradient(upstream: Any, *given: Any) -> Any:
     values, (norms, backend, once) = given[:6], given[6:]
     x_t, logits, births, weight, *rest = values
     memory = once.pop() if once else None  # it becomes the gradient; a second backward makes its own
-    grad = short.call("quick_energy_gradient", x_t, backend, values, norms, upstream, memory)
+    grad = short.run("_cpu", "quick_energy_gradient", x_t, backend, values, norms, upstream, memory)
     if grad is not None:
         return grad
     arguments = x_t, logits, births, coefficient("energy_loss", upstream, weight), *rest, norms
@@ -144,5 +144,5 @@ def _gradient_on_device(upstream: Any, *given: Any) -> Any:
     x_t, logits, births, weight, *rest = given[:6]
     norms, backend, _ = given[6:]
     values = x_t, logits, births, upstream.double() * weight, *rest
-    grad = short.call("quick_device_energy_gradient", x_t, backend, values, norms)
+    grad = short.run("_cuda", "quick_device_energy_gradient", x_t, backend, values, norms)
     return _ENERGY_LOSS_BACKWARD((*values, norms), backend=backend) if grad is None else grad

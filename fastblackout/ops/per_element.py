@@ -7,22 +7,23 @@ alike everywhere, so that what the ops promise holds: exact laws, and equal keys
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..arrays import COUNTS, DTYPES, Array, adopt_settled
-from ..call.arguments import COPIED, ExpectedBirths, as_it_came
+from ..arrays import COUNTS, DTYPES, Array, adopt_settled, is_traced
+from ..call.arguments import COPIED, NUMBERS, ExpectedBirths, as_it_came
 from ..call.elements import FLOAT32_MAX, Composed, DrawKeys, Elements, as_type, broadcastable, mask_of, where
 from ..call.foreign import by_tensors, cells_of, foreign_of
 from ..call.numbers import MAX_COUNT, largest, max_count_of
 from ..call.operation import Operation
-from ..ground.values import is_array, is_number, is_spread, is_tensor, place_of, real_array
+from ..ground.values import as_float, is_array, is_number, is_spread, is_tensor, place_of, real_array
 from ..philox import Philox
 from ..probability import Prob, check_sum
 from ..reference.philox import Stream
-from ..reference.rows import checked_counts
+from ..reference.rows import checked_counts, checked_floats
 from .binomial import binomial
 from .birth_loss import NO_BIRTHS, birth_loss
 from .poisson import poisson
@@ -115,7 +116,8 @@ def tau_leap_step(op: Operation, values: Values, request: Values, backend: Backe
 
 
 class Step:
-    """A call of an op, its arguments checked. each: those with a number for each element; center and scale are such.
+    """A call of an op, its arguments checked. each: those with a number for each element; center and scale are such,
+    or `single`, numbers of Python's.
 
     source, x: the counts as they came, and as the op takes them. inside: x, but 0 where the mask is false. values: the
     op's own arguments by name. limit: max_count, a number or an array with a number for each element. In place of an
@@ -124,6 +126,7 @@ class Step:
     """
 
     up: Any = None
+    single: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(
         self, op: Operation, values: Values, request: Values, backend: Backend, mask: Any, each: Limits
@@ -148,12 +151,20 @@ class Step:
         op, of = self.op.op, self.first
         self.source = adopt_settled(self.values[of], op, of, (*COUNTS, *COPIED))
         self.mask = None if mask is None else mask_of(op, mask, self.source, of)
-        numbers, limits = {}, {}
+        numbers: dict[str, Any] = {}
+        limits: Limits = {}
         for name, rule in each.items():
             value = self.values[name]
             pair = rule == _PROBABILITY and isinstance(value, Prob)
-            numbers.update({f"{name}.p": value.p, f"{name}.q": value.q} if pair else {name: value})
-            limits.update({part: rule for part in numbers if part not in limits})
+            parts = {f"{name}.p": value.p, f"{name}.q": value.q} if pair else {name: value}
+            numbers |= parts
+            limits |= dict.fromkeys(parts, rule)
+        if not self.source.is_tensor or not is_traced(self.source.value):  # then numbers of Python's need no array
+            self.single = {name: numbers.pop(name) for name in ("center", "scale") if type(numbers[name]) in NUMBERS}
+            for name, value in self.single.items():
+                said, most, least = limits.pop(name)
+                if not least <= (number := as_float(op, name, value)) <= most:
+                    checked_floats(np.asarray(number), op, name, said, most, least)  # which says so
         if is_array(self.values["max_count"]):
             numbers["max_count"] = self.values["max_count"]
         numbers = {name: broadcastable(op, name, value, self.source.value, of) for name, value in numbers.items()}
@@ -260,9 +271,14 @@ class Step:
             outputs["model_input"] = self._model_input(new)
         return self.op.outputs.result(**{name: self.source.like(outputs[name]).give() for name in self.names}, **others)
 
+    def _of_input(self, name: str) -> Any:
+        """center or scale, in float32."""
+        return (
+            float(np.float32(self.single[name])) if name in self.single else as_type(self.each[name].value, "float32")
+        )
+
     def _model_input(self, new: Any) -> Any:
-        numbers = new, self.each["center"].value, self.each["scale"].value
-        x, center, scale = (as_type(number, "float32") for number in numbers)
+        x, center, scale = as_type(new, "float32"), self._of_input("center"), self._of_input("scale")
         if self.x.is_tensor:
             return as_type((x - center) * scale, self.input_dtype)
         with np.errstate(over="ignore", invalid="ignore"):

@@ -55,7 +55,6 @@ _THIN = Operation(
     outputs=Chosen("x_t", "births", result=Thinned),
     twin=reference.thin,
     per_element=per_element.thin,
-    quick="quick_thin",
     cells=foreign.thinned,
 )
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,10 +13,28 @@ import pytest
 import torch
 
 import fastblackout as fb
+from fastblackout.backends.select import cpu_module
 from fastblackout.call import short
+from fastblackout.call.declared import Declaration
 from fastblackout.call.keys import resolve_rng
 from support import short_way
-from support.short_way import BIRTHS, KEY, LAYOUTS, LOGITS, PAIR, SPREAD, WEIGHT, B, P, X, bridge, loss, same, thin
+from support.short_way import (
+    BIRTHS,
+    KEY,
+    LAYOUTS,
+    LOGITS,
+    PAIR,
+    SPREAD,
+    WEIGHT,
+    B,
+    P,
+    X,
+    bridge,
+    long_way,
+    loss,
+    same,
+    thin,
+)
 
 pytestmark = short_way.only
 
@@ -36,7 +56,7 @@ def energy(
     births: Any = BIRTHS,
     backend: str = "auto",
 ) -> Any:
-    return short.call("quick_energy", x_t, backend, (x_t, logits, births, weight, offset, None))
+    return short.run("_cpu", "quick_energy", x_t, backend, (x_t, logits, births, weight, offset, None))
 
 
 def energy_loss(leaf: torch.Tensor) -> Any:
@@ -61,7 +81,8 @@ def test_thin_is_the_long_way(layout: str, alive: Any) -> None:
     ):
         made = thin(x, alive, **options)
         assert made is not None
-        assert same(made, fb.thin(x, alive, **{"rng": KEY.tensor(), **options}))  # a key tensor goes the long way
+        with long_way():
+            assert same(made, fb.thin(x, alive, **{"rng": KEY, **options}))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -77,13 +98,14 @@ def test_bridge_is_the_long_way(layout: str, rounding: str) -> None:
     ):
         made = bridge(x, LOGITS, PAIR, rounding=rounding, **options)
         assert made is not None
-        assert same(made, fb.bridge_step(x, LOGITS, PAIR, rounding=rounding, **{"rng": KEY.tensor(), **options}))
+        with long_way():
+            assert same(made, fb.bridge_step(x, LOGITS, PAIR, rounding=rounding, **{"rng": KEY, **options}))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("dtype", ("uint8", "int16", "int32", "int64", "float32", "float64", "bfloat16", "float16"))
 def test_loss_is_the_long_way(layout: str, dtype: str) -> None:
-    """The long way takes the numbers as NumPy arrays; gradients of sums, and of another order."""
+    """Gradients of sums, and of another order."""
     births = BIRTHS.to(getattr(torch, dtype))
     for weight, gain in ((WEIGHT, SPREAD), (0.5, SPREAD), (WEIGHT, 2.0)):
         single = [value if type(value) is float else value.float() for value in (weight, gain)]
@@ -91,8 +113,9 @@ def test_loss_is_the_long_way(layout: str, dtype: str) -> None:
         results = []
         for pair in (single, double, [value if type(value) is float else value.numpy() for value in single]):
             logits = LAYOUTS[layout].float().sub(128).div(9).requires_grad_()
-            assert (loss(logits, births, *pair) is not None) == (len(results) < 2)
-            made = fb.birth_loss(logits, births, pair[0], gain=pair[1])
+            assert loss(logits, births, *pair) is not None
+            with long_way() if len(results) == 2 else contextlib.nullcontext():
+                made = fb.birth_loss(logits, births, pair[0], gain=pair[1])
             expanded = torch.autograd.grad(made.sum(), logits, retain_graph=True)[0].clone()
             upstream = torch.tensor([2.0, 0.0, -0.7, 0.0, 1e-3])[::2]
             results.append((made.detach(), expanded, torch.autograd.grad(made, logits, upstream)[0]))
@@ -171,36 +194,27 @@ def test_a_changed_argument_is_told(op: str, changed: str) -> None:
 @pytest.mark.parametrize(
     "made",
     (
-        lambda: thin(X.int(), PAIR, max_count=255),
-        lambda: thin(X.numpy(), PAIR),
         lambda: thin(torch.nn.Parameter(X, requires_grad=False), PAIR),
         lambda: thin(X[:0], fb.Prob(P[:0], P[:0])),
         lambda: thin(X, PAIR, generator=torch.Generator()),
         lambda: thin(X, PAIR, rng=None, generator=0),
         lambda: thin(X, PAIR, backend="reference"),
-        lambda: thin(X, PAIR, input_dtype="bfloat16"),
-        lambda: thin(X, PAIR, outputs=("births", "x_t")),
-        lambda: thin(X, PAIR, outputs=["x_t"]),
         lambda: thin(X, PAIR, max_count=256),
         lambda: thin(X, PAIR, max_count=True),
         lambda: thin(X, fb.Prob(P, P)),
-        lambda: thin(X, fb.Prob(torch.full((B,), 0.25), torch.full((B,), 0.75))),
         lambda: thin(X, fb.Prob(P[:2], 1 - P[:2])),
         lambda: thin(X, 1.5),
         lambda: thin(X, PAIR, center=float("nan")),
         lambda: thin(X, PAIR, scale=1e300),
         lambda: thin(X, PAIR, rng=fb.Philox(0, first_sample=2**32 - 2)),
-        lambda: bridge(X, LOGITS.double(), PAIR),
         lambda: bridge(X, LOGITS[:, :1], PAIR),
         lambda: bridge(X, None, PAIR),
         lambda: bridge(X, LOGITS, PAIR, births=X),
         lambda: bridge(X, LOGITS, PAIR, attrition=1.1),
-        lambda: bridge(X, LOGITS, PAIR, attrition=0),
         lambda: bridge(X, LOGITS, PAIR, rounding="floor"),
         lambda: bridge(X, LOGITS, PAIR, gain=-1.0),
         lambda: loss(LOGITS.double(), BIRTHS),
         lambda: loss(LOGITS.numpy(), BIRTHS),
-        lambda: loss(LOGITS, BIRTHS.numpy()),
         lambda: loss(LOGITS, BIRTHS[:1]),
         lambda: loss(LOGITS[:0], BIRTHS[:0]),
         lambda: loss(LOGITS, BIRTHS, WEIGHT[:2]),
@@ -208,7 +222,6 @@ def test_a_changed_argument_is_told(op: str, changed: str) -> None:
         lambda: loss(LOGITS, BIRTHS, gain=0.0),
         lambda: loss(LOGITS, BIRTHS, gain=SPREAD.half()),
         lambda: loss(LOGITS, BIRTHS, WEIGHT.float()[:2]),
-        lambda: loss(LOGITS, BIRTHS, WEIGHT.float().view(B, 1, 1, 1)),
         lambda: loss(LOGITS, BIRTHS, backend="reference"),
         lambda: thin(X, PAIR, outputs=(["x_t"],)),
         lambda: thin(X, PAIR, input_dtype=np.array(["float32", "float32"])),
@@ -220,7 +233,6 @@ def test_a_changed_argument_is_told(op: str, changed: str) -> None:
         lambda: bridge(X, LOGITS, PAIR, rounding=np.array(["nearest", "nearest"])),
         lambda: loss(negated(LOGITS), BIRTHS),
         lambda: loss(LOGITS, negated(BIRTHS.float())),
-        lambda: energy(x_t=X.int()),
         lambda: energy(x_t=X.numpy()),
         lambda: energy(x_t=X[:2]),
         lambda: energy(logits=DRAWS.double()),
@@ -230,7 +242,6 @@ def test_a_changed_argument_is_told(op: str, changed: str) -> None:
         lambda: energy(logits=drawn_logits(9)),
         lambda: energy(logits=DRAWS[:, :, :1]),
         lambda: energy(logits=DRAWS[0]),
-        lambda: energy(births=BIRTHS.numpy()),
         lambda: energy(births=BIRTHS[:, :1]),
         lambda: energy(float("nan")),
         lambda: energy(WEIGHT[:2]),
@@ -243,6 +254,36 @@ def test_what_is_not_plain_goes_the_long_way(made: Any) -> None:
     assert made() is None
 
 
+FRAMES = {  # the most functions of the package that a call may enter; a time would be a neighbour's too
+    "README's line": (lambda: fb.thin(X, P.float(), rng=KEY), 12),
+    "NumPy": (lambda: fb.thin(X.numpy(), 0.5, rng=KEY), 12),
+    "int32": (lambda: fb.thin(X.int(), 0.5, rng=KEY, max_count=255), 12),
+    "births": (lambda: fb.bridge_step(X, births=BORN, step=PAIR, rng=KEY), 12),
+    "elements": (lambda: fb.binomial(BIRTHS, 0.5, rng=KEY), 12),
+    "float counts": (lambda: fb.thin(X.float(), 0.5, rng=KEY, max_count=255), 40),
+    "a mask": (lambda: fb.thin(X, 0.5, rng=KEY, mask=X > 9), 120),
+}
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_calls_enter_few_functions(name: str) -> None:
+    call, most = FRAMES[name]
+    entered, package = [], str(Path(fb.__file__).parent)
+
+    def note(frame: Any, event: str, _: Any) -> None:
+        if event == "call" and frame.f_code.co_filename.startswith(package):
+            entered.append(frame.f_code.co_qualname if sys.version_info >= (3, 11) else frame.f_code.co_name)
+
+    call()  # what is imported or kept by a first call
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        call()
+    finally:
+        sys.setprofile(before)
+    assert 0 < len(entered) <= most, entered
+
+
 def test_the_short_way_is_taken_where_the_cpu_is_asked_for() -> None:
     assert thin(X, PAIR, backend="cpu") is not None and loss(LOGITS, BIRTHS, backend="cpu") is not None
     with fb.use_backend("cpu", threads=1):
@@ -253,7 +294,7 @@ def test_the_short_way_is_taken_where_the_cpu_is_asked_for() -> None:
 
 def test_the_short_way_runs_with_what_is_asked_for() -> None:
     """Threads and instruction sets change no result, so their tests would pass on others."""
-    module = short._module()
+    module = cpu_module("test")
     for level, isa in enumerate(module.isas()):
         with fb.use_backend(isa=isa, threads=5):
             assert module.quick_settings("auto") == (5, level)
@@ -292,38 +333,90 @@ def test_a_second_backward_gives_the_same() -> None:
 
 def test_gradients_of_what_is_not_plain_go_the_long_way() -> None:
     values = X, DRAWS, BIRTHS, WEIGHT, OFFSET, None
-    _, norms, _ = short.call("quick_energy", values[0], "auto", values)
+    _, norms, _ = short.run("_cpu", "quick_energy", values[0], "auto", values)
     ones = torch.ones(B)
 
     def taken(norms: Any, upstream: Any, backend: str = "auto") -> bool:
-        return short.call("quick_energy_gradient", X, backend, values, norms, upstream, None) is not None
+        return short.run("_cpu", "quick_energy_gradient", X, backend, values, norms, upstream, None) is not None
 
     assert taken(norms, ones) and not taken(norms, ones, "reference")
-    assert not taken(norms, ones.double()) and not taken(norms, ones[:2]) and not taken(norms.numpy(), ones)
+    assert not taken(norms, ones.double()) and not taken(norms, ones[:2])
 
 
 BORN, NAN = BIRTHS.float(), float("nan")
-WRONG = {  # the same call on the short way and on the long one
-    "counts": (lambda rng: fb.thin(X, PAIR, rng=rng, max_count=9), KEY, KEY.tensor()),
-    "logits": (lambda rng: fb.bridge_step(X, LOGITS * NAN, PAIR, rng=rng), KEY, KEY.tensor()),
-    "births of a loss": (lambda weight: fb.birth_loss(LOGITS, BORN - 1, weight), 1.0, 1),
-    "infinite logits": (lambda weight: fb.birth_loss(LOGITS * float("inf"), BIRTHS, weight), 1.0, 1),
-    "logits by 0": (lambda weight: fb.birth_loss(LOGITS / 0, BIRTHS.byte(), weight), 1.0, 1),
-    "counts of energy": (lambda x: fb.energy_loss(DRAWS, x, BIRTHS, 1.0, max_count=9), X, X.int()),
-    "logits of energy": (lambda x: fb.energy_loss(DRAWS * NAN, x, BIRTHS, 1.0, max_count=255), X, X.int()),
-    "births of energy": (lambda x: fb.energy_loss(DRAWS, x, BORN - 1, 1.0, max_count=255), X, X.int()),
+WRONG = {
+    "counts": lambda: fb.thin(X, PAIR, rng=KEY, max_count=9),
+    "counts of NumPy": lambda: fb.thin(X.numpy(), 0.5, rng=KEY, max_count=9),
+    "counts of int64": lambda: fb.thin(X.long(), 0.5, rng=KEY, max_count=9),
+    "counts of elements": lambda: fb.binomial(BIRTHS - 90, 0.5, rng=KEY),
+    "probabilities of elements": lambda: fb.binomial(BIRTHS, BORN, rng=KEY),
+    "rates": lambda: fb.poisson(-BORN - 1, rng=KEY),
+    "logits": lambda: fb.bridge_step(X, LOGITS * NAN, PAIR, rng=KEY),
+    "births": lambda: fb.bridge_step(X, births=-BORN - 1, step=PAIR, rng=KEY),
+    "a leap": lambda: fb.tau_leap_step(X, LOGITS, -1.0, rng=KEY),
+    "births of a loss": lambda: fb.birth_loss(LOGITS, BORN - 1, 1.0),
+    "infinite logits": lambda: fb.birth_loss(LOGITS * float("inf"), BIRTHS, 1.0),
+    "logits by 0": lambda: fb.birth_loss(LOGITS / 0, BIRTHS.byte(), 1.0),
+    "counts of energy": lambda: fb.energy_loss(DRAWS, X, BIRTHS, 1.0, max_count=9),
+    "logits of energy": lambda: fb.energy_loss(DRAWS * NAN, X, BIRTHS, 1.0, max_count=255),
+    "births of energy": lambda: fb.energy_loss(DRAWS, X, BORN - 1, 1.0, max_count=255),
 }
 
 
 @pytest.mark.parametrize("name", WRONG)
 def test_wrong_values_are_told_as_on_the_long_way(name: str) -> None:
-    call, *ways = WRONG[name]
-    texts = []
-    for way in ways:
-        with pytest.raises(ValueError) as raised:
-            call(way)
-        texts.append(str(raised.value))
-    assert texts[0] == texts[1]
+    with pytest.raises(ValueError) as raised:
+        WRONG[name]()
+    with long_way(), pytest.raises(ValueError) as wanted:
+        WRONG[name]()
+    assert str(raised.value) == str(wanted.value)
+
+
+NUMBERS = np.array([0.2, 0.7, 1.0])
+PLAIN = {
+    "NumPy": lambda: fb.thin(X.numpy(), 0.5, rng=KEY),
+    "Fortran order": lambda: fb.thin(np.asfortranarray(X.numpy()), NUMBERS, rng=KEY, center=NUMBERS),
+    "slices": lambda: fb.thin(X.numpy()[:, ::-1, 1:3], fb.Prob(0.25, 0.75), rng=KEY, outputs=["births"]),
+    "int64": lambda: fb.thin(X.long(), 0.5, rng=KEY, max_count=2**53),
+    "int16": lambda: fb.thin(X.short().numpy(), 0.5, rng=KEY, max_count=255, outputs="x_t"),
+    "a dtype of the input": lambda: fb.thin(X, 0.5, rng=KEY, input_dtype="bfloat16"),
+    "single probabilities": lambda: fb.thin(X, P.float(), rng=KEY),
+    "probabilities of rows": lambda: fb.thin(X, P.view(B, 1, 1, 1), rng=KEY),
+    "one for all": lambda: fb.thin(X, torch.tensor(0.25), rng=KEY, scale=torch.full((1, 1, 1, 1), 2.0)),
+    "a list": lambda: fb.thin(X, [0.2, 0, 1], rng=KEY, scale=[1, 2.5, -1]),
+    "integers": lambda: fb.thin(X, 1, rng=5, center=3),
+    "a key tensor": lambda: fb.thin(X, 0.5, rng=KEY.tensor()),
+    "births": lambda: fb.bridge_step(X, births=BORN, step=PAIR, rng=KEY),
+    "births of NumPy": lambda: fb.bridge_step(X.numpy(), births=BIRTHS.numpy(), step=0.3, rng=KEY, attrition=0),
+    "double logits": lambda: fb.bridge_step(X.int(), LOGITS.double(), 0.3, rng=KEY, max_count=255),
+    "a leap": lambda: fb.tau_leap_step(X, LOGITS, WEIGHT.abs(), rng=KEY, max_count=255),
+    "a leap by a pair": lambda: fb.tau_leap_step(X.numpy(), LOGITS.numpy(), fb.Prob(0.1, 0.9), rng=KEY),
+    "elements": lambda: fb.binomial(BIRTHS, torch.tensor(0.3).double(), rng=KEY),
+    "a number": lambda: fb.binomial(BIRTHS.numpy(), 0.5, rng=KEY),
+    "numbers alone": lambda: fb.binomial(7, fb.Prob(0.25, 0.75), rng=KEY),
+    "shapes that broadcast": lambda: fb.binomial(
+        BIRTHS[:, :1], fb.Prob(P.view(B, 1, 1, 1), 1 - P.view(B, 1, 1, 1)), rng=KEY
+    ),
+    "rates": lambda: fb.poisson(BORN, rng=KEY),
+    "three arguments": lambda: fb.beta_binomial(BIRTHS, 2.0, BORN + 1, rng=KEY),
+    "urns": lambda: fb.hypergeometric(BIRTHS.numpy(), bad=9, draws=5, rng=KEY),
+}
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_these_calls_are_plain(name: str, monkeypatch: Any) -> None:
+    """And equal to the long way, to the bit, in library, dtype, shape and strides."""
+    with monkeypatch.context() as patch:
+        patch.setattr(Declaration, "on_host", None)  # which the long way ends in
+        made = PLAIN[name]()
+    with long_way():
+        wanted = PLAIN[name]()
+    assert type(made) is type(wanted)
+    for one, other in zip(*((each if isinstance(each, tuple) else (each,)) for each in (made, wanted)), strict=True):
+        assert type(one) is type(other) and (one is None or one.dtype == other.dtype)
+        if one is not None:
+            one, other = (torch.as_tensor(each) for each in (one, other))
+            assert torch.equal(one, other) and one.stride() == other.stride()
 
 
 def test_dimensions_that_do_not_merge() -> None:

@@ -16,13 +16,14 @@ import fastblackout as fb
 from fastblackout.backends import available
 from fastblackout.blackout.losses import Numbers, blackout_loss, numbers_at
 from fastblackout.call import short
+from fastblackout.call.declared import DECLARED
 from fastblackout.call.keys import resolve_rng
 from fastblackout.data.dataset import make_dataset
 from fastblackout.training.config import preset
 from fastblackout.training.trainer import Trainer
 from support import short_way
-from support.short_way import KEY, PAIR, SPREAD, WEIGHT, B, P, same
-from support.short_way_device import CUDA, Calls, Device, long_way_only, on_device
+from support.short_way import KEY, PAIR, SPREAD, WEIGHT, B, P, long_way, same
+from support.short_way_device import CUDA, Calls, Device, on_device
 from support.simt import _simt
 
 pytestmark = [short_way.only, pytest.mark.skipif(_simt is None, reason="fastblackout._simt is not built")]
@@ -64,7 +65,7 @@ def test_numbers_by_value_and_tensors_give_the_same_bits(calls: Calls, monkeypat
     rows = {"center": torch.full((1,), 0.5).expand(B), "scale": torch.full((2 * B,), 0.3)[::2], "rng": KEY.tensor()}
     made = calls.short(fb.thin, x, 0.3, center=0.5, scale=0.3, rng=KEY)
     assert same(made, calls.short(fb.thin, x, fb.Prob(p, 1 - p), **rows))
-    with long_way_only(monkeypatch):
+    with long_way():
         assert same(made, fb.thin(x, 0.3, center=0.5, scale=0.3, rng=KEY)) and calls.long == ["thin"]
 
 
@@ -72,7 +73,7 @@ def test_numbers_by_value_and_tensors_give_the_same_bits(calls: Calls, monkeypat
 def test_thin_is_the_long_way(calls: Calls, monkeypatch: Any, alive: Any) -> None:
     options = {"rng": KEY, "outputs": ("births", "model_input"), "center": SINGLE}
     made = calls.short(fb.thin, X, alive, **options)
-    with long_way_only(monkeypatch):
+    with long_way():
         assert same(made, fb.thin(X, alive, **options))
 
 
@@ -91,7 +92,7 @@ def test_bridge_is_the_long_way(calls: Calls, monkeypatch: Any, dtype: str, opti
     given = {"births": LOGITS.abs().double()} if dtype == "births" else {"logits": LOGITS.to(getattr(torch, dtype))}
     for step in (0.3, PAIR):
         made = calls.short(fb.bridge_step, X, step=step, rng=KEY, **given, **options)
-        with long_way_only(monkeypatch):
+        with long_way():
             assert same(made, fb.bridge_step(X, step=step, rng=KEY, **given, **options))
 
 
@@ -144,7 +145,7 @@ def test_errors_are_those_of_the_long_way(calls: Calls, monkeypatch: Any, name: 
     launches = _simt.launches()
     with pytest.raises((TypeError, ValueError)) as raised:
         REFUSED[name]()
-    with long_way_only(monkeypatch), pytest.raises(raised.type) as wanted:
+    with long_way(), pytest.raises(raised.type) as wanted:
         REFUSED[name]()
     assert str(raised.value) == str(wanted.value) and len(calls.long) == 2 and _simt.launches() == launches
 
@@ -152,11 +153,11 @@ def test_errors_are_those_of_the_long_way(calls: Calls, monkeypatch: Any, name: 
 @pytest.mark.parametrize(
     "call",
     (
-        lambda x: fb.thin(x.int(), 0.5, rng=KEY, max_count=255),
-        lambda x: fb.thin(x, 0.5, rng=KEY, input_dtype="bfloat16"),
-        lambda x: fb.thin(x, P, rng=KEY),
+        lambda x: fb.thin(x.int(), 0.5, rng=KEY, max_count=np.int64(255)),
+        lambda x: fb.thin(x, 0.5, rng=KEY, input_dtype=torch.bfloat16),
+        lambda x: fb.thin(x, P.numpy(), rng=KEY),
         lambda x: fb.thin(x, 0.5, rng=KEY, center=SPREAD),
-        lambda x: fb.thin(x, 0.5, rng=KEY, scale=SINGLE.view(B, 1, 1, 1)),
+        lambda x: fb.thin(x, 0.5, rng=KEY, scale=SINGLE.tolist()),
         lambda x: fb.thin(x, 0.5, rng=torch.stack([KEY.tensor()] * 2, 1)[:, 0]),
         lambda x: fb.thin(torch.nn.Parameter(x, requires_grad=False), 0.5, rng=KEY),
     ),
@@ -171,7 +172,7 @@ def test_another_backend_goes_the_long_way(calls: Calls, monkeypatch: Any) -> No
 
     def taken(backend: str) -> bool:
         values = X, 0.5, (KEY, None), None, 0.0, 1.0
-        return _simt.quick_thin(backend, values, (short_way.THINNED, "float32", None), short_way.THINNED) is not None
+        return _simt.call_thin(backend, values, (short_way.THINNED, "float32", None), DECLARED["thin"].spec) is not None
 
     assert taken("auto") and taken("cuda") and not taken("triton")
     with fb.use_backend("triton"):
@@ -201,7 +202,10 @@ def test_calls_that_others_look_at_go_the_long_way(calls: Calls, monkeypatch: An
     torch.func.grad(thinned)(LOGITS)
     with monkeypatch.context() as patch:
         patch.setattr(torch.compiler, "is_compiling", lambda: True)
-        assert short.call("quick_thin", X) is None
+        assert (
+            short.call(DECLARED["thin"], (X, 0.5, (KEY, None), None, 0.0, 1.0), (("x_t",), "float32", None), "auto")
+            is None
+        )
     assert calls.long == ["thin", "thin"]
 
 
@@ -238,20 +242,6 @@ def test_a_tensor_on_another_device_goes_the_long_way(monkeypatch: Any, which: s
         assert calls.long == ["bridge_step"] and _simt.device() == before
 
 
-def test_tensors_on_a_device_are_told_from_those_of_the_cpu(monkeypatch: Any) -> None:
-    """No attribute of a tensor is asked for: modes of torch would see that."""
-    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
-    cpu = short._module()
-    with monkeypatch.context() as patch:
-        patch.setattr(short, "_module", lambda name="_cpu": {"_cpu": cpu, "_cuda": _simt}[name])
-        assert short.call("__getattribute__", X, "__name__") == cpu.__name__
-        assert short.teach(cpu, Device().capsule)
-        try:
-            assert short.call("__getattribute__", X, "__name__") == _simt.__name__
-        finally:
-            short.teach(cpu, torch.Tensor.__dlpack_c_exchange_api__)
-
-
 def test_a_stream_that_torch_cannot_tell_goes_the_long_way(monkeypatch: Any) -> None:
     device = Device()
     device.fails = True
@@ -277,7 +267,7 @@ def test_loss_is_the_long_way(calls: Calls, monkeypatch: Any, dtype: str, elemen
         launches = _simt.launches()
         made = graded(weight, gain)
         assert calls.long == [] and _simt.launches() == launches + 3
-        with long_way_only(monkeypatch):
+        with long_way():
             assert same(made, graded(weight, gain)) and len(calls.long) > 0
         calls.long.clear()
 
@@ -320,7 +310,7 @@ def test_what_a_loss_cannot_take_is_told_as_by_the_long_way(calls: Calls, monkey
     for wrong in WRONG[op]:
         with pytest.raises((TypeError, ValueError)) as raised:
             getattr(fb, op)(**right | wrong)
-        with long_way_only(monkeypatch), pytest.raises(raised.type) as wanted:
+        with long_way(), pytest.raises(raised.type) as wanted:
             getattr(fb, op)(**right | wrong)
         assert str(raised.value) == str(wanted.value)
     rules = {"logits": "logits"} | ({"offset": "finite"} if op == "energy_loss" else {})
@@ -347,7 +337,7 @@ def test_energy_is_the_long_way(calls: Calls, monkeypatch: Any, shape: tuple[int
             launches = _simt.launches()
             made = energy_graded(x, logits, births, weight, offset, max_count=255)
             assert calls.long == [] and _simt.launches() == launches + 3
-            with long_way_only(monkeypatch):
+            with long_way():
                 assert (
                     same(made, energy_graded(x, logits, births, weight, offset, max_count=255)) and len(calls.long) > 0
                 )
@@ -376,7 +366,7 @@ def test_its_gradient_may_go_the_long_way(calls: Calls, monkeypatch: Any) -> Non
     leaf = DRAWS.clone().requires_grad_()
     made = calls.short(fb.energy_loss, leaf, X, BIRTHS, WEIGHT, offset=OFFSET)
     (short_one,) = torch.autograd.grad(made.sum(), leaf, retain_graph=True)
-    with long_way_only(monkeypatch):
+    with long_way():
         (long_one,) = torch.autograd.grad(made.sum(), leaf)
     assert same(short_one, long_one) and calls.long == ["energy_loss_backward"]
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
 
 import fastblackout as fb
+import fastblackout.ops  # which fills DECLARED
 from fastblackout.call import short
+from fastblackout.call.declared import DECLARED
 
 only = pytest.mark.skipif(
     not hasattr(torch.Tensor, "__dlpack_c_exchange_api__"), reason="this torch has no DLPack exchange table"
@@ -32,7 +37,7 @@ def thin(x: Any, alive: Any, **changed: Any) -> Any:
     asked = dict(rng=KEY, generator=None, max_count=None, center=0.0, scale=1.0, outputs=THINNED, input_dtype="float32")
     a = asked | dict(backend="auto") | changed
     values = x, alive, (a["rng"], a["generator"]), a["max_count"], a["center"], a["scale"]
-    return short.call("quick_thin", values[0], a["backend"], values, (a["outputs"], a["input_dtype"], None), THINNED)
+    return short.call(DECLARED["thin"], values, (a["outputs"], a["input_dtype"], None), a["backend"])
 
 
 def bridge(x: Any, logits: Any, step: Any, **changed: Any) -> Any:
@@ -40,11 +45,18 @@ def bridge(x: Any, logits: Any, step: Any, **changed: Any) -> Any:
     a = asked | dict(outputs=STEPPED) | changed
     drawn = (a["rng"], a["generator"]), None, a["gain"], a["rounding"], a["center"], 1.0
     values = x, (logits, a["births"]), step, a["attrition"], *drawn
-    return short.call("quick_bridge", values[0], "auto", values, (a["outputs"], "float32", None), STEPPED)
+    return short.call(DECLARED["bridge_step"], values, (a["outputs"], "float32", None), "auto")
 
 
 def loss(logits: Any, births: Any, weight: Any = 1.0, gain: Any = 1.0, backend: str = "auto") -> Any:
-    return short.call("quick_loss", logits, backend, (logits, births, weight, gain))
+    return short.run("_cpu", "quick_loss", logits, backend, (logits, births, weight, gain))
+
+
+@contextlib.contextmanager
+def long_way() -> Iterator[None]:
+    """Within the block no call is plain."""
+    with mock.patch.object(short, "_function", lambda *_: lambda *_: None):
+        yield
 
 
 def same(made: Any, wanted: Any) -> bool:

@@ -66,6 +66,10 @@ class Device:
         return -1 if self.fails else 0
 
 
+def none(*_: Any) -> None:
+    """In the place of functions of modules where nothing is plain."""
+
+
 class Calls:
     """long: the ops that have gone the long way."""
 
@@ -100,17 +104,13 @@ def on_device(monkeypatch: Any, device: Device | None = None) -> Iterator[Calls]
         patch.setattr(available, "absent", lambda backend, op: None if backend == "cuda" else "not on this device")
         patch.setattr(operation, "through_torch", lambda value, backend: isinstance(value, torch.Tensor))
         patch.setattr(torch_registry, "call", long_way)
-        patch.setattr(short, "_module", lambda name="_cpu": _simt)
+        patch.setattr(
+            short, "_function", lambda module, _, name: getattr(_simt, name, none) if module == "_cuda" else none
+        )
+        patch.setattr(torch.cuda, "is_initialized", lambda: True)
         assert short.teach(_simt, own_table if device is None else device.capsule)
         try:
             yield calls
         finally:
             short.teach(_simt, own_table)
             _simt.capture(None)
-
-
-@contextlib.contextmanager
-def long_way_only(monkeypatch: Any) -> Iterator[None]:
-    with monkeypatch.context() as patch:
-        patch.setattr(short, "_module", lambda name="_cpu": None)
-        yield

@@ -55,6 +55,10 @@ struct OneRow {
     (merge(fields), ...);
   }
   template <class... Fields>
+  void elements(Fields&... fields) {
+    (merge(fields), ...);
+  }
+  template <class... Fields>
   void outputs(Fields&... fields) {
     (merge(fields), ...);
   }

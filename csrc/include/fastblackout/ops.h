@@ -3,10 +3,11 @@
 //
 // An op is a struct template over a backend B (cpu/ops.h, cuda/ops.h), which says what type a view of an array, a probability
 // or a number for each sample has there. The op's list of fields names the arguments in the order in which fastblackout/ops
-// declares them, then the outputs. Three readers go along such a list and fill the struct: from the record of a checked call
-// (bindings/record_reader.h), from torch's tensors and Python's numbers as a user gave them (bindings/tensor_reader.h), or from
-// buffers of a program that JAX has compiled (bindings/xla_reader.h). A reader has
+// declares them, then the outputs. Three readers go along such a list and fill the struct: from plain arrays and Python's numbers as
+// a user gave them (bindings/call_reader.h), from the record of a call that Python checked (bindings/record_reader.h), or from buffers
+// of a program that JAX has compiled (bindings/xla_reader.h). A reader has
 //   read(fields...)                    arguments, each by its type; of a C array one after the other
+//   read.elements(fields...)           arguments that broadcast to one shape
 //   read.either(given, is_second)      two arguments of which one is None
 //   read.optional(prob)                a probability that may be left out
 //   read.at_least(low, number)         a number for each sample, not below `low`, which a reader checks if nobody has yet; all others
@@ -201,7 +202,8 @@ struct PosteriorStep : B::Common {
                                               \
     template <class Read>                     \
     void fields(Read& read) {                 \
-      read(__VA_ARGS__, this->key);           \
+      read.elements(__VA_ARGS__);             \
+      read(this->key);                        \
       read.outputs(out);                      \
     }                                         \
   };
@@ -289,6 +291,21 @@ struct ModelInput : B::Common {  // of counts that stay as they are, since a mas
   OP(transition_rows, TransitionRows, fields, transition_rows)                    \
   OP(thin_log_prob, LogProbs, thin, log_prob)                                     \
   OP(bridge_log_prob, LogProbs, bridge, log_prob)
+
+// Those whose plain calls go by bindings/call_reader.h, as OP(its name in Python, its struct, its kernel).
+#define FB_PLAIN_OPS(OP)                                                          \
+  OP(thin, Thin, thin)                                                            \
+  OP(bridge_step, Bridge, bridge)                                                 \
+  OP(tau_leap_step, TauLeap, tau_leap)                                            \
+  OP(binomial, Binomial, binomial)                                                \
+  OP(poisson, Poisson, poisson)                                                   \
+  OP(normal, Normal, normal)                                                      \
+  OP(gamma, Gamma, gamma)                                                         \
+  OP(beta, Beta, beta)                                                            \
+  OP(beta_binomial, BetaBinomial, beta_binomial)                                  \
+  OP(negative_binomial, NegativeBinomial, negative_binomial)                      \
+  OP(hypergeometric, Hypergeometric, hypergeometric)                              \
+  OP(bessel, Bessel, bessel)
 
 // The functions that the CPU alone has, and those that devices alone have.
 #define FB_CPU_OPS(OP)                                                            \
