@@ -1,4 +1,4 @@
-"""A model of single cells: its laws beside those of simulated cells, what goes in and out, files, errors."""
+"""A model of single cells: its laws beside the laws of simulated cells, what goes in and out, files, errors."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Docstrings in NumPy style: numpydoc finds nothing in those of public names, and examples give what they say."""
+"""Docstrings in NumPy style: numpydoc finds no fault in public names, and examples give what they say."""
 
 import doctest
 import functools

@@ -17,8 +17,11 @@ BOTH = os.pathsep.join([PACKAGE, str(ROOT / "tests")])  # the path to the packag
 
 def elsewhere(**more):
     """The environment of a Python process on the tested package, which must start outside the clone: `-c` puts the
-    current folder first on sys.path, and after an install that is not editable ./fastblackout has no kernels."""
-    return {**os.environ, "PYTHONPATH": PACKAGE, **more}
+    current folder first on sys.path, and after an install that is not editable ./fastblackout has no kernels.
+
+    It is no worker of pytest-xdist: there pytest-benchmark ends in a warning."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
+    return {**inherited, "PYTHONPATH": PACKAGE, **more}
 
 
 def in_a_process(code, timeout=100, **environment):
