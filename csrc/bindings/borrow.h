@@ -53,11 +53,13 @@ struct ExchangeTable {
 constexpr int32_t kCpu = 1, kCuda = 2;
 constexpr uint8_t kInt = 0, kUnsigned = 1, kFloat = 2, kBfloat = 4;
 
+constexpr int kMostDims = 64;  // NumPy has no arrays of more
+
 // An array of NumPy, on the host, or a tensor of torch.
 struct Borrowed : bindings::Array {
   int32_t device_type = kCpu, device_id = 0;
   bool is_tensor = false;
-  int64_t own_strides[64];  // of NumPy's, in elements; there are no arrays of more dimensions
+  int64_t own_strides[kMostDims];  // of NumPy's, in elements
 
   Borrowed() = default;
   Borrowed(const Borrowed&) = delete;
@@ -157,7 +159,7 @@ bool borrow_tensor(PyObject* object, Borrowed& out) {
   out.device_type = tensor.device_type;
   out.device_id = tensor.device_id;
   out.is_tensor = true;
-  return tensor.lanes == 1;
+  return tensor.lanes == 1 && tensor.ndim <= kMostDims;
 }
 
 Dtype dtype_of_numpy(const pybind11::dtype& dtype) {
@@ -181,6 +183,7 @@ bool borrow_numpy(PyObject* object, Borrowed& out) {
   const int64_t bytes = dtype.itemsize();
   out.data = array->data;
   out.dtype = dtype_of_numpy(dtype);
+  if (out.dtype == Dtype::other) return false;  // whose elements may have no bytes
   out.dims = array->nd;
   out.sizes = array->dimensions;
   out.strides = out.own_strides;

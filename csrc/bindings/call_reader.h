@@ -139,7 +139,7 @@ class CallReader {
     ((good_ = good_ && take(next(), fields)), ...);
   }
 
-  // A tuple of arrays and numbers that broadcast to one shape, in which a pair stands for two. What is left over stays null.
+  // A tuple of arrays and numbers that broadcast to one shape. At its end a pair may stand for two. What is left over stays null.
   template <class... Views>
   void elements(Views&... views) {
     constexpr int most = sizeof...(views);
@@ -155,7 +155,7 @@ class CallReader {
         ++count;
         continue;
       }
-      good_ = count + 1 < most && element(PyTuple_GET_ITEM(value, 0), bit_of(Dtype::f64), each[count]) &&
+      good_ = i + 1 == PyTuple_GET_SIZE(tuple) && count + 1 < most && element(PyTuple_GET_ITEM(value, 0), bit_of(Dtype::f64), each[count]) &&
               element(PyTuple_GET_ITEM(value, 1), bit_of(Dtype::f64), each[count + 1]);
       count += 2;
     }
@@ -222,8 +222,6 @@ class CallReader {
   bool give_seed() { return seed_from_ == nullptr || target_.give_seed(seed_from_, op_); }
 
  private:
-  static constexpr int kMostDims = 64;
-
   Target target_;
   PyObject* const values_;
   Py_ssize_t at_ = 0, array_ = 0;  // the next value, and the next array among them
@@ -305,7 +303,7 @@ class CallReader {
     const bool asked = asked_ >> at & 1;
     const bool input = names_ != Py_None && at + 1 == PyTuple_GET_SIZE(names_);
     const Dtype dtype = input ? input_ : output_ == Dtype::other ? x_.dtype : output_;
-    if (input && asked && !x_.is_tensor && dtype == Dtype::bf16) return false;  // which NumPy has not
+    if (input && !x_.is_tensor && dtype == Dtype::bf16) return false;  // which NumPy has not, asked for or not
     PyObject* const made = !asked ? Py_NewRef(Py_None) : dense_ ? maker().dense(Owned(shape()), dtype) : maker().alike(dtype);
     PyTuple_SET_ITEM(outputs_.get(), at, made);
     Borrowed x;

@@ -54,8 +54,9 @@ class DeviceTarget {
   template <class T>
   bool number(PyObject* value, int64_t samples, int dims, T low, cuda::PerSample<T>& number) {
     if (!is_number(value)) return row(value, samples, dims, number);
-    number.value = static_cast<T>(as_double(value));
-    return std::isfinite(number.value) && number.value >= low;
+    const double exact = as_double(value);
+    number.value = static_cast<T>(exact);
+    return std::isfinite(number.value) && exact >= low;
   }
 
   // A tensor of probabilities p has q = 1 - p, which torch computes.
@@ -67,7 +68,8 @@ class DeviceTarget {
     }
     static PyObject* const one = PyFloat_FromDouble(1.0);
     static PyObject* const wide = PyUnicode_InternFromString("double");
-    if (kept_[0] || reinterpret_cast<PyObject*>(Py_TYPE(p)) != known.tensor) return false;  // kept_: of an earlier pair
+    Borrowed x;
+    if (kept_[0] || !borrow(p, x) || x.dtype == Dtype::other || !is_row(x, samples, dims)) return false;  // kept_: of an earlier pair
     kept_[0] = Owned(PyObject_CallMethodNoArgs(p, wide));
     kept_[1] = Owned(kept_[0] ? PyNumber_Subtract(one, kept_[0].get()) : nullptr);
     if (!kept_[1]) PyErr_Clear();

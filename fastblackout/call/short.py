@@ -1,14 +1,15 @@
 """The short way into the kernels, for plain calls: NumPy's arrays, and tensors of the CPU or of a CUDA device.
 
 C++ code (csrc/bindings/call_reader.h) reads the arguments as the user gave them, checks them, makes the outputs and
-runs. It answers None to whatever it does not know or finds wrong. The call then goes the long way, which also words the
-errors. Tensors need torch's DLPack exchange table.
+runs. It answers None to whatever it does not know, or finds wrong before it runs. The call then goes the long way,
+which words the error. Tensors need torch's DLPack exchange table.
 """
 
 from __future__ import annotations
 
 import functools
 import sys
+import threading
 import types
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,9 @@ from .keys import fresh_seed
 
 if TYPE_CHECKING:
     from .declared import Declaration
+
+
+_teaching = threading.Lock()  # so that the last who teaches knows the most
 
 
 def call(op: Declaration, values: Sequence[Any], request: Sequence[Any], backend: str) -> Any:
@@ -74,8 +78,9 @@ def _none(*_: Any) -> None:
 @functools.cache
 def _taught(name: str, torch: Any) -> Any:
     module = available.load(name)
-    if not isinstance(module, str):
-        teach(module, getattr(getattr(torch, "Tensor", None), "__dlpack_c_exchange_api__", None))
+    with _teaching:
+        if not isinstance(module, str):  # torch may be loaded by now
+            teach(module, getattr(getattr(_torch(), "Tensor", None), "__dlpack_c_exchange_api__", None))
     return module
 
 

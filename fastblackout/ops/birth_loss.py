@@ -38,7 +38,7 @@ from ..ground.values import is_number, is_spread, is_tensor, place_of, real_arra
 from ..reference import birth_loss as reference
 from ..reference.birth_loss import CHUNK, sum_sample
 from ..reference.rows import checked_floats
-from .loss_declaration import WEIGHT, declare_loss, run_graded
+from .loss_declaration import WEIGHT, declare_loss, one_row, run_graded
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -214,7 +214,7 @@ def _gradient(upstream: Any, logits: Any, births: Any, weight: Any, gain: Any, b
 
 
 def _gradient_on_device(upstream: Any, logits: Any, births: Any, weight: Any, gain: Any, backend: Backend) -> Any:
-    arguments = logits, births, upstream.double() * weight, gain
+    arguments = logits, births, upstream.double() * one_row(weight), gain
     made = short.run("_cuda", "quick_device_loss_gradient", logits, backend, arguments)
     return _BIRTH_LOSS_BACKWARD(arguments, backend=backend) if made is None else made
 

@@ -9,7 +9,7 @@ from ..call.arguments import Births, Counts, Draws, need_gradient, through_torch
 from ..call.numbers import KeptNumbers, MaxCount, PerSample
 from ..call.outputs import LikeDraws, LossAndNorms
 from ..reference import energy_loss as reference
-from .loss_declaration import WEIGHT, declare_loss, run_graded
+from .loss_declaration import WEIGHT, declare_loss, one_row, run_graded
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -143,6 +143,6 @@ def _gradient(upstream: Any, *given: Any) -> Any:
 def _gradient_on_device(upstream: Any, *given: Any) -> Any:
     x_t, logits, births, weight, *rest = given[:6]
     norms, backend, _ = given[6:]
-    values = x_t, logits, births, upstream.double() * weight, *rest
+    values = x_t, logits, births, upstream.double() * one_row(weight), *rest
     grad = short.run("_cuda", "quick_device_energy_gradient", x_t, backend, values, norms)
     return _ENERGY_LOSS_BACKWARD((*values, norms), backend=backend) if grad is None else grad

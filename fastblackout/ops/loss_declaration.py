@@ -10,6 +10,7 @@ from ..call.arguments import Argument, Call
 from ..call.numbers import KeptNumbers, PerSample
 from ..call.operation import Operation
 from ..call.outputs import Outputs, to_caller
+from ..ground.values import is_tensor
 
 WEIGHT = PerSample("weight", "float64")
 
@@ -72,3 +73,8 @@ def run_graded(loss: Operation, values: Sequence[Any], backend: str, gradient: O
     name = f"{loss.name}_and_slopes" if slopes else loss.name
     host.run(name, loss.twin, chosen, call.record, outputs | slopes, size)
     return to_caller(call, outputs), chosen, [each.value for each in slopes.values() if each is not None]
+
+
+def one_row(weight: Any) -> Any:
+    """Weights of samples on a device, a number or a tensor (), (B,) or (B, 1, ..., 1), to multiply an upstream (B,)."""
+    return weight.reshape(-1) if is_tensor(weight) else weight

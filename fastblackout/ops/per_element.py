@@ -273,9 +273,10 @@ class Step:
 
     def _of_input(self, name: str) -> Any:
         """center or scale, in float32."""
-        return (
-            float(np.float32(self.single[name])) if name in self.single else as_type(self.each[name].value, "float32")
-        )
+        if name not in self.single:
+            return as_type(self.each[name].value, "float32")
+        number = np.float32(self.single[name])  # NumPy 1 adds Python's floats to arrays without dimensions in float64
+        return float(number) if self.x.is_tensor else number
 
     def _model_input(self, new: Any) -> Any:
         x, center, scale = as_type(new, "float32"), self._of_input("center"), self._of_input("scale")

@@ -254,6 +254,29 @@ def test_what_is_not_plain_goes_the_long_way(made: Any) -> None:
     assert made() is None
 
 
+DEEP = [1] * 65
+REFUSED = {
+    "no bytes": lambda: fb.thin(np.zeros(3, dtype=[]), 0.5, rng=KEY),
+    "no bytes of numbers": lambda: fb.thin(X.numpy(), np.zeros(3, "V0"), rng=KEY),
+    "no bytes of elements": lambda: fb.poisson(np.zeros(2, dtype=[]), rng=KEY),
+    "65 dimensions": lambda: fb.thin(torch.ones(DEEP, dtype=torch.uint8), 0.5, rng=KEY),
+    "200 dimensions": lambda: fb.poisson(torch.ones([1] * 200, dtype=torch.float64), rng=KEY),
+    "a pair of counts": lambda: fb.binomial(fb.Prob(NUMBERS, NUMBERS), 0.5, rng=KEY),
+    "bfloat16 of NumPy": lambda: fb.thin(X.numpy(), 0.5, rng=KEY, outputs=("x_t",), input_dtype="bfloat16"),
+    "logits of NumPy": lambda: fb.energy_loss(DRAWS.numpy(), X, BIRTHS, 1.0),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_the_long_way_refuses(name: str) -> None:
+    errors = TypeError, ValueError
+    with pytest.raises(errors) as raised:
+        REFUSED[name]()
+    with long_way(), pytest.raises(errors) as wanted:
+        REFUSED[name]()
+    assert str(raised.value) == str(wanted.value)
+
+
 FRAMES = {  # the most functions of the package that a call may enter; a time would be a neighbour's too
     "README's line": (lambda: fb.thin(X, P.float(), rng=KEY), 12),
     "NumPy": (lambda: fb.thin(X.numpy(), 0.5, rng=KEY), 12),

@@ -135,6 +135,8 @@ REFUSED: dict[str, Any] = {
     "neither": lambda: fb.bridge_step(X, None, 0.5, rng=KEY),
     "integer logits": lambda: fb.bridge_step(X, X, 0.5, rng=KEY),
     "gain": lambda: fb.bridge_step(X, LOGITS, 0.5, rng=KEY, gain=-1.0),
+    "a small gain": lambda: fb.bridge_step(X, LOGITS, 0.5, rng=KEY, gain=-1e-50),
+    "bools": lambda: fb.thin(X, P > 0.5, rng=KEY),
     "rounding": lambda: fb.bridge_step(X, LOGITS, 0.5, rng=KEY, rounding="floor"),
     "attrition": lambda: fb.bridge_step(X, LOGITS, 0.5, rng=KEY, attrition=1.1),
 }
@@ -287,6 +289,19 @@ def test_a_loss_without_a_gradient_keeps_nothing(calls: Calls) -> None:
     made = calls.short(fb.birth_loss, leaf, X, 0.5)
     with pytest.raises(RuntimeError, match="cannot be differentiated again"):
         torch.autograd.grad(made.sum(), leaf, create_graph=True)[0].sum().backward()
+
+
+@pytest.mark.parametrize("shape", ((B, 1, 1, 1), (1, 1, 1, 1), ()))
+@pytest.mark.parametrize("op", ("birth_loss", "energy_loss"))
+def test_weights_of_every_shape_have_a_gradient(calls: Calls, op: str, shape: tuple[int, ...]) -> None:
+    given = {"births": X} if op == "birth_loss" else {"births": BIRTHS, "x_t": X}
+    weight = WEIGHT.view(shape) if shape and shape[0] == B else WEIGHT[:1].view(shape)
+    grads = []
+    for each in (weight, weight.reshape(-1).expand(B).contiguous()):
+        leaf = (LOGITS if op == "birth_loss" else DRAWS).clone().requires_grad_()
+        made = getattr(fb, op)(leaf, **given, weight=each)
+        grads.append(torch.autograd.grad(made, leaf, torch.tensor([2.0, 0.0, -0.7]))[0])
+    assert torch.equal(*grads)
 
 
 @pytest.mark.parametrize("changed", ("weight", "gain"))
