@@ -181,7 +181,7 @@ def hypergeometric_peers(good: torch.Tensor, bad: torch.Tensor, draws: torch.Ten
 @every_isa
 @pytest.mark.parametrize("most", [20, 10_000])
 def test_hypergeometric(bench: Any, isa: str | None, most: int) -> None:
-    """Urns with equally many good and bad balls in the mean, of which a uniform share is drawn."""
+    """Urns hold as many good balls as bad ones in the mean. A call draws a share of them, which is uniform."""
     good, bad, share = uniforms(SHAPE)[:3]
     good, bad = (good * most).long() + 1, (bad * most).long() + 1  # scipy refuses urns without balls
     draws = (share * (good + bad + 1)).long()

@@ -52,4 +52,11 @@ PEERS |= dict.fromkeys([form for form in FORMS if form.startswith("thin,") and f
 
 @pytest.mark.parametrize("form", FORMS)
 def test_small_calls(bench: Any, form: str) -> None:
-    bench(f"{form}, 4x3x8x8", X.numel(), FORMS[form], PEERS.get(form, {}), lambda: None)
+    def check() -> None:
+        made = FORMS[form](1)
+        with fb.use_backend("reference"):
+            wanted = FORMS[form](1)
+        for one, other in zip(*(each if isinstance(each, tuple) else (each,) for each in (made, wanted)), strict=True):
+            assert np.array_equal(one, other)
+
+    bench(f"{form}, 4x3x8x8", X.numel(), FORMS[form], PEERS.get(form, {}), check)

@@ -15,13 +15,6 @@ cpu::Isa chosen;  // the instruction set to use where none is asked for
 
 using Reader = CallReader<HostTarget>;
 
-template <class Op>
-PyObject* run(void (*kernel)(const Op&), const Op& op, PyObject* outputs) {
-  Owned owned(outputs);
-  if (owned) HostTarget::launch("", kernel, op);
-  return owned.release();
-}
-
 template <class Op, void (*kernel)(const Op&)>
 PyObject* call_op(PyObject*, PyObject* const* a, Py_ssize_t count) {
   return call_by<Op>(HostTarget(chosen), a, count, "", kernel);
@@ -54,7 +47,7 @@ PyObject* loss(PyObject*, PyObject* const* a, Py_ssize_t count) {
   Owned losses(read.maker().dense(Owned(PyLong_FromLongLong(op.samples)), Dtype::f32));
   Owned slopes(losses ? make_if(differentiable(logits), logits) : nullptr);
   if (!read.lend(losses, op.loss) || !read.lend(slopes, op.grad)) return give_up();
-  return run(cpu::birth_loss, op, Py_BuildValue("(NN)", losses.release(), slopes.release()));
+  return run(read.target(), "", cpu::birth_loss, op, Py_BuildValue("(NN)", losses.release(), slopes.release()));
 }
 
 // scale(slopes, upstream, weight) -> slopes, multiplied in place by upstream * weight of their sample; or None
@@ -70,7 +63,7 @@ PyObject* scale(PyObject*, PyObject* const* a, Py_ssize_t count) {
       !fill(slopes, op.grad))
     Py_RETURN_NONE;
   op.weight = products(op.weight, upstream, op.samples, coefficient);
-  return run(cpu::birth_loss_scale, op, Py_NewRef(a[0]));
+  return run(target, "", cpu::birth_loss_scale, op, Py_NewRef(a[0]));
 }
 
 // energy_loss(backend, (x_t, logits, births, weight, offset, max_count)) -> (loss, norms for the gradient, memory of the gradient or
@@ -87,7 +80,7 @@ PyObject* energy(PyObject*, PyObject* const* a, Py_ssize_t count) {
   Owned norms(loss ? read.maker().dense(Owned(Py_BuildValue("(LL)", samples, each)), Dtype::f64) : nullptr);
   Owned memory(norms ? make_if(differentiable(logits), logits) : nullptr);
   if (!read.lend(loss, op.loss) || !read.lend(norms, op.norms) || !read.lend(memory, op.grad)) return give_up();
-  return run(cpu::energy_loss, op, Py_BuildValue("(NNN)", loss.release(), norms.release(), memory.release()));
+  return run(read.target(), "", cpu::energy_loss, op, Py_BuildValue("(NNN)", loss.release(), norms.release(), memory.release()));
 }
 
 // energy_gradient(backend, (x_t, logits, births, weight, offset, max_count), norms, upstream, memory of the gradient or None) -> the
@@ -108,7 +101,7 @@ PyObject* energy_gradient(PyObject*, PyObject* const* a, Py_ssize_t count) {
   Owned grad(a[4] == Py_None ? PyObject_CallOneArg(known.empty_like, PyTuple_GET_ITEM(a[1], 1)) : Py_NewRef(a[4]));
   if (!read.lend(grad, op.grad)) return give_up();
   if (a[4] != Py_None) op.logits = op.grad;
-  return run(cpu::energy_loss_gradient, op, grad.release());
+  return run(target, "", cpu::energy_loss_gradient, op, grad.release());
 }
 
 // settings(backend) -> (threads, instruction set) that the other functions would run with, or None where they would not run. For

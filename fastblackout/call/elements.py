@@ -272,11 +272,8 @@ def mask_of(op: str, mask: Any, x: Array, name: str) -> Any:
     if array.dtype != "bool":
         raise TypeError(f"{op}: mask: must be bools, true where elements take part, got dtype {array.dtype}")
     pairs = zip(array.shape, x.shape, strict=False)
-    if array.shape in ((), x.shape):
-        fits = True
-    else:
-        fits = len(array.shape) == len(x.shape) and all(size in (1, whole) for size, whole in pairs)
-    if not fits:
+    differs = array.shape not in ((), x.shape)
+    if differs and (len(array.shape) != len(x.shape) or any(size not in (1, whole) for size, whole in pairs)):
         rule = f"shape must be (), or have the dimensions of {name} and broadcast to {x.shape}"
         raise ValueError(f"{op}: mask: {rule}, got {array.shape}")
     return library_of(array.value).broadcast_to(array.value, x.shape)

@@ -27,12 +27,12 @@ class Operation(Declaration):
         plain = type(first) is np.ndarray  # for which there is nothing to ask
         if not plain and (drawn := foreign.entered(self, values, request, backend)) is not None:
             return drawn
-        if (made := self._of_copies(values, request, backend)) is not None:
-            return made
         if self.per_element is not None:
             for at, differs in self.numbers:
                 if type(values[at]) not in NUMBERS_OR_NONE and differs(values[at]):
                     return self.per_element(self, values, request, backend)
+        if (made := self._of_copies(values, request, backend)) is not None:
+            return made
         if not plain:
             tensors = self.arguments[0].tensors(first)
             if any(through_torch(tensor, backend) for tensor in tensors):
