@@ -7,10 +7,9 @@ from torch import Tensor
 R = TypeVar("R")
 
 class Kernel(Protocol):
-    # size: samples, elements of one, and whether numbers of samples are to be checked. isa: its place in `isas`, or -1.
-    # fields: the fields of the op and its outputs, in the order of csrc/include/fastblackout/ops.h. It returns False,
-    # with nothing done, where a number is wrong.
-    def __call__(self, size: tuple[int, int, bool], threads: int, isa: int, /, *fields: Any) -> bool: ...
+    # size: samples, and elements of one. isa: its place in `isas`, or -1. fields: the fields of the op and its outputs,
+    # in the order of csrc/include/fastblackout/ops.h.
+    def __call__(self, size: tuple[int, int], threads: int, isa: int, /, *fields: Any) -> None: ...
 
 bessel: Kernel
 beta: Kernel
@@ -18,11 +17,9 @@ beta_binomial: Kernel
 binomial: Kernel
 binomial_log_prob: Kernel
 birth_loss: Kernel
-birth_loss_and_slopes: Kernel
 birth_loss_backward: Kernel
 birth_loss_each: Kernel
 birth_loss_each_backward: Kernel
-birth_loss_scale: Kernel
 bridge_log_prob: Kernel
 bridge_step: Kernel
 build_categorical_table: Kernel
@@ -41,7 +38,6 @@ negative_binomial: Kernel
 normal: Kernel
 poisson: Kernel
 posterior_loss: Kernel
-posterior_loss_and_slopes: Kernel
 posterior_loss_backward: Kernel
 posterior_step: Kernel
 power_series: Kernel
@@ -67,25 +63,29 @@ call_bessel: Call
 call_beta: Call
 call_beta_binomial: Call
 call_binomial: Call
+call_birth_loss_backward: Call
+call_bridge_log_prob: Call
 call_bridge_step: Call
+call_energy_loss_backward: Call
 call_gamma: Call
 call_hypergeometric: Call
 call_negative_binomial: Call
 call_normal: Call
 call_poisson: Call
+call_posterior_loss_backward: Call
+call_posterior_step: Call
 call_tau_leap_step: Call
 call_thin: Call
+call_thin_log_prob: Call
+# Of losses: (outputs, what a gradient needs), as call_loss_by of csrc/bindings/short_function.h says.
+loss_birth_loss: Call
+loss_energy_loss: Call
+loss_posterior_loss: Call
 
 def learn(table: Any, known: Any, /) -> bool: ...
-def quick_loss(
-    backend: str, values: tuple[Any, ...], /
-) -> tuple[Tensor, Tensor | None] | None: ...  # the loss, and its slopes
 def quick_scale(slopes: Any, upstream: Any, weight: Any, /) -> Tensor | None: ...
-def quick_energy(
-    backend: str, values: tuple[Any, ...], /
-) -> tuple[Tensor, Tensor, Tensor | None] | None: ...  # the loss, norms and memory for its gradient
 def quick_energy_gradient(
-    backend: str, values: tuple[Any, ...], norms: Any, upstream: Any, memory: Any, /
+    values: tuple[Any, ...], norms: Any, upstream: Any, memory: Any, spec: tuple[Any, ...], /
 ) -> Tensor | None: ...
 def quick_settings(backend: str, /) -> tuple[int, int] | None: ...  # threads and instruction set, for tests
 

@@ -1,8 +1,6 @@
 # Types of the CUDA kernels. The functions of the package check their arguments.
 from typing import Any, Protocol
 
-from torch import Tensor
-
 from ._cpu import Call
 
 class Kernel(Protocol):
@@ -43,22 +41,22 @@ call_bessel: Call
 call_beta: Call
 call_beta_binomial: Call
 call_binomial: Call
+call_birth_loss_backward: Call
 call_bridge_step: Call
+call_energy_loss_backward: Call
 call_gamma: Call
 call_hypergeometric: Call
 call_negative_binomial: Call
 call_normal: Call
 call_poisson: Call
+call_posterior_loss_backward: Call
+call_posterior_step: Call
 call_tau_leap_step: Call
 call_thin: Call
+# Of losses: (outputs, what a gradient needs), as call_loss_by of csrc/bindings/short_function.h says.
+loss_birth_loss: Call
+loss_energy_loss: Call
+loss_posterior_loss: Call
 
 def learn(table: Any, known: Any, /) -> bool: ...
-def quick_device_loss(
-    backend: str, values: tuple[Any, ...], /
-) -> tuple[Tensor, bool] | None: ...  # the loss, and whether a gradient may be asked for
-def quick_device_loss_gradient(backend: str, values: tuple[Any, ...], /) -> Tensor | None: ...
-def quick_device_energy(
-    backend: str, values: tuple[Any, ...], /
-) -> tuple[Tensor, Tensor, bool] | None: ...  # the loss, norms for its gradient, and whether that may be asked for
-def quick_device_energy_gradient(backend: str, values: tuple[Any, ...], norms: Any, /) -> Tensor | None: ...
 def xla_handlers() -> dict[str, Any]: ...  # of XLA, by op, as capsules

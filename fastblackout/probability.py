@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from .typing import Numbers
 
-_SUM_TOLERANCE = 1e-9
+SUM_TOLERANCE = 1e-9  # how far p + q may be from 1
 
 
 class Prob(NamedTuple, Generic[T_co]):
@@ -48,7 +48,7 @@ ProbLike: TypeAlias = "Numbers | Prob[Any]"  # a probability of samples or eleme
 def check_sum(op: str, argument: str, p: NDArray[np.float64], q: NDArray[np.float64]) -> None:
     """ValueError unless p + q, of shapes that broadcast, is 1 within 1e-9."""
     off = np.abs(p + q - 1.0)
-    if not (off <= _SUM_TOLERANCE).all():
+    if not (off <= SUM_TOLERANCE).all():
         at = np.unravel_index(int(np.argmax(off)), off.shape)
         worst = [float(np.broadcast_to(side, off.shape)[at]) for side in (p, q)]
         raise ValueError(f"{op}: {argument}: p + q must be 1 within 1e-9, got p = {worst[0]!r} and q = {worst[1]!r}")

@@ -7,6 +7,8 @@ import triton.language as tl
 
 from .portfloat import exact
 
+SUM_TOLERANCE = tl.constexpr(1e-9)  # how far p + q may be from 1
+
 
 @triton.jit
 def report(flag, bits):
@@ -41,7 +43,7 @@ def clean_prob(p, q):
     """(p, q, bad): what is no pair with p + q = 1 (csrc/include/fastblackout/probability.h) keeps its p, clamped to
     [0, 1], NaN to 0; q is 1 - p then."""
     off = (p + q) - 1.0
-    near = (off <= exact(1e-9)) & (off >= exact(-1e-9))
+    near = tl.abs(off) <= exact(SUM_TOLERANCE)
     bad = ((p >= 0.0) & (p <= 1.0) & (q >= 0.0) & (q <= 1.0) & near) == 0
     inside = tl.where(p > 0.0, tl.where(p < 1.0, p, 1.0), 0.0)
     return inside, tl.where(bad, 1.0 - inside, q), bad

@@ -14,13 +14,12 @@ import triton.language as tl
 from torch import Tensor
 
 from . import portfloat as pf
-from .birth_loss import tree_sum
+from .birth_loss import CHUNK, tree_sum
 from .checks import report
 from .draw import load_counts, place, rounded, span
 from .launch import OPTIONS, batch_and_elements, layout_of, on, per_element
 
 __all__ = ["energy_loss", "energy_loss_backward"]
-CHUNK = 1024
 _CHUNK = tl.constexpr(CHUNK)
 
 

@@ -13,6 +13,8 @@ import triton.language as tl
 from . import portfloat as pf
 from .draw import load_key, words
 
+# How far the sum of a row of probabilities may be from 1: of float64, and of float32.
+ROW_TOLERANCE, SINGLE_ROW_TOLERANCE = tl.constexpr(1e-9), tl.constexpr(1e-4)
 SMALLEST_TOTAL = tl.constexpr(2.0**-960)
 # What the weights of a row are made of: probabilities, logits, or the products of two matrices' entries.
 PROBS, LOGITS, PATHS = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
@@ -103,10 +105,10 @@ def draw_from_row(
 def off_one(total, SINGLE: tl.constexpr):
     """Whether the sum of float32 (SINGLE) or float64 probabilities is not 1."""
     if SINGLE:
-        off = ((total - 1.0 <= pf.exact(1e-4)) & (total - 1.0 >= pf.exact(-1e-4))) == 0
+        near = tl.abs(total - 1.0) <= pf.exact(SINGLE_ROW_TOLERANCE)
     else:
-        off = ((total - 1.0 <= pf.exact(1e-9)) & (total - 1.0 >= pf.exact(-1e-9))) == 0
-    return off
+        near = tl.abs(total - 1.0) <= pf.exact(ROW_TOLERANCE)
+    return near == 0
 
 
 @triton.jit

@@ -109,6 +109,14 @@ Owned call(PyObject* function) {
 
 bool gives(PyObject* function, PyObject* what) { return call(function).get() == what; }
 
+// Whether a gradient by this tensor may be asked for.
+bool differentiable(PyObject* tensor) {
+  static PyObject* const name = PyUnicode_InternFromString("requires_grad");
+  const Owned asked(PyObject_GetAttr(tensor, name));
+  if (!asked) PyErr_Clear();
+  return asked.get() == Py_True && gives(known.grad_enabled, Py_True);
+}
+
 int number_from(PyObject* function) {
   const Owned result = call(function);
   return result ? static_cast<int>(PyLong_AsLong(result.get())) : -1;

@@ -10,10 +10,10 @@
 //   number, pair                 how a number for each sample and a probability become fields
 //   scalar(value, whole, x)      how a number beside arrays that broadcast becomes one
 //   takes_known_key, key_tensor, give_seed  how a key does
+//   kKeepsSlopes                 whether a loss that will be differentiated fills memory of its gradient, too
 #pragma once
 
 #include <algorithm>
-#include <initializer_list>
 #include <limits>
 
 #include "bindings/borrow.h"
@@ -94,31 +94,29 @@ class CallReader {
   using PerSample = typename Backend::template PerSample<T>;
 
  public:
-  // dtypes: for each array among the values the set of those that it may have, in turn.
-  CallReader(Target target, PyObject* backend, PyObject* values, std::initializer_list<long> dtypes, Common& op)
-      : target_(std::move(target)), values_(values), op_(op), good_(target_.settle(backend, op)) {
-    std::copy(dtypes.begin(), dtypes.end(), dtypes_);
-  }
   // spec: Declaration.spec of fastblackout/call/declared.py.
   CallReader(Target target, PyObject* backend, PyObject* values, PyObject* spec, Common& op)
-      : CallReader(std::move(target), backend, values, std::initializer_list<long>{}, op) {
+      : target_(std::move(target)), values_(values), op_(op), good_(target_.settle(backend, op)) {
     PyObject* const dtypes = PyTuple_GET_ITEM(spec, 0);
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(dtypes); ++i) dtypes_[i] = PyLong_AsLong(PyTuple_GET_ITEM(dtypes, i));
     names_ = PyTuple_GET_ITEM(spec, 1);
     result_ = PyTuple_GET_ITEM(spec, 2);
     output_ = static_cast<Dtype>(PyLong_AsLong(PyTuple_GET_ITEM(spec, 3)));
+    laws_ = PyTuple_GET_ITEM(spec, 4);
   }
   CallReader(const CallReader&) = delete;
 
   bool good() const { return good_; }
   Target& target() { return target_; }
-  PyObject* first() const { return first_; }
   Maker maker() const { return {first_, x_.is_tensor}; }
+  // Of a loss whether a gradient by what a network gives may be asked for, and whether all of that is float32.
+  bool graded() const { return graded_; }
+  bool single() const { return single_; }
 
   // Notes which outputs are to be made, of an op that has names of them; false for a request that is not plain.
   bool asks_for(PyObject* request) {
     if (names_ == Py_None) {
-      asked_ = 1;
+      asked_ = ~0L;
       return PyTuple_GET_SIZE(request) == 0;
     }
     PyObject *const outputs = PyTuple_GET_ITEM(request, 0), *const dtype = PyTuple_GET_ITEM(request, 1);
@@ -184,6 +182,21 @@ class CallReader {
     else good_ = take(logits, view), ++array_;
   }
 
+  // (name of a law, its arrays)
+  void head(int64_t& family, View (&arrays)[ops::kMostHead]) {
+    if (!good_) return;
+    PyObject* const pair = next();
+    given_ = PyTuple_GET_ITEM(pair, 1);
+    const long dtypes = dtypes_[array_++];
+    good_ = find_law(PyTuple_GET_ITEM(pair, 0), family) && (PyTuple_CheckExact(given_) || PyList_CheckExact(given_));
+    for (Py_ssize_t i = 0; good_ && i < PySequence_Fast_GET_SIZE(given_); ++i) {
+      PyObject* const value = PySequence_Fast_GET_ITEM(given_, i);
+      Borrowed x;
+      good_ = target_.borrow(value, x) && x.is_tensor == x_.is_tensor && (dtypes & bit_of(x.dtype)) != 0 && has_shape(x) && fill(x, arrays[i]);
+      note(value, x);
+    }
+  }
+
   void optional(Prob& prob) {
     PyObject* const value = next();
     if (PyFloat_CheckExact(value) ? PyFloat_AS_DOUBLE(value) != 0.0 : !PyLong_CheckExact(value) || PyObject_IsTrue(value) != 0)
@@ -204,6 +217,28 @@ class CallReader {
     good_ = good_ && PyUnicode_CheckExact(name) && (is_first || is_text(name, second));
   }
 
+  // Sums of chunks for a loss on a device. They are a call's own: a CUDA graph may own what is allocated while it is captured, and
+  // launches on other streams may run beside. When they are freed, torch gives them to work on this stream, behind the kernel.
+  template <class Op>
+  void scratch(Op& op) {
+    const int64_t chunks = op.chunks();
+    if (!good_ || chunks <= Op::kUnscratched) return;
+    const int64_t each = draws_ > 0 ? norms() : 1;
+    scratch_[0] = Owned(maker().dense(Owned(PyLong_FromLongLong(op.samples * chunks * each)), Dtype::f32));
+    good_ = lend(scratch_[0], op.chunk_sums);
+    if (!good_ || chunks == 1) return;
+    scratch_[1] = Owned(maker().zeros(op.samples, Dtype::i32));
+    good_ = lend(scratch_[1], op.chunks_done);
+  }
+
+  // Memory of the gradient of a loss; null, and the op as it was, after an error.
+  template <class Field>
+  Owned memory_of(Field& grad) {
+    Owned made(like_given(grad));
+    if (made && !lend_all(made, grad)) made = Owned();
+    return made;
+  }
+
   // Makes an array that a function has made a field of the op; None leaves the field as it is.
   template <class Field>
   bool lend(const Owned& array, Field& field) {
@@ -217,6 +252,8 @@ class CallReader {
     if (names_ == Py_None) return Py_NewRef(PyTuple_GET_ITEM(outputs_.get(), 0));
     return PyObject_Call(result_, outputs_.get(), nullptr);
   }
+  // All of it in a tuple.
+  Owned take_all() { return std::move(outputs_); }
 
   // Has the op draw its seed where it came without a key, once nothing else can be wrong; false after an error of Python's.
   bool give_seed() { return seed_from_ == nullptr || target_.give_seed(seed_from_, op_); }
@@ -227,11 +264,14 @@ class CallReader {
   Py_ssize_t at_ = 0, array_ = 0;  // the next value, and the next array among them
   Common& op_;
   bool good_, dense_ = false;
+  bool graded_ = false, single_ = true;
   long dtypes_[8] = {}, asked_ = 0;  // asked_: a bit for each output that is asked for
-  PyObject *names_ = Py_None, *result_ = nullptr;
+  PyObject *names_ = Py_None, *result_ = nullptr, *laws_ = Py_None;
+  PyObject* given_ = nullptr;  // what a network gives beside the first array: the draws, or the arrays of a law
+  int64_t draws_ = 0, most_count_ = std::numeric_limits<int64_t>::max();
   Dtype output_ = Dtype::other, input_ = Dtype::f32;  // dtypes of outputs: the op's own, and the model input's
   PyObject *first_ = nullptr, *seed_from_ = nullptr;
-  Owned outputs_;
+  Owned outputs_, scratch_[2];
   Borrowed x_;  // the first array; of an op whose arguments broadcast their common shape
   int64_t common_[kMostDims], spread_[kMostDims];
 
@@ -251,15 +291,43 @@ class CallReader {
   bool take(PyObject* value, View& view) {
     Borrowed other;
     Borrowed& x = first_ == nullptr ? x_ : other;
-    if (!target_.borrow(value, x) || x.dtype == Dtype::other || (dtypes_[array_++] & bit_of(x.dtype)) == 0) return false;
+    const long dtypes = dtypes_[array_++];
+    if (!target_.borrow(value, x) || x.dtype == Dtype::other || (dtypes & bit_of(x.dtype)) == 0) return false;
     if (first_ == nullptr) {
       first_ = value;
       if (x.dims == 0 || !size_of(x, op_) || !target_.begin(value, op_)) return false;
-    } else if (x.dims != x_.dims || !std::equal(x.sizes, x.sizes + x.dims, x_.sizes)) {
-      return false;
+      if (kFloats & bit_of(x.dtype)) note(value, x);
+    } else if (!has_shape(x) || ((dtypes & kFloats) == 0 && x.is_tensor != x_.is_tensor)) {
+      return false;  // counts are of one library; births, which may be floats, need not be
     }
     return fill(x, view);
   }
+
+  bool has_shape(const Borrowed& x) const { return x.dims == x_.dims && std::equal(x.sizes, x.sizes + x.dims, x_.sizes); }
+
+  // Notes of an array that a network gives what a loss has to know.
+  void note(PyObject* value, const Borrowed& x) {
+    graded_ = graded_ || (x.is_tensor && differentiable(value));
+    single_ = single_ && x.dtype == Dtype::f32;
+  }
+
+  // A law by its name among (name, numbers of arrays that it may have, its largest count), whose place is its number.
+  bool find_law(PyObject* name, int64_t& family) {
+    if (!PyUnicode_CheckExact(name)) return false;
+    for (family = 0; family < PyTuple_GET_SIZE(laws_); ++family) {
+      PyObject *const law = PyTuple_GET_ITEM(laws_, family), *const numbers = PyTuple_GET_ITEM(law, 1);
+      if (PyUnicode_Compare(PyTuple_GET_ITEM(law, 0), name) != 0) continue;
+      most_count_ = PyLong_AsLongLong(PyTuple_GET_ITEM(law, 2));
+      const Py_ssize_t count = PySequence_Size(given_);
+      if (count < 0) PyErr_Clear();
+      for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(numbers); ++i)
+        if (PyLong_AsSsize_t(PyTuple_GET_ITEM(numbers, i)) == count) return true;
+      return false;
+    }
+    return false;
+  }
+
+  int64_t norms() const { return draws_ * (draws_ + 1) / 2; }
 
   // One of several that broadcast. The first array among them says of which library they are; the others are of it, too.
   bool element(PyObject* value, long dtypes, Borrowed& x) {
@@ -310,6 +378,46 @@ class CallReader {
     return !asked || (made != nullptr && target_.borrow(made, x) && fill(x, view));
   }
 
+  // A number for each sample, or of energy_loss its norms.
+  bool make(int at, float*& memory) { return put(at, maker().dense(Owned(PyLong_FromLongLong(op_.samples)), Dtype::f32), memory); }
+  bool make(int at, double*& memory) {
+    const long long samples = op_.samples, each = norms();
+    return put(at, maker().dense(Owned(Py_BuildValue("(LL)", samples, each)), Dtype::f64), memory);
+  }
+  // A gradient by draws, or by the arrays of a law.
+  bool make(int at, Draws& grad) { return put(at, like_given(grad), grad); }
+  bool make(int at, View (&grads)[ops::kMostHead]) { return put(at, like_given(grads), grads); }
+
+  template <class Field>
+  bool put(int at, PyObject* made, Field& field) {
+    PyTuple_SET_ITEM(outputs_.get(), at, made);
+    return made != nullptr && lend_all(Owned(Py_NewRef(made)), field);
+  }
+
+  PyObject* like_given(View&) const { return maker().alike(x_.dtype); }
+  PyObject* like_given(Draws&) const { return alike(given_); }
+  PyObject* like_given(View (&)[ops::kMostHead]) const {
+    const Py_ssize_t count = PySequence_Fast_GET_SIZE(given_);
+    Owned made(PyTuple_New(count));
+    for (Py_ssize_t i = 0; made && i < count; ++i) {
+      PyObject* const one = alike(PySequence_Fast_GET_ITEM(given_, i));
+      PyTuple_SET_ITEM(made.get(), i, one);
+      if (one == nullptr) return nullptr;
+    }
+    return made.release();
+  }
+  PyObject* alike(PyObject* array) const { return PyObject_CallOneArg(x_.is_tensor ? known.empty_like : known.numpy_empty_like, array); }
+
+  template <class Field>
+  bool lend_all(const Owned& made, Field& field) {
+    return lend(made, field);
+  }
+  bool lend_all(const Owned& made, View (&fields)[ops::kMostHead]) {
+    bool good = true;
+    for (Py_ssize_t i = 0; good && i < PyTuple_GET_SIZE(made.get()); ++i) good = lend(Owned(Py_NewRef(PyTuple_GET_ITEM(made.get(), i))), fields[i]);
+    return good;
+  }
+
   // A count for each sample, to which kernels of a device add.
   bool make(int at, Counter*& counter) {
     PyObject* const made = maker().zeros(op_.samples, Dtype::i64);
@@ -332,7 +440,19 @@ class CallReader {
     const long dtypes = dtypes_[array_++];
     if (!target_.borrow(value, x) || x.is_tensor != x_.is_tensor || x.dtype == Dtype::other || (dtypes & bit_of(x.dtype)) == 0) return false;
     return x.dims == x_.dims + 1 && std::equal(x_.sizes, x_.sizes + x_.dims, x.sizes + 1) && x.sizes[0] >= 2 && x.sizes[0] <= kMostDraws &&
-           fill(x, draws);
+           note_draws(value, x) && fill(x, draws);
+  }
+  bool note_draws(PyObject* value, const Borrowed& x) {
+    note(value, x);
+    given_ = value;
+    draws_ = x.sizes[0];
+    return true;
+  }
+
+  // The norms that energy_loss leaves for its gradient.
+  bool take(PyObject* value, double*& memory) {
+    Borrowed x;
+    return target_.borrow(value, x) && x.dtype == Dtype::f64 && x.dims == 2 && x.sizes[0] == op_.samples && x.sizes[1] == norms() && fill(x, memory);
   }
 
   bool take(PyObject* value, Prob& prob) {
@@ -347,7 +467,7 @@ class CallReader {
 
   // max_count: the largest uint8 where it is not given.
   bool take(PyObject* value, int64_t& number) {
-    if (value == Py_None) return x_.dtype == Dtype::u8;
+    if (value == Py_None) return x_.dtype == Dtype::u8;  // no law has fewer
     if (!PyLong_CheckExact(value)) return false;
     int overflow;
     number = PyLong_AsLongAndOverflow(value, &overflow);
@@ -355,7 +475,7 @@ class CallReader {
                          : x_.dtype == Dtype::i16 ? std::numeric_limits<int16_t>::max()
                          : x_.dtype == Dtype::i32 ? std::numeric_limits<int32_t>::max()
                                                   : int64_t{1} << 53;
-    return overflow == 0 && number >= 1 && number <= most;
+    return overflow == 0 && number >= 1 && number <= std::min(most, most_count_);
   }
 
   // (rng, generator): a fb.Philox, its seed or its tensor, and None; or None and a CPU generator, None for torch's own, from which the

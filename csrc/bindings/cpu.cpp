@@ -9,7 +9,6 @@
 #include "bindings/host.h"
 #include "bindings/python_seed.h"
 #include "bindings/record_reader.h"
-#include "bindings/room.h"
 #include "cpu/cells.h"
 #include "cpu/group_norm.h"
 #include "cpu/support/draw.h"
@@ -22,9 +21,8 @@ namespace {
 
 cpu::Isa chosen_isa = cpu::Isa::scalar;  // set at import
 
-// What differs where a record is read for the host. Size, threads and instruction set come before it; with the size whether plain
-// numbers of samples, Python's and arrays that are none wider, are yet to be checked. The key comes as (seed or a function that draws
-// it, first sample, call).
+// What differs where a record is read for the host. Size, threads and instruction set come before it. The key comes as (seed or a
+// function that draws it, first sample, call).
 class OnHost {
  public:
   using Backend = cpu::Backend;
@@ -34,7 +32,6 @@ class OnHost {
     const py::tuple size = read.next();
     op.samples = size[0].cast<int64_t>();
     op.elements = size[1].cast<int64_t>();
-    checks_ = size.size() > 2 && size[2].cast<bool>();
     op.threads = read.template next_as<int>();
     const int isa = read.template next_as<int>();
     op.isa = isa < 0 ? chosen_isa : static_cast<cpu::Isa>(isa);
@@ -47,50 +44,25 @@ class OnHost {
     fb::bindings::set_key(key, drawn ? words[0].cast<uint64_t>() : 0, words[1].cast<uint32_t>(), words[2].cast<uint32_t>());
   }
 
-  template <class T>
-  void number(const py::object& value, T low, cpu::PerSample<T>& number, const cpu::Common& op) {
-    int64_t count = least_ = PyFloat_Check(value.ptr());
-    if (least_ != 0) {
-      number = rooms_.next(low).keep(1, [&value](int64_t) { return PyFloat_AS_DOUBLE(value.ptr()); });
-    } else {
-      fill(fb::bindings::PythonArray(value), number);
-      count = number.distinct(op.samples);
-    }
-    if (checks_) good_ = good_ && fb::first_wrong(number, count, low) < 0;
-  }
-
-  void pair(const cpu::Prob& prob, const cpu::Common& op) {
-    if (checks_) good_ = good_ && cpu::good_pair(prob, std::max(op.samples, least_));
-  }
-
-  // Whether all numbers that were to be checked are right.
-  bool good() const { return good_; }
-
  private:
-  bool checks_ = false, good_ = true;
-  int64_t least_ = 0;  // 1: the last number was Python's, which is checked even if there are no samples
   fb::PythonSeed seed_;
-  fb::Rooms rooms_;
 };
 
 using Reader = fb::bindings::RecordReader<OnHost>;
 
-// A function for Python, which fills an op by the list `fields` and runs its kernel. Returns whether it ran: where a number of a sample
-// is wrong it does not, and Python words the error.
+// A function for Python, which fills an op by the list `fields` and runs its kernel.
 template <class Op, auto fields, void (*kernel)(const Op&)>
-bool run(const py::args& values) {
+void run(const py::args& values) {
   const fb::DefaultFloats floats;
   Op op;
   OnHost target;
   Reader read(values, target, op);
   (op.*fields)(read);
-  if (!target.good()) return false;
   try {
     fb::run_without_gil([&] { kernel(op); });
   } catch (const fb::PythonError&) {
     throw py::error_already_set();
   }
-  return true;
 }
 
 }  // namespace

@@ -56,9 +56,6 @@ inline bool fill(const Array& array, cuda::RowsOut& rows) {
   return true;
 }
 
-// Of how many chunks of this size a sample is.
-inline int64_t chunks_of(const cuda::Common& op, int64_t size) { return (op.elements + size - 1) / size; }
-
 // Throws for a cudaError_t of a launch for the op that errors call `name`.
 inline void check(const std::string& name, int error) {
   if (error != 0) throw std::runtime_error(name + ": CUDA: " + cuda::error_text(error));

@@ -16,6 +16,7 @@ namespace {
 class DeviceTarget {
  public:
   using Backend = cuda::Backend;
+  static constexpr bool kKeepsSlopes = false;
 
   // op: its name. host_too: whether host memory serves as a device's, as for the SIMT shim.
   DeviceTarget(PyObject* op, bool host_too) : name_(op), host_too_(host_too) {}

@@ -23,12 +23,6 @@ class OnGpu {
     op.flag = reinterpret_cast<int*>(where_[4].cast<uintptr_t>());
   }
 
-  template <class T, class Number>
-  void number(const py::object& value, T, Number& number, const cuda::Common&) const {
-    fill(PythonArray(value), number);
-  }
-  void pair(const cuda::Pair&, const cuda::Common&) const {}
-
   template <class Op>
   void launch(int (*kernel)(const Op&, void*), const Op& op) const {
     void* const stream = reinterpret_cast<void*>(where_[1].cast<uintptr_t>());

@@ -15,6 +15,7 @@ namespace {
 class HostTarget {
  public:
   using Backend = cpu::Backend;
+  static constexpr bool kKeepsSlopes = true;
 
   explicit HostTarget(cpu::Isa chosen) : chosen_(chosen) {}
 

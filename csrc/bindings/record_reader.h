@@ -1,16 +1,12 @@
 // Fills an op from the record of a checked call, for the functions of _cpu, _cuda and _simt: Python's arguments are the fields of the
 // op's list in fastblackout/ops.h in turn. An array, or numbers of the samples, come as NumPy's, as (address, dtype code, shape,
-// strides in elements) or as None; p and q of a probability one after the other. Python has checked dtypes, shapes and devices, and
-// owns the memory. None leaves a field as it is. A Target (cpu.cpp, gpu.h) reads what differs between host and device:
+// strides in elements) or as None; p and q of a probability one after the other. Python has checked everything, and owns the memory.
+// None leaves a field as it is. A Target (cpu.cpp, gpu.h) reads what differs between host and device:
 //   begin(read, op)           what comes before the record: size, and where and how the op runs
 //   key(value, field, op)     the key of a call on the host
-//   number(value, low, field, op), pair(field, op)  numbers of the samples, at least `low`, and two that are a probability; the host's
-//                             are checked here where Python has not
 #pragma once
 
 #include <pybind11/numpy.h>
-
-#include <limits>
 
 #include "bindings/array.h"
 #include "fastblackout/philox.h"
@@ -67,8 +63,6 @@ class RecordReader {
   using Backend = typename Target::Backend;
   using Common = typename Backend::Common;
   using View = typename Backend::View;
-  template <class T>
-  using PerSample = typename Backend::template PerSample<T>;
 
  public:
   RecordReader(const py::args& values, Target& target, Common& op) : values_(values), target_(target), op_(op) { target_.begin(*this, op); }
@@ -91,11 +85,18 @@ class RecordReader {
     is_second = view.data == nullptr;
     if (is_second) view = second;
   }
+  template <class Field>
+  void head(int64_t& family, Field& arrays) {
+    (*this)(family, arrays);
+  }
+  template <class Op>
+  void scratch(Op& op) {
+    (*this)(op.chunk_sums, op.chunks_done);
+  }
   void optional(typename Backend::Prob& prob) { take(prob); }
   template <class T, class Number>
-  void at_least(T low, Number& number) {
-    const auto value = next();
-    if (!value.is_none()) target_.number(value, low, number, op_);
+  void at_least(T, Number& number) {
+    take(number);
   }
   void choice(bool& is_first, const char*, const char*) { take(is_first); }
 
@@ -118,12 +119,7 @@ class RecordReader {
   void take(double& number) { number = next_as<double>(); }
   void take(bool& value) { value = next_as<bool>(); }
   void take(SampleKey& key) { target_.key(next<py::tuple>(), key, op_); }
-  void take(PerSample<float>& number) { at_least(-std::numeric_limits<float>::infinity(), number); }
-  void take(PerSample<double>& number) { at_least(-std::numeric_limits<double>::infinity(), number); }
-  void take(typename Backend::Prob& prob) {
-    (*this)(prob.p, prob.q);
-    if (prob.p.data != nullptr) target_.pair(prob, op_);
-  }
+  void take(typename Backend::Prob& prob) { (*this)(prob.p, prob.q); }
 
   template <class Field, size_t count>
   void take(Field (&fields)[count]) {

@@ -21,14 +21,6 @@ PyObject* give_up() {
   Py_RETURN_NONE;
 }
 
-// Whether a gradient by this tensor may be asked for.
-bool differentiable(PyObject* tensor) {
-  static PyObject* const name = PyUnicode_InternFromString("requires_grad");
-  const Owned asked(PyObject_GetAttr(tensor, name));
-  if (!asked) PyErr_Clear();
-  return asked.get() == Py_True && gives(known.grad_enabled, Py_True);
-}
-
 // Turns what a function throws into a Python error: nothing may be thrown through the interpreter.
 template <PyObject* (*Function)(PyObject*, PyObject* const*, Py_ssize_t)>
 PyObject* guarded(PyObject* module, PyObject* const* a, Py_ssize_t count) {
@@ -53,26 +45,39 @@ PyMethodDef method(const char* name) {
   return {name, reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(guarded<Function>)), METH_FASTCALL, nullptr};
 }
 
-// Runs the kernel of an op and returns `outputs`, null after an error.
-template <class Target, class Op, class Kernel>
-PyObject* run(const Target& target, const char* name, Kernel* kernel, const Op& op, PyObject* outputs) {
-  Owned owned(outputs);
-  if (owned) target.launch(name, kernel, op);
-  return owned.release();
+// The function of an op: (backend, values, request, Declaration.spec) -> what the op returns, or None.
+template <class Op, auto fields, class Target, class Kernel>
+PyObject* call_by(Target target, PyObject* const* a, Py_ssize_t count, const char* name, Kernel* kernel) {
+  if (count != 4) Py_RETURN_NONE;
+  Op op;
+  CallReader<Target> read(std::move(target), a[0], a[1], a[3], op);
+  if (!read.good() || !read.asks_for(a[2])) Py_RETURN_NONE;
+  (op.*fields)(read);
+  if (!read.good()) return give_up();
+  if (!read.give_seed()) return nullptr;
+  read.target().launch(name, kernel, op);
+  return read.take_outputs();
 }
 
-// The function of an op: (backend, values, request, Declaration.spec) -> what the op returns, or None.
+// The function of a loss: (backend, values, (), Declaration.spec) -> (its outputs, what its gradient needs beside its values), or None.
+// The last is None where no gradient may be asked for. On a device it is True. On the host it is memory of the gradient, which the same
+// pass fills, for float32.
 template <class Op, class Target, class Kernel>
-PyObject* call_by(Target target, PyObject* const* a, Py_ssize_t count, const char* name, Kernel* kernel) {
+PyObject* call_loss_by(Target target, PyObject* const* a, Py_ssize_t count, const char* name, Kernel* kernel) {
   if (count != 4) Py_RETURN_NONE;
   Op op;
   CallReader<Target> read(std::move(target), a[0], a[1], a[3], op);
   if (!read.good() || !read.asks_for(a[2])) Py_RETURN_NONE;
   op.fields(read);
   if (!read.good()) return give_up();
-  if (!read.give_seed()) return nullptr;
+  Owned kept(Py_NewRef(read.graded() ? Py_True : Py_None));
+  if (Target::kKeepsSlopes && read.graded()) {
+    if (!read.single()) Py_RETURN_NONE;
+    kept = read.memory_of(op.grad);
+    if (!kept) return give_up();
+  }
   read.target().launch(name, kernel, op);
-  return read.take_outputs();
+  return PyTuple_Pack(2, read.take_all().get(), kept.get());
 }
 
 }  // namespace

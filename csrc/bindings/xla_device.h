@@ -56,8 +56,8 @@ class XlaDevice {
   // The scratch of an op, which only a loss of many chunks has.
   void lend(cuda::Common&) {}
   void lend(cuda::BirthLoss& op) {
-    const int64_t chunks = bindings::chunks_of(op, kLossChunk);
-    if (op.loss == nullptr || chunks <= cuda::kUnscratched) return;
+    const int64_t chunks = op.chunks();
+    if (op.loss == nullptr || chunks <= cuda::BirthLoss::kUnscratched) return;
     op.chunk_sums = room<float>(op.samples * chunks);
     op.chunks_done = room<unsigned>(op.samples);
     before_.push_back({cuda::Made::zeros, op.chunks_done, op.samples, {}, {}});

@@ -150,6 +150,8 @@ class XlaReader {
     is_second = view.data == nullptr;
     if (is_second) view = second;
   }
+  template <class Op>
+  void scratch(Op&) const {}  // the target makes it
   void optional(Prob& prob) { take(prob); }
   template <class T, class Number>
   void at_least(T low, Number& number) {
@@ -226,7 +228,6 @@ class XlaReader {
   void give(Counter*& counter) {
     if (const xla::Buffer* result = next_result()) target_.counter(row(*result), counter);
   }
-  void give(unsigned*&) { ++output_; }  // scratch, which is no result
 };
 
 }  // namespace

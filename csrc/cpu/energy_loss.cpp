@@ -34,7 +34,7 @@ FB_CHUNK(grad_chunk, EnergyLoss)
 
 }  // namespace
 
-static_assert(kEnergyChunk == kChunk, "a chunk is summed as one tree");
+static_assert(kLossChunk == kChunk, "a chunk is summed as one tree");
 
 void energy_loss(const EnergyLoss& op) {
   check_values(op, kName, "x_t", op.x_t, Rule::count, static_cast<double>(op.max_count));

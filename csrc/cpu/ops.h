@@ -125,20 +125,12 @@ struct Backend {
 FB_SAME_OPS(FB_USE)
 #undef FB_USE
 
-struct BirthLoss : ops::BirthLoss<Backend> {
-  // Gives the loss, and in `grad` the slopes: gain * sigmoid - births * sigmoid / softplus, float32 like the logits.
-  template <class Read>
-  void with_slopes(Read& read) {
-    inputs(read);
-    read.outputs(loss, grad);
-  }
-  // Turns slopes into the gradient, in place.
-  template <class Read>
-  void scaling(Read& read) {
-    read(weight);
-    read.outputs(grad);
-  }
-};
+// Where a loss is given `grad`, it leaves there what the gradient is made of, float32 like what the network gave: energy_loss the
+// exponentials of the draws, the others the slopes, as gain * sigmoid - births * sigmoid / softplus. birth_loss_scale turns slopes
+// into the gradient, in place.
+using BirthLoss = ops::BirthLoss<Backend>;
+using EnergyLoss = ops::EnergyLoss<Backend>;
+using PosteriorLoss = ops::PosteriorLoss<Backend>;
 
 struct EachLoss : BirthLoss {            // with numbers of each element
   View weights, gains;                   // the kernel sets `weight`: the largest magnitude of a sample's weights
@@ -153,17 +145,6 @@ struct EachLoss : BirthLoss {            // with numbers of each element
   void each_gradient(Read& read) {
     read(logits, births, weights, gains, upstream);
     read.outputs(grad);
-  }
-};
-
-using EnergyLoss = ops::EnergyLoss<Backend>;
-
-struct PosteriorLoss : ops::PosteriorLoss<Backend> {
-  // Gives the loss, and in `grad` the slopes by the arrays of the head, which are float32; birth_loss_scale makes gradients of them.
-  template <class Read>
-  void with_slopes(Read& read) {
-    inputs(read);
-    read.outputs(loss, grad);
   }
 };
 
@@ -225,5 +206,6 @@ struct PowerSeries : Common {            // `samples` counts the times, B, and `
 FB_OPS(FB_DECLARE)
 FB_CPU_OPS(FB_DECLARE)
 #undef FB_DECLARE
+void birth_loss_scale(const BirthLoss& op);
 
 }  // namespace fastblackout::cpu

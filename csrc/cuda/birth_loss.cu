@@ -18,7 +18,7 @@ FB_DEVICE float checked_gain(float gain, int& flags) {
   return bit_cast<float>(0x7fc00000u);
 }
 
-constexpr uint32_t kChunkThreads = 128, kMostChunks = kUnscratched;  // of a chunk, and of a block
+constexpr uint32_t kChunkThreads = 128, kMostChunks = BirthLoss::kUnscratched;  // of a chunk, and of a block
 
 // Four values of an array, which are read as wide as they are: a warp's are whole sectors of 32 bytes all the same.
 FB_DEVICE Float4 four_of(const View& view, int64_t sample, uint32_t i, int count) {

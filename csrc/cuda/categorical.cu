@@ -20,7 +20,7 @@ FB_DEVICE ProbabilityRow row_of(const Matrices& m, const char* matrix, int row) 
 }
 
 FB_DEVICE int row_flags(const Matrices& m, const RowSum& sum, bool wrong) {
-  return wrong || !sums_to_one(sum.total, m.single ? kSingleTolerance : kTolerance) ? kWrongProbability : 0;
+  return wrong || !sums_to_one(sum.total, m.single ? kSingleRowTolerance : kRowTolerance) ? kWrongProbability : 0;
 }
 
 FB_DEVICE int fallback_of(const Matrices& m, int row) { return static_cast<int>(row < m.columns ? row : m.columns - 1); }
@@ -226,7 +226,7 @@ FB_KERNEL(kThreads, 4) build_table_kernel(FB_PARAM(CategoricalTable) op) {
       last = other > last ? other : last;
     }
     const bool drawable = is_drawable(total);
-    if (wrong || !sums_to_one(total, m.single ? kSingleTolerance : kTolerance)) flags |= kWrongProbability;
+    if (wrong || !sums_to_one(total, m.single ? kSingleRowTolerance : kRowTolerance)) flags |= kWrongProbability;
     const double factor = drawable ? threshold_factor(total) : 0.0;
     if (!drawable) last = fallback_of(m, row);
     for (int j = lane; j < columns; j += 32) {

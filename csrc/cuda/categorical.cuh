@@ -10,7 +10,6 @@ namespace fastblackout::cuda {
 namespace {
 
 constexpr int kMarks = 8;  // marks of a row that a thread adds up for itself
-constexpr double kTolerance = 1e-9, kSingleTolerance = 1e-4;  // how far sums of float64 and float32 rows may be from 1
 
 // The matrix of a sample, and its number k; an index out of range is clamped.
 FB_DEVICE const char* matrix_of(const Matrices& m, const int64_t* index, int64_t sample, int64_t& k, int& flags) {

@@ -79,7 +79,7 @@ FB_KERNEL(kThreads, 4) categorical_bridge_kernel(FB_PARAM(CategoricalBridge) op)
       if (wrong) flags |= kWrongLogit;
     } else {
       const GivenWeight weight{op.weights, at, op.weights.class_stride};
-      const double tolerance = op.weights.dtype == kF64 ? kTolerance : kSingleTolerance;
+      const double tolerance = op.weights.dtype == kF64 ? kRowTolerance : kSingleRowTolerance;
       x_0 = drawn_from(weight, states, x_t, marks, key, place.i, CATEGORICAL_X0, CATEGORICAL_X0_REFINE, tolerance, wrong);
       if (wrong) flags |= kWrongProbability;
     }

@@ -11,13 +11,13 @@ namespace {
 constexpr int kMostNorms = kMostDraws * (kMostDraws + 1) / 2;
 
 struct Rows {
-  float v[kMostDraws + 1][kEnergyChunk];  // the draws, then the births; a launch has as many as it needs
+  float v[kMostDraws + 1][kLossChunk];  // the draws, then the births; a launch has as many as it needs
 };
 
 FB_DEVICE Rows& rows() { FB_SHARED_GIVEN(Rows); }
 
 FB_HD uint32_t chunks_of(const EnergyLoss& op) {  // one where there are no elements
-  return op.elements > kEnergyChunk ? static_cast<uint32_t>((op.elements + kEnergyChunk - 1) / kEnergyChunk) : 1;
+  return op.elements > kLossChunk ? static_cast<uint32_t>((op.elements + kLossChunk - 1) / kLossChunk) : 1;
 }
 
 struct Chunk {
@@ -26,8 +26,8 @@ struct Chunk {
 
 FB_DEVICE Chunk own_chunk(const EnergyLoss& op) {
   const uint32_t sample = blockIdx.x / chunks_of(op), number = blockIdx.x - sample * chunks_of(op);
-  const int64_t left = op.elements - static_cast<int64_t>(number) * kEnergyChunk;
-  return Chunk{sample, number, number * kEnergyChunk, static_cast<uint32_t>(left < kEnergyChunk ? left : kEnergyChunk)};
+  const int64_t left = op.elements - static_cast<int64_t>(number) * kLossChunk;
+  return Chunk{sample, number, number * kLossChunk, static_cast<uint32_t>(left < kLossChunk ? left : kLossChunk)};
 }
 
 // max_count - x_t, exact before it is rounded
@@ -93,7 +93,7 @@ FB_KERNEL(kThreads, 4) energy_squares(FB_PARAM(EnergyLoss) op) {
   const Chunk chunk = own_chunk(op);
   int flags = 0;
   const float offset = checked_offset(op, chunk.sample, flags);
-  for (uint32_t e = threadIdx.x; e < kEnergyChunk; e += kThreads) {
+  for (uint32_t e = threadIdx.x; e < kLossChunk; e += kThreads) {
     const bool inside = e < chunk.left;
     const uint32_t i = chunk.begin + e;
     const float room = inside ? room_of(op, chunk.sample, i, flags) : 0.0f;
@@ -182,7 +182,7 @@ unsigned blocks_of(const EnergyLoss& op) { return static_cast<unsigned>(op.sampl
 
 int energy_loss(const EnergyLoss& op, void* stream) {
   if (op.samples == 0) return 0;
-  const int shared = static_cast<int>((op.logits.draws + 1) * kEnergyChunk * static_cast<int64_t>(sizeof(float)));
+  const int shared = static_cast<int>((op.logits.draws + 1) * kLossChunk * static_cast<int64_t>(sizeof(float)));
   FB_LAUNCH_SHARED(energy_squares, shared, blocks_of(op), kThreads, stream, op);
   return cudaGetLastError();
 }

@@ -5,6 +5,7 @@
 
 #include <stdexcept>
 
+#include "fastblackout/birth_loss.h"
 #include "fastblackout/config.h"
 #include "fastblackout/ops.h"
 #include "fastblackout/xla_number.h"
@@ -106,25 +107,26 @@ FB_SAME_OPS(FB_USE)
 
 using LogProbs = ops::LogProbs<Backend>;
 
-constexpr int64_t kUnscratched = 8;   // chunks of a sample (kLossChunk elements) up to which birth_loss needs no scratch
-
-// A loss with scratch: sums of chunks, and a zero for each sample, which is zero again afterwards. Both are null where the sums are
-// not needed: of birth_loss up to 8 chunks a sample, of posterior_loss of one, which chunks_done of energy_loss is, too.
-template <class Loss>
+// A loss with scratch: sums of chunks (kLossChunk elements), and a zero for each sample, which is zero again afterwards. Sums are
+// needed of samples of more than `unscratched` chunks, and zeros of samples of several; else they are null.
+template <class Loss, int unscratched>
 struct Scratched : Loss {
-  float* chunk_sums = nullptr;        // samples * ceil(elements / 1024) floats, of energy_loss * S (S + 1) / 2
+  static constexpr int64_t kUnscratched = unscratched;
+  float* chunk_sums = nullptr;        // for each chunk of a sample as many as the last output has numbers of a sample
   unsigned* chunks_done = nullptr;
+
+  int64_t chunks() const { return (this->elements + kLossChunk - 1) / kLossChunk; }  // of a sample
 
   template <class Read>
   void fields(Read& read) {
     Loss::fields(read);
-    read.outputs(chunk_sums, chunks_done);
+    read.scratch(*this);
   }
 };
 
-using BirthLoss = Scratched<ops::BirthLoss<Backend>>;
-using EnergyLoss = Scratched<ops::EnergyLoss<Backend>>;
-using PosteriorLoss = Scratched<ops::PosteriorLoss<Backend>>;
+using BirthLoss = Scratched<ops::BirthLoss<Backend>, 8>;
+using EnergyLoss = Scratched<ops::EnergyLoss<Backend>, 0>;
+using PosteriorLoss = Scratched<ops::PosteriorLoss<Backend>, 1>;
 
 struct PhiloxWords : Common {         // words made by each version of Philox, to be compared with its known answers
   const int64_t* counter = nullptr;   // its four words, then the key's two

@@ -17,11 +17,11 @@ from types import ModuleType
 from typing import Any
 
 from ..arrays import DTYPES
+from ..reference.birth_loss import CHUNK
 from . import available
 
 _CODES: dict[Any, int] = {}  # torch dtype -> code
-_CHUNK = 1024  # elements of a chunk of a loss
-_ALONE = {"birth_loss": 8, "posterior_loss": 1}  # how many chunks of a sample need no scratch: a block takes them
+ALONE = {"birth_loss": 8, "posterior_loss": 1}  # how many chunks of a sample need no scratch: a block takes them
 # What errors call an op, where that is not its kernel.
 _SAID_AS = {
     "birth_loss_backward": "birth_loss",
@@ -81,8 +81,8 @@ def _loss(name: str) -> Callable[..., None]:
         *given, flag = fields
         first, sums, scratch = given[0], given[-1], (None, None)
         samples = first.shape[0]
-        chunks = max(-(-first.numel() // max(samples, 1) // _CHUNK), 1)
-        if chunks > _ALONE.get(name, 0):
+        chunks = max(-(-first.numel() // max(samples, 1) // CHUNK), 1)
+        if chunks > ALONE.get(name, 0):
             import torch
 
             # Counters tell which of several chunks is done last. They are this call's own: a CUDA graph that is warmed

@@ -18,19 +18,17 @@ def run(
     fields: Mapping[str, Any],
     outputs: Mapping[str, Any],
     size: tuple[int, int],
-    checks: bool = False,
-) -> bool:
+) -> None:
     """The C++ kernel `name`, or its twin by keywords; writes the outputs, by name, None where one is not asked for.
 
     backend: "cpu" or "reference". fields: the record of the call: arrays, numbers of samples as NumPy (samples,), other
     numbers, None for what is left out, the key as a fb.Philox. Outputs are arrays, or NumPy (samples,). size: samples,
-    and elements of one. checks: whether the kernel is to check the numbers of samples, which may then be floats, too;
-    False is returned, and nothing done, where one is wrong.
+    and elements of one.
     """
     if backend != "cpu":
         assert twin is not None
         _run_twin(twin, fields, outputs)
-        return True
+        return
     values: list[Any] = []  # as csrc/bindings/record_reader.h reads them
     for field in (*fields.values(), *outputs.values()):
         for value in field if type(field) is tuple else (field,):
@@ -42,8 +40,7 @@ def run(
             values.append(value)
     setting = select.wanted.get()
     threads = setting.threads or select.default_threads()()
-    ran: bool = getattr(select.cpu_module(name), name)((*size, checks), threads, setting.isa, *values)
-    return ran
+    getattr(select.cpu_module(name), name)(size, threads, setting.isa, *values)
 
 
 @default_floats

@@ -94,13 +94,13 @@ COPIED = {"uint16": "int32", "uint32": "int64", "float32": "int32", "float64": "
 WHOLE = ("uint16", "uint32")  # of these, the whole numbers
 
 
-def adopt_counts(value: Any, op: str, argument: str, dtypes: Sequence[str]) -> Array:
+def adopt_counts(value: Any, op: str, argument: str, dtypes: tuple[str, ...]) -> Array:
     """`adopt` of counts, which may also come in a dtype of COPIED; ValueError for floats that are no whole numbers."""
     array = adopt(value, op, argument, accepted(dtypes))
     return array if array.dtype in dtypes else copied(array, op, argument)
 
 
-def accepted(dtypes: Sequence[str]) -> Sequence[str]:
+def accepted(dtypes: tuple[str, ...]) -> Sequence[str]:
     """These dtypes, and those that are copied to one of them."""
     also = () if "int64" not in dtypes else WHOLE if "float32" in dtypes else tuple(COPIED)
     return *dtypes, *also
@@ -154,8 +154,7 @@ class Call:
     """A call of the op named `op`. The first array among its arguments says how many samples there are.
 
     through_torch: its arguments become tensors, for a device or for torch's own tracing. traced: torch traces it, so
-    that no value of a tensor may be looked at. compiled: the host's compiled kernels, which check plain numbers of
-    samples themselves, read the record.
+    that no value of a tensor may be looked at.
     record: the fields that kernels and twins read, by name, in their order.
     read: what the op reads beside its first array, by argument: no output may lie in its memory.
     """
@@ -166,10 +165,8 @@ class Call:
     one = False  # whether one matrix serves all samples
     into: Array | None = None  # the `out` that the output is copied to
 
-    def __init__(
-        self, op: str, backend: str, through_torch: bool = False, traced: bool = False, compiled: bool = False
-    ) -> None:
-        self.op, self.backend, self.compiled = op, backend, compiled
+    def __init__(self, op: str, backend: str, through_torch: bool = False, traced: bool = False) -> None:
+        self.op, self.backend = op, backend
         self.through_torch, self.traced = through_torch, traced
         self.read: dict[str, Any] = {}
         self.record: dict[str, Any] = {}
@@ -221,8 +218,8 @@ class Argument:
 
     names: tuple[str, ...]
     parts: tuple[str, ...]
-    any_number = False  # whether it is numbers that follow no rule, which no kernel may check
     arrays: Sequence[Sequence[str]] = ()  # the dtypes that the kernels know of each of its arrays
+    laws: Sequence[Any] = ()  # of a head
 
     @property
     def fields(self) -> Sequence[str]:
@@ -246,8 +243,7 @@ class Argument:
     def canon(self, call: Call, value: Any) -> tuple[Any, ...]:
         """What kernels read, one for each of `fields`: Arrays, numbers, None for what is left out.
 
-        Numbers of samples are NumPy (B,), checked; where call.through_torch tensors on the device; where call.compiled
-        they may be plain ones as they came.
+        Numbers of samples are NumPy (B,), checked; where call.through_torch tensors on the device.
         """
         raise NotImplementedError
 
@@ -263,10 +259,10 @@ class Argument:
 class Counts(Argument):
     """Counts of any strides, whose dimension 0 is the sample. The first of an op says where and on how much it runs."""
 
-    dtypes: Sequence[str] = COUNTS
+    dtypes: tuple[str, ...] = COUNTS
     one_library = True  # with the first
 
-    def __init__(self, name: str, dtypes: Sequence[str] = ()) -> None:
+    def __init__(self, name: str, dtypes: tuple[str, ...] = ()) -> None:
         self.names, self.parts = (name,), (f"Tensor {name}",)
         self.dtypes = dtypes or self.dtypes
         self.arrays = (self.dtypes,)
@@ -314,6 +310,8 @@ class Logits(Counts):
 
 class Draws(Argument):
     """What a network gives for the same samples several times: 2..8 draws, each of the shape of the first argument."""
+
+    arrays = (FLOATS,)
 
     def __init__(self, name: str) -> None:
         self.names, self.parts = (name,), (f"Tensor {name}",)

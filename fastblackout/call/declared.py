@@ -42,11 +42,11 @@ class Declaration:
         self.name, self.op, self.ranked_as = name, of or name, ranked_as or of or name
         self.arguments, self.outputs, self.twin, self.extend = arguments, outputs, twin, extend
         self.per_element, self.cells = per_element and default_floats(per_element), cells
+        self.values = [each.names[0] for each in arguments]
         self.kinds = [(each, each.fields) for each in arguments]
         self.fields = [field for _, fields in self.kinds for field in fields]
         self.numbers = [(at, each.differs) for at, each in enumerate(arguments) if isinstance(each, Numbers)]
         self.key = next(((at, each) for at, each in enumerate(arguments) if isinstance(each, Key)), None)
-        self.checked = not any(each.any_number for each in arguments)
         self.short, self.spec = f"call_{name}", self._spec()
         DECLARED[name] = self
         if per_element is not None:
@@ -56,7 +56,8 @@ class Declaration:
 
     def _spec(self) -> tuple[Any, ...]:
         """What csrc/bindings/call_reader.h has to know: the dtypes of each array as bits, the names of the outputs if a
-        call chooses among them, the type that holds them, and the code of an output's own dtype, or -1."""
+        call chooses among them, the type that holds them, the code of an output's own dtype, or -1, and the laws of a
+        head."""
         codes = {name: code for code, name in enumerate(DTYPES)}
         masks = tuple(
             sum(1 << codes[dtype] for dtype in dtypes if dtype in codes)
@@ -65,12 +66,13 @@ class Declaration:
         )
         outputs = self.outputs
         names = outputs.names if outputs.result is not None else None
-        return masks, names, outputs.result, codes.get(getattr(outputs, "dtype", None) or "", -1)
+        laws = next((argument.laws for argument in self.arguments if argument.laws), None)
+        return masks, names, outputs.result, codes.get(getattr(outputs, "dtype", None) or "", -1), laws
 
     def on_host(self, values: Sequence[Any], request: Sequence[Any], backend: str) -> Any:
         """A call of NumPy's arrays, or of plain CPU tensors."""
         chosen = select.select_host(self.ranked_as, backend)
-        call = Call(self.op, backend, compiled=self.checked and chosen == "cpu")
+        call = Call(self.op, backend)
         self.read(call, values)
         outputs = self.outputs.make(call, *request)
         self.run(call, values, chosen, outputs)
@@ -81,10 +83,7 @@ class Declaration:
         if self.key is not None:
             at, key = self.key
             call.record["key"] = key.resolve(call, values[at])
-        size = call.samples, call.elements
-        if not host.run(self.name, self.twin, chosen, call.record, outputs, size, call.compiled):
-            self.read(Call(self.op, call.backend), values)  # words what is wrong
-            raise ValueError(f"{self.op}: arguments: must stay as they are during a call, got other numbers meanwhile")
+        host.run(self.name, self.twin, chosen, call.record, outputs, (call.samples, call.elements))
 
     def read(self, call: Call, values: Sequence[Any]) -> None:
         """Fills the call's record. The key in it is resolved last."""
@@ -100,7 +99,7 @@ class Declaration:
 
     def run_on_host(self, chosen: str, parts: Sequence[Any], outputs: dict[str, Any]) -> None:
         """The host's kernels on the parts of the torch schema, with all checks of a direct call. outputs: tensors."""
-        call = Call(self.op, "auto", compiled=self.checked and chosen == "cpu")
+        call = Call(self.op, "auto")
         values = [argument.from_parts(*some) for argument, some in self.split(parts)]
         self.read(call, values)
         arrays = {name: None if tensor is None else Array(tensor, self.op, name) for name, tensor in outputs.items()}

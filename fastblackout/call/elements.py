@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import DTYPES, Array, adopt, is_traced, to_device
+from ..arrays import COUNTS, DTYPES, Array, adopt, is_traced, to_device
 from ..backends import select
 from ..ground.values import (
     aligned,
@@ -46,7 +46,11 @@ from .arguments import (
     through_torch,
 )
 
-Typed = dict[str, tuple[Any, Sequence[str]]]  # values with the dtypes that they may have, by argument
+Dtypes = tuple[str, ...]
+Typed = dict[str, tuple[Any, Dtypes]]  # values with the dtypes that they may have, by argument
+# Python's numbers become the first of these that holds their kind.
+ELEMENT_COUNTS = (*COUNTS, "float32", "float64")  # whole numbers
+ELEMENT_FLOATS = ("float64", "float32", "bfloat16", "float16")
 
 
 class Elements(Argument):
@@ -55,7 +59,7 @@ class Elements(Argument):
     prob: the name of one that may be a Prob, whose p and q then take part, as the torch schema's "Tensor p, Tensor? q".
     """
 
-    def __init__(self, dtypes: dict[str, Sequence[str]], prob: str = "") -> None:
+    def __init__(self, dtypes: dict[str, Dtypes], prob: str = "") -> None:
         self.dtypes, self.prob, self.arrays = dtypes, prob, tuple(dtypes.values())
         self.names = (*(name for name in dtypes if name != prob), "p", "q") if prob else tuple(dtypes)
         self.parts = tuple(f"Tensor{'?' if name == 'q' else ''} {name}" for name in self.names)
@@ -191,7 +195,7 @@ class Composed:
 
     def __init__(self, op: str, drawn_by: str, backend: str, arguments: Elements, values: Sequence[Any]) -> None:
         tensors = arguments.tensors(values)
-        through = any(through_torch(tensor, backend) for tensor in tensors)
+        through = any([through_torch(tensor, backend) for tensor in tensors])
         self.op, self.call = op, Call(op, backend, through, through and is_traced(tensors[0]))
         select.check_name(op, backend)
         self.arrays: Sequence[Array] = arguments.canon(self.call, values)

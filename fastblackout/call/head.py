@@ -33,6 +33,8 @@ class Head(Argument):
 
     names = fields = "family", "head"
     parts = ("int family", "Tensor head_0", *(f"Tensor? head_{at}" for at in range(1, MOST_HEAD)))
+    arrays = (FLOATS,)
+    laws = tuple((name, *law) for name, law in FAMILIES.items())
 
     def canon(self, call: Call, value: Any) -> tuple[Any, ...]:
         family, head = value

@@ -1,8 +1,7 @@
 """Arguments that are numbers, of a sample or of the whole call, the rules they follow, and what they are made into.
 
-On the host plain numbers of samples go to the compiled kernels as they came, which check them by the same rules
-(csrc/include/fastblackout/ops.h); all others become NumPy (B,). For a device they become tensors on it: values on the
-host are checked then, those on a device are not read.
+On the host numbers of samples become NumPy (B,). For a device they become tensors on it: values on the host are checked
+then, those on a device are not read.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from ..arrays import is_traced, name_of_torch, repeated, to_device
+from ..arrays import is_traced, repeated, to_device
 from ..backends import select
 from ..backends.float_mode import default_floats
 from ..ground.persistent import is_capturing, persistent
@@ -29,7 +28,7 @@ from ..ground.values import (
     real_array,
     shown,
 )
-from ..probability import Prob, check_sum
+from ..probability import SUM_TOLERANCE, Prob, check_sum
 from .arguments import NUMBERS, Argument, Call
 from .elements import FLOAT32_MAX, filled
 
@@ -83,7 +82,7 @@ def on_host(op: str, argument: str, value: Any, samples: int, rule: Rule = FINIT
 def pair_on_host(op: str, argument: str, value: Any, samples: int) -> tuple[NDArray[Any], NDArray[Any]]:
     """(p, q) as `on_host` makes numbers.
 
-    value: a Prob, or p alone (then q = 1 - p in float64). ValueError also for a pair with |p + q - 1| > 1e-9.
+    value: a Prob, or p alone (then q = 1 - p in float64). ValueError also for a pair with p + q other than 1.
     """
     if isinstance(value, Prob):
         p, q = (_checked(op, f"{argument}.{side}", part, samples, UNIT) for side, part in zip("pq", value, strict=True))
@@ -101,6 +100,8 @@ def _for_each(array: NDArray[Any], samples: int) -> NDArray[Any]:
 @default_floats
 def _checked(op: str, argument: str, value: Any, samples: int, rule: Rule) -> NDArray[Any]:
     """(samples,) or ()."""
+    if type(value) is float and (0.0 <= value <= 1.0 if rule.unit else rule.holds(value)):
+        return np.array(value, rule.dtype)  # what most are
     array = one_a_sample(op, argument, real_array(op, argument, value, rule.forms), samples)
     if not rule.unit:
         with np.errstate(over="ignore"):
@@ -118,19 +119,6 @@ NUMBERS_OR_NONE = (*NUMBERS, type(None))
 MAX_COUNT = 1 << 53  # integers above are not all float64
 _LARGEST = {"uint8": 255, "int16": (1 << 15) - 1, "int32": (1 << 31) - 1, "int64": (1 << 63) - 1}
 _LARGEST |= {"uint16": (1 << 16) - 1, "uint32": (1 << 32) - 1, "float32": 1 << 24, "float64": 1 << 53}
-
-
-def _plain(value: Any, samples: int, dtype: str = "float64") -> Any:
-    """The numbers as the compiled kernels take and check them; None where they are to be converted first."""
-    if type(value) is float:
-        return value
-    if is_tensor(value):
-        if not value.is_cpu or name_of_torch(value.dtype) != dtype or value.requires_grad or value.is_neg():
-            return None
-        value = value.numpy()
-    if type(value) is np.ndarray and value.dtype == dtype and value.shape == (samples,):
-        return value if value.flags.c_contiguous and value.flags.aligned else None
-    return None
 
 
 class Numbers(Argument):
@@ -169,18 +157,9 @@ class Probability(Numbers):
     def canon(self, call: Call, value: Any) -> tuple[Any, Any]:
         if self.optional and isinstance(value, (int, float)) and not isinstance(value, bool) and value == 0:
             return None, None
-        if type(value) is float and call.compiled:
-            return value, 1.0 - value
         name, value = self.names[0], value if type(value) in NUMBERS else self.read(call, value)
         if call.through_torch:
             return pair_of(call.op, name, value, call.first.value, call.samples, call.backend)
-        if call.compiled:
-            if isinstance(value, Prob):
-                p, q = (_plain(side, call.samples) for side in value)
-            elif (p := _plain(value, call.samples)) is not None:
-                q = 1.0 - p
-            if p is not None and type(p) is type(q):
-                return p, q
         return pair_on_host(call.op, name, value, call.samples)
 
     def from_parts(self, *parts: Any) -> Any:
@@ -201,20 +180,14 @@ class PerSample(Numbers):
         self.rule = Rule(dtype, low, open_low)
 
     def canon(self, call: Call, value: Any) -> tuple[Any]:
-        if type(value) is float and call.compiled:
-            return (value,)
         name, value = self.names[0], value if type(value) in NUMBERS else self.read(call, value)
         if call.through_torch:
             return (per_sample(call.op, name, value, call.first.value, call.samples, self.rule),)
-        if call.compiled and (plain := _plain(value, call.samples, self.rule.dtype)) is not None:
-            return (plain,)
         return (on_host(call.op, name, value, call.samples, self.rule),)
 
 
 class KeptNumbers(Argument):
     """Numbers (B, ...) that a loss leaves for its gradient, which takes them as they are."""
-
-    any_number = True
 
     def __init__(self, name: str) -> None:
         self.names, self.parts = (name,), (f"Tensor {name}",)
@@ -311,10 +284,8 @@ def pair_of(op: str, argument: str, value: Any, like: Tensor, samples: int, back
         numbers = [as_float(op, argument, part) for part in parts]
         if not all(0.0 <= number <= 1.0 for number in numbers):
             UNIT.refuse(op, argument, value)
-        if pair and not abs(numbers[0] + numbers[1] - 1.0) <= 1e-9:
-            raise ValueError(
-                f"{op}: {argument}: p + q must be 1 within 1e-9, got p = {value[0]!r} and q = {value[1]!r}"
-            )
+        if pair and not abs(numbers[0] + numbers[1] - 1.0) <= SUM_TOLERANCE:
+            check_sum(op, argument, *map(np.asarray, numbers))  # which says so
     sides = []
     for side, part in enumerate(parts):
         full_name = f"{argument}.{'pq'[side]}" if pair else argument

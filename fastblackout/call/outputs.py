@@ -194,22 +194,13 @@ class Chosen(Outputs):
     def __init__(self, *like: str, result: Any, count: str = "") -> None:
         self.names = (*like, "model_input")
         self.result, self.count = result, count
-        self._wanted: dict[Any, tuple[list[str], dict[str, str]]] = {}
 
     def wanted(self, call: Call, outputs: Any, input_dtype: Any) -> tuple[list[str], dict[str, str]]:
         """The names asked for, in their order, and the dtypes of all."""
-        usual = None
-        if type(outputs) is tuple and outputs == self.names and type(input_dtype) is str and not call.through_torch:
-            usual = input_dtype, call.first.dtype, call.first.is_tensor
-            if usual in self._wanted:
-                return self._wanted[usual]
         asked = names_of(call.op, "outputs", outputs, self.names)
         dtype = float_dtype(call.op, "input_dtype", input_dtype, call.first)
-        dtypes = {name: dtype if name == "model_input" else call.first.dtype for name in self.names}
-        wanted = [name for name in self.names if name in asked], dtypes
-        if usual is not None:
-            self._wanted[usual] = wanted  # what most calls ask for
-        return wanted
+        dtypes = dict.fromkeys(self.names, call.first.dtype) | {"model_input": dtype}
+        return list(filter(asked.__contains__, self.names)), dtypes
 
     def make(self, call: Call, *request: Any) -> dict[str, Any]:
         names, input_dtype, out = request

@@ -43,19 +43,24 @@ def call(op: Declaration, values: Sequence[Any], request: Sequence[Any], backend
     return made
 
 
-def run(module: str, name: str, first: Any, *arguments: Any) -> Any:
-    """What the function `name` of fastblackout._cpu or _cuda makes of a call whose first array is `first`, or None."""
+def loss(name: str, spec: Any, values: Sequence[Any], backend: str) -> tuple[Sequence[Any], Any, str] | None:
+    """(outputs, memory, backend) of plain arguments of a loss, by the function `name`; None for others.
+
+    memory: None where no gradient may be asked for. On the host that of the gradient, which the loss has filled.
+    """
     torch = _torch()
-    if torch is None or type(first) is not torch.Tensor or torch.compiler.is_compiling():
+    if torch is not None and torch.compiler.is_compiling():
         return None
-    if module == "_cuda" and not torch.cuda.is_initialized():
-        return None
-    return _function(module, torch, name)(*arguments)
+    if (made := _function("_cpu", torch, name)(backend, values, (), spec)) is not None:
+        return *made, "cpu"
+    if torch is not None and torch.cuda.is_initialized():
+        made = _function("_cuda", torch, name)(backend, values, (), spec)
+    return None if made is None else (*made, "cuda")
 
 
-def scale_slopes(slopes: Any, upstream: Any, weight: Any) -> Any:
-    """The slopes made into the gradient by the logits, in place; None where the arguments do not allow it."""
-    return _function("_cpu", _torch(), "quick_scale")(slopes, upstream, weight)
+def special(name: str, *arguments: Any) -> Any:
+    """What the function `name` of fastblackout._cpu makes of plain tensors, or None."""
+    return _function("_cpu", _torch(), name)(*arguments)
 
 
 def _torch() -> Any:

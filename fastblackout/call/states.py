@@ -5,7 +5,6 @@ There is one matrix for all samples, one of several chosen by index, or one a sa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,10 +12,9 @@ import numpy as np
 from ..arrays import COUNTS, FLOATS, Array, adopt
 from ..ground.values import check_mask, from_dlpack, is_tensor, real_array
 from ..probability import Prob
+from ..reference.categorical import MAX_STATES
 from .arguments import Argument, Call, adopt_counts, check_tensor, detached, same_device, same_library, same_shape
 from .numbers import as_constant, largest, pair_of, pair_on_host
-
-MAX_STATES = 65536
 
 
 def matrices_of(op: str, argument: str, value: Any, dtypes: tuple[str, ...]) -> tuple[Array, bool]:
@@ -159,7 +157,7 @@ class Prediction(Argument):
 
     def _checked(self, call: Call, value: Any) -> tuple[Array | None, Array | None]:
         """(x_0, weights), one of them None."""
-        dtypes: dict[str, Sequence[str]] = {"x_0": COUNTS, "logits": FLOATS, "probs": PROBS}
+        dtypes: dict[str, tuple[str, ...]] = {"x_0": COUNTS, "logits": FLOATS, "probs": PROBS}
         present = {name: each for name, each in zip(dtypes, value, strict=True) if each is not None}
         if len(present) != 1:
             rule = "exactly one of x_0, logits and probs must be given"

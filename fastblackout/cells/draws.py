@@ -32,6 +32,7 @@ _OF_BLOCK = 1 << 18  # values of a block of several cells
 def thinned(counts: Any, per_cell: Ints, alive: Any, rng: Philox) -> Any:
     """What is left of the counts; alive: a fb.Prob, one number, or one for each cell."""
     p, q = alive if isinstance(alive, Prob) else (alive, 1.0 - alive)
+    p, q = (np.broadcast_to(side, len(per_cell)) for side in (p, q))
     drawn = np.empty_like(counts)
     fields = {"counts": counts, "ends": ends_of(per_cell), "p": p, "q": q, "key": rng}
     _run("thin_cells", reference.thin_cells, fields, {"drawn": drawn})

@@ -18,9 +18,9 @@ from ..call.elements import Elements, mask_of
 from ..call.numbers import Choice, MaxCount, Numbers, PerSample, Probability
 from ..call.outputs import Chosen
 from ..ops.birth_loss import NO_BIRTHS
+from ..reference.birth_loss import CHUNK
 from .calls import callback, ffi_call, modules, readable_dtype
 
-_CHUNK = 1024  # elements of a chunk of birth_loss
 KEY = "words"  # the name of the key among the traced arrays
 _MOST_EXACT = 1 << 53  # the integers up to here are all float64
 
@@ -158,7 +158,7 @@ def layout_of(name: str, given: Mapping[str, Any], request: Sequence[Any] = (), 
 def _scratch(shape: Sequence[int]) -> int:
     """For at most eight numbers of a sample, and the sums of a loss (csrc/bindings/xla_device.h)."""
     samples = shape[0] if shape else 1
-    return samples * (16 + -(-math.prod(shape[1:]) // _CHUNK))
+    return samples * (16 + -(-math.prod(shape[1:]) // CHUNK))
 
 
 def _outputs(declared: Declaration, call: Call, request: Sequence[Any]) -> tuple[Sequence[str], int]:

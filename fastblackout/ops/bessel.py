@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..call.arguments import Key
-from ..call.elements import Elements
+from ..call.elements import ELEMENT_COUNTS, ELEMENT_FLOATS, Elements
 from ..call.operation import Operation
 from ..call.outputs import Single
 from ..reference import log_prob as reference
 from ..reference.bessel import MOST, bessel_elements
-from .binomial import ELEMENT_COUNTS
 from .log_probs import Law, Range, log_prob
-from .poisson import RATES
 
 if TYPE_CHECKING:
     import torch
@@ -22,7 +20,7 @@ if TYPE_CHECKING:
 
 _BESSEL = Operation(
     "bessel",
-    Elements({"order": ELEMENT_COUNTS, "argument": RATES}),
+    Elements({"order": ELEMENT_COUNTS, "argument": ELEMENT_FLOATS}),
     Key(),
     outputs=Single(dtype="int64", like="dense"),
     twin=bessel_elements,

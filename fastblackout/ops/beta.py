@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..call.arguments import Key
-from ..call.elements import Elements
+from ..call.elements import ELEMENT_FLOATS, Elements
 from ..call.operation import Operation
 from ..call.outputs import Single
 from ..reference.beta import beta_elements
@@ -16,9 +16,14 @@ if TYPE_CHECKING:
     from ..philox import Rng
     from ..typing import ArrayT, Backend, NumpyLike
 
-FLOATS = ("float64", "float32", "bfloat16", "float16")
 
-_BETA = Operation("beta", Elements({"a": FLOATS, "b": FLOATS}), Key(), outputs=Single(like="dense"), twin=beta_elements)
+_BETA = Operation(
+    "beta",
+    Elements({"a": ELEMENT_FLOATS, "b": ELEMENT_FLOATS}),
+    Key(),
+    outputs=Single(like="dense"),
+    twin=beta_elements,
+)
 
 
 def beta(

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..arrays import COUNTS
 from ..call.arguments import Key
-from ..call.elements import Elements
+from ..call.elements import ELEMENT_COUNTS, ELEMENT_FLOATS, Elements
 from ..call.operation import Operation
 from ..call.outputs import Single
 from ..reference.beta_binomial import beta_binomial_elements
@@ -17,12 +16,10 @@ if TYPE_CHECKING:
     from ..philox import Rng
     from ..typing import ArrayT, Backend, NumpyLike
 
-ELEMENT_COUNTS = (*COUNTS, "float32", "float64")
-FLOATS = ("float64", "float32", "bfloat16", "float16")
 
 _BETA_BINOMIAL = Operation(
     "beta_binomial",
-    Elements({"n": ELEMENT_COUNTS, "a": FLOATS, "b": FLOATS}),
+    Elements({"n": ELEMENT_COUNTS, "a": ELEMENT_FLOATS, "b": ELEMENT_FLOATS}),
     Key(),
     outputs=Single(like="dense"),
     twin=beta_binomial_elements,

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..arrays import COUNTS
 from ..call import foreign
 from ..call.arguments import Key
-from ..call.elements import Elements
+from ..call.elements import ELEMENT_COUNTS, ELEMENT_FLOATS, Elements
 from ..call.foreign import of_layer
 from ..call.operation import Operation
 from ..call.outputs import Single
@@ -20,12 +19,10 @@ if TYPE_CHECKING:
     from ..probability import Prob
     from ..typing import Backend, CountsT, NumpyLike
 
-ELEMENT_COUNTS = (*COUNTS, "float32", "float64")
-PROBS = ("float64", "float32", "bfloat16", "float16")
 
 _BINOMIAL = Operation(
     "binomial",
-    Elements({"count": ELEMENT_COUNTS, "prob": PROBS}, prob="prob"),
+    Elements({"count": ELEMENT_COUNTS, "prob": ELEMENT_FLOATS}, prob="prob"),
     Key(),
     outputs=Single(like="dense"),
     twin=binomial_elements,

@@ -19,7 +19,6 @@ from .. import arrays
 from ..arrays import DTYPES, FLOATS, adopt_settled, in_functorch, is_traced
 from ..backends import host, select
 from ..backends.float_mode import default_floats
-from ..call import short
 from ..call.arguments import WITHIN, Births, Call, Logits, need_gradient, through_torch
 from ..call.elements import (
     FLOAT32_MAX,
@@ -38,7 +37,7 @@ from ..ground.values import is_number, is_spread, is_tensor, place_of, real_arra
 from ..reference import birth_loss as reference
 from ..reference.birth_loss import CHUNK, sum_sample
 from ..reference.rows import checked_floats
-from .loss_declaration import WEIGHT, declare_loss, one_row, run_graded
+from .loss_declaration import WEIGHT, Loss, graded, scale_slopes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,7 +48,7 @@ NO_BIRTHS = -200.0  # a logit whose softplus is 0 in float32
 _ONE = 0.5413248  # a logit whose float32 softplus is 1 to the bit, and the logarithm of that 0
 _OP = "birth_loss"
 
-_BIRTH_LOSS, _BIRTH_LOSS_BACKWARD = declare_loss(
+_BIRTH_LOSS = Loss(
     "birth_loss",
     Logits("logits"),
     Births("births"),
@@ -57,6 +56,7 @@ _BIRTH_LOSS, _BIRTH_LOSS_BACKWARD = declare_loss(
     PerSample("gain", low=0.0, open_low=True),
     loss=(Single("loss", "float32", like="sample"), reference.checked_birth_loss),
     gradient=(Single("grad"), reference.birth_loss_backward),
+    finish=functools.partial(scale_slopes, at=2),
 )
 WITHIN.add("birth_loss")
 
@@ -147,22 +147,15 @@ def birth_loss(
     values = logits, births, weight, gain
     if expected is not None or mask is not None:
         return _other_loss(values, expected, mask, backend)
-    if (quick := short.run("_cpu", "quick_loss", logits, backend, values)) is not None:
-        loss, slopes = quick
-        return loss if slopes is None else _kept().apply(logits, ((_OP, _gradient, [slopes]), (*values, "cpu"), loss))
-    if (quick := short.run("_cuda", "quick_device_loss", logits, backend, values)) is not None:
-        loss, graded = quick
-        return _kept().apply(logits, ((_OP, _gradient_on_device, []), (*values, "cuda"), loss)) if graded else loss
+    if (made := _BIRTH_LOSS.plain(values, backend)) is not None:
+        return made
     if logits is None:
         raise TypeError("birth_loss: logits: exactly one of logits and expected must be given, got none")
     if foreign_of(logits) is not None:
         return _other_loss(values, None, None, backend)
     if is_spread(weight) or is_spread(gain):
         return _element_loss("logits", logits, births, weight, gain, backend)
-    if not need_gradient(logits) or through_torch(logits, backend):
-        return _BIRTH_LOSS(values, backend=backend)
-    (loss,), chosen, slopes = run_graded(_BIRTH_LOSS, values, backend, _BIRTH_LOSS_BACKWARD)
-    return _kept().apply(logits, ((_OP, _gradient, slopes), (*values, chosen), loss))
+    return _BIRTH_LOSS.other(values, backend)
 
 
 def _other_loss(values: Sequence[Any], expected: Any, mask: Any, backend: Backend) -> Any:
@@ -198,27 +191,6 @@ def check_alone(logits: Any, gain: Any) -> None:
         raise TypeError(f"birth_loss: gain: must be 1 where expected is given, got {shown(gain)}")
 
 
-@functools.cache
-def _kept() -> Any:
-    """loss_gradient.Kept, which needs torch. An import in a call would take a microsecond."""
-    from .loss_gradient import Kept
-
-    return Kept
-
-
-def _gradient(upstream: Any, logits: Any, births: Any, weight: Any, gain: Any, backend: Backend) -> Any:
-    from .loss_gradient import coefficient
-
-    arguments = logits, births, coefficient("birth_loss", upstream, weight), gain
-    return _BIRTH_LOSS_BACKWARD(arguments, backend=backend)
-
-
-def _gradient_on_device(upstream: Any, logits: Any, births: Any, weight: Any, gain: Any, backend: Backend) -> Any:
-    arguments = logits, births, upstream.double() * one_row(weight), gain
-    made = short.run("_cuda", "quick_device_loss_gradient", logits, backend, arguments)
-    return _BIRTH_LOSS_BACKWARD(arguments, backend=backend) if made is None else made
-
-
 def gradient_of(logits: Any, upstream: Any, births: Any, weight: Any, gain: Any = 1.0, mask: Any = None) -> Any:
     """The gradient by the logits, for libraries that ask for it by name. upstream: that by the losses. NumPy arrays."""
     if mask is not None:
@@ -226,7 +198,7 @@ def gradient_of(logits: Any, upstream: Any, births: Any, weight: Any, gain: Any 
     if is_spread(weight) or is_spread(gain):
         return _element_gradient(logits, None, births, upstream, weight, gain)
     weights = on_host("birth_loss", "weight", weight, len(logits))
-    return _BIRTH_LOSS_BACKWARD((logits, births, upstream.astype("float64") * weights, gain), backend="auto")
+    return _BIRTH_LOSS.backward((logits, births, upstream.astype("float64") * weights, gain), backend="auto")
 
 
 def gradient_by_expected(expected: Any, upstream: Any, births: Any, weight: Any, mask: Any = None) -> Any:
@@ -302,7 +274,7 @@ def _in_one_pass(x: arrays.Array, births: arrays.Array, weights: arrays.Array, g
     if not need_gradient(x.value):
         return loss
     values = x.value, births.value, weights.value, gains.value
-    return _kept().apply(x.value, ((_OP, _gradient_of_each, []), values, loss))
+    return graded(x.value, (_OP, _gradient_of_each, values, loss))
 
 
 def _run_each(kernel: str, numbers: Sequence[arrays.Array], outputs: dict[str, Any], **upstream: Any) -> None:
@@ -336,7 +308,7 @@ def _element_gradient(logits: Any, expected: Any, births: Any, upstream: Any, we
     coefficient = (upstream.astype("float64")[:, None] * scale).astype("float32") * relative
     if expected is None:
         numbers = coefficient.reshape(-1), as_type(gains.value, "float32").reshape(-1)
-        return _BIRTH_LOSS_BACKWARD((_column(logits), _column(births), *numbers), backend="auto").reshape(x.shape)
+        return _BIRTH_LOSS.backward((_column(logits), _column(births), *numbers), backend="auto").reshape(x.shape)
     y, born = (as_type(as_type(each, "float32"), "float64") for each in (expected, real_array(_OP, "births", births)))
     coefficient = coefficient.reshape(x.shape)
     by_logarithm = np.where(y == 0, 0.0, -coefficient * born / np.where(y == 0, 1.0, y))

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..call import short
-from ..call.arguments import Births, Counts, Draws, need_gradient, through_torch
+from ..call.arguments import Births, Counts, Draws
 from ..call.numbers import KeptNumbers, MaxCount, PerSample
 from ..call.outputs import LikeDraws, LossAndNorms
 from ..reference import energy_loss as reference
-from .loss_declaration import WEIGHT, declare_loss, one_row, run_graded
+from .loss_declaration import WEIGHT, Loss
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..typing import Array, ArrayT, Backend, Numbers
 
-_ENERGY_LOSS, _ENERGY_LOSS_BACKWARD = declare_loss(
+
+def _finish(memory: Any, upstream: Any, values: Sequence[Any], norms: Any) -> Any:
+    """The gradient by the logits, in the memory where the loss has left what it is made of."""
+    return short.special("quick_energy_gradient", tuple(values), norms, upstream, memory, _ENERGY_LOSS.forward.spec)
+
+
+_ENERGY_LOSS = Loss(
     "energy_loss",
     Counts("x_t"),
     Draws("logits"),
@@ -26,6 +33,7 @@ _ENERGY_LOSS, _ENERGY_LOSS_BACKWARD = declare_loss(
     MaxCount(),
     loss=(LossAndNorms(), reference.energy_loss),
     gradient=(LikeDraws(), reference.energy_loss_backward),
+    finish=_finish,
     kept=[KeptNumbers("norms")],
 )
 
@@ -108,41 +116,4 @@ def energy_loss(
     >>> fb.energy_loss(logits, x_t, births, weight=1.0, max_count=10)
     array([2.4776196], dtype=float32)
     """
-    values = x_t, logits, births, weight, offset, max_count
-    # memory: for the first gradient, with what the loss has left in it for that
-    gradient, memory = _gradient, None
-    if (made := short.run("_cpu", "quick_energy", x_t, backend, values)) is not None:
-        (loss, norms, memory), chosen, graded = made, "cpu", need_gradient(logits)
-    elif (made := short.run("_cuda", "quick_device_energy", x_t, backend, values)) is not None:
-        (loss, norms, graded), chosen, gradient = made, "cuda", _gradient_on_device
-    elif not need_gradient(logits) or through_torch(logits, backend) or through_torch(x_t, backend):
-        return _ENERGY_LOSS(values, backend=backend)
-    else:
-        (loss, norms), chosen, *_ = run_graded(_ENERGY_LOSS, values, backend, None)
-        graded = True
-    if not graded:
-        return loss
-    from .loss_gradient import Kept
-
-    return Kept.apply(logits, (("energy_loss", gradient, []), (*values, norms, chosen, [memory]), loss))
-
-
-def _gradient(upstream: Any, *given: Any) -> Any:
-    from .loss_gradient import coefficient
-
-    values, (norms, backend, once) = given[:6], given[6:]
-    x_t, logits, births, weight, *rest = values
-    memory = once.pop() if once else None  # it becomes the gradient; a second backward makes its own
-    grad = short.run("_cpu", "quick_energy_gradient", x_t, backend, values, norms, upstream, memory)
-    if grad is not None:
-        return grad
-    arguments = x_t, logits, births, coefficient("energy_loss", upstream, weight), *rest, norms
-    return _ENERGY_LOSS_BACKWARD(arguments, backend=backend)
-
-
-def _gradient_on_device(upstream: Any, *given: Any) -> Any:
-    x_t, logits, births, weight, *rest = given[:6]
-    norms, backend, _ = given[6:]
-    values = x_t, logits, births, upstream.double() * one_row(weight), *rest
-    grad = short.run("_cuda", "quick_device_energy_gradient", x_t, backend, values, norms)
-    return _ENERGY_LOSS_BACKWARD((*values, norms), backend=backend) if grad is None else grad
+    return _ENERGY_LOSS((x_t, logits, births, weight, offset, max_count), backend)

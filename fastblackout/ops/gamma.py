@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..call.arguments import Key
-from ..call.elements import Elements
+from ..call.elements import ELEMENT_FLOATS, Elements
 from ..call.operation import Operation
 from ..call.outputs import Single
 from ..reference.gamma import gamma_elements
@@ -16,10 +16,13 @@ if TYPE_CHECKING:
     from ..philox import Rng
     from ..typing import ArrayT, Backend, NumpyLike
 
-FLOATS = ("float64", "float32", "bfloat16", "float16")
 
 _GAMMA = Operation(
-    "gamma", Elements({"shape": FLOATS, "scale": FLOATS}), Key(), outputs=Single(like="dense"), twin=gamma_elements
+    "gamma",
+    Elements({"shape": ELEMENT_FLOATS, "scale": ELEMENT_FLOATS}),
+    Key(),
+    outputs=Single(like="dense"),
+    twin=gamma_elements,
 )
 
 

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..call.arguments import Key
-from ..call.elements import Elements
+from ..call.elements import ELEMENT_COUNTS, Elements
 from ..call.operation import Operation
 from ..call.outputs import Single
 from ..probability import Prob
 from ..reference.hypergeometric import hypergeometric_elements
-from .binomial import ELEMENT_COUNTS
 from .log_probs import COUNTS_TO_53, Law, binomial_log_prob, log_prob
 
 if TYPE_CHECKING:

@@ -19,14 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..arrays import Array, in_functorch
-from ..backends import host
-from ..backends.float_mode import default_floats
-from ..call import short
+from ..arrays import in_functorch
 from ..call.arguments import Argument, Draws, Logits
 from ..call.declared import DECLARED
 from ..call.head import Head
-from ..call.numbers import on_host
 
 _SAVED = object()  # stands for a tensor that autograd keeps
 _PLAIN = {float, int, str, np.ndarray, type(None)}  # of most other values: torch's isinstance takes three times as long
@@ -46,12 +42,11 @@ class Kept(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *given: Any) -> Any:
-        """given: the tensors that have a gradient; then a tuple: (op, gradient, slopes), values, loss.
+        """given: the tensors that have a gradient; then a tuple: op, gradient, values, loss.
 
-        gradient(upstream, *values) gives the gradients, a tuple where there are several tensors. slopes: a list of one
-        for each, or an empty one, from which they are had sooner; then the third of the values is the weight.
+        gradient(upstream, *values) gives the gradients, a tuple where there are several tensors.
         """
-        how, values, loss = given[-1]
+        op, gradient, values, loss = given[-1]
         saved, kept = [], []
         for each in values:
             if type(each) not in _PLAIN and isinstance(each, torch.Tensor):
@@ -59,23 +54,17 @@ class Kept(torch.autograd.Function):
                 each = _SAVED
             kept.append(each)
         ctx.save_for_backward(*saved)
-        ctx.made = how, kept
+        ctx.made = op, gradient, kept
         return loss
 
     @staticmethod
     def backward(ctx: Any, upstream: Any) -> Any:  # type: ignore[override]
-        (op, gradient, slopes), kept = ctx.made
+        op, gradient, kept = ctx.made
         saved = iter(ctx.saved_tensors)
         values = [next(saved) if each is _SAVED else each for each in kept]
-        taken = slopes.copy()
-        slopes.clear()  # they become the gradients; a second backward computes its own
         # Gradients are enabled here under create_graph alone.
-        if torch.is_grad_enabled():
-            made = Once.apply(op, gradient, upstream, *values)
-        elif taken:
-            made = tuple(_scaled(op, slope, upstream, values[2]) for slope in taken)
-        else:
-            made = gradient(upstream, *values)
+        again = torch.is_grad_enabled()
+        made = Once.apply(op, gradient, upstream, *values) if again else gradient(upstream, *values)
         return (*made, None) if type(made) is tuple else (made, None)
 
 
@@ -90,27 +79,6 @@ class Once(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *upstream: Any) -> Any:
         raise RuntimeError(once(ctx.op))
-
-
-@default_floats
-def coefficient(op: str, upstream: Any, weight: Any) -> Any:
-    """Upstream gradient times weight, in float64."""
-    return np.ascontiguousarray(upstream.double().numpy() * on_host(op, "weight", weight, len(upstream)))
-
-
-def _scaled(op: str, slopes: Any, upstream: Any, weight: Any) -> Any:
-    """The slopes made into the gradient, in place."""
-    ordered = slopes
-    if not slopes.is_contiguous():  # gone through as it lies: the states of a network's head are not the innermost
-        ordered = slopes.permute(0, *sorted(range(1, slopes.ndim), key=slopes.stride().__getitem__, reverse=True))
-    if short.scale_slopes(ordered, upstream, weight) is None:
-        array = Array(ordered, op, "logits")
-        fields = {"coefficient": coefficient(op, upstream, weight)}
-        host.run("birth_loss_scale", None, "cpu", fields, {"slopes": array}, array.size(op, "logits"))
-    return slopes
-
-
-_SAVED = object()  # stands for a tensor that autograd keeps
 
 
 def _parts(name: str) -> list[tuple[Argument, str]]:

@@ -11,11 +11,11 @@ import numpy as np
 
 from ..backends.float_mode import default_floats
 from ..call.arguments import check_sums, has_categories
-from ..call.elements import Categories, Composed, as_type, library_of
+from ..call.elements import ELEMENT_COUNTS, ELEMENT_FLOATS, Categories, Composed, as_type, library_of
 from ..call.foreign import by_tensors, foreign_of
 from ..probability import Prob
 from ..reference.philox import Stream
-from .binomial import ELEMENT_COUNTS, PROBS, binomial
+from .binomial import binomial
 from .log_probs import LARGEST, Law, Range, binomial_log_prob, log_prob
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..philox import Rng
     from ..typing import ArrayT, Backend, NumpyLike, RealLike, TensorT
 
-_ARGUMENTS = Categories({"count": ELEMENT_COUNTS, "probs": PROBS})
+_ARGUMENTS = Categories({"count": ELEMENT_COUNTS, "probs": ELEMENT_FLOATS})
 _LEAST = 2.0**-900
 _AT_LEAST_0 = "finite and at least 0"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..call.arguments import Key
-from ..call.elements import Elements
+from ..call.elements import ELEMENT_FLOATS, Elements
 from ..call.operation import Operation
 from ..call.outputs import Single
 from ..reference.negative_binomial import negative_binomial_elements
@@ -16,11 +16,10 @@ if TYPE_CHECKING:
     from ..philox import Rng
     from ..typing import ArrayT, Backend, NumpyLike
 
-FLOATS = ("float64", "float32", "bfloat16", "float16")
 
 _NEGATIVE_BINOMIAL = Operation(
     "negative_binomial",
-    Elements({"r": FLOATS, "mean": FLOATS}),
+    Elements({"r": ELEMENT_FLOATS, "mean": ELEMENT_FLOATS}),
     Key(),
     outputs=Single(dtype="int64", like="dense"),
     twin=negative_binomial_elements,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..call.arguments import Key
-from ..call.elements import Elements
+from ..call.elements import ELEMENT_FLOATS, Elements
 from ..call.operation import Operation
 from ..call.outputs import Single
 from ..reference.normal import normal_elements
@@ -16,10 +16,13 @@ if TYPE_CHECKING:
     from ..philox import Rng
     from ..typing import ArrayT, Backend, NumpyLike
 
-FLOATS = ("float64", "float32", "bfloat16", "float16")
 
 _NORMAL = Operation(
-    "normal", Elements({"mean": FLOATS, "std": FLOATS}), Key(), outputs=Single(like="dense"), twin=normal_elements
+    "normal",
+    Elements({"mean": ELEMENT_FLOATS, "std": ELEMENT_FLOATS}),
+    Key(),
+    outputs=Single(like="dense"),
+    twin=normal_elements,
 )
 
 

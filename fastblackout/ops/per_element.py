@@ -133,7 +133,7 @@ class Step:
     ) -> None:
         outputs, input_dtype, out = request
         self.op, self.backend, self.first, self.changed = op, backend, op.arguments[0].names[0], op.outputs.names[0]
-        self.values = dict(zip([argument.names[0] for argument in op.arguments], values, strict=True))
+        self.values = dict(zip(op.values, values, strict=True))
         each = {**each, "center": _INPUT, "scale": _INPUT}
         numbers = self._read(each, mask)
         if out is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..call.arguments import Key
-from ..call.elements import Elements
+from ..call.elements import ELEMENT_FLOATS, Elements
 from ..call.operation import Operation
 from ..call.outputs import Single
 from ..reference.poisson import poisson_elements
@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from ..philox import Rng
     from ..typing import ArrayT, Backend, NumpyLike
 
-RATES = ("float64", "float32", "bfloat16", "float16")
-
 
 _POISSON = Operation(
-    "poisson", Elements({"rate": RATES}), Key(), outputs=Single(dtype="int64", like="dense"), twin=poisson_elements
+    "poisson",
+    Elements({"rate": ELEMENT_FLOATS}),
+    Key(),
+    outputs=Single(dtype="int64", like="dense"),
+    twin=poisson_elements,
 )
 
 

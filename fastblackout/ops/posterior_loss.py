@@ -5,6 +5,7 @@ The family "mean" is of a network that gives the expected births alone; posterio
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..arrays import COUNTS
-from ..call.arguments import Births, Counts, adopt_counts, need_gradient, through_torch
+from ..call.arguments import Births, Counts, adopt_counts
 from ..call.elements import filled
 from ..call.head import Head, LikeHead, MaxCountOfHead
 from ..call.numbers import PerSample, max_count_of
@@ -21,7 +22,7 @@ from ..ground.values import as_float, check_real_tensor, is_number, is_tensor, r
 from ..reference import portfloat
 from ..reference import posterior_loss as reference
 from .birth_loss import birth_loss
-from .loss_declaration import WEIGHT, declare_loss, run_graded
+from .loss_declaration import WEIGHT, Loss, scale_slopes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 MEAN = "mean"
 
-_POSTERIOR_LOSS, _POSTERIOR_LOSS_BACKWARD = declare_loss(
+_POSTERIOR_LOSS = Loss(
     "posterior_loss",
     Counts("x_t"),
     Head(),
@@ -41,6 +42,7 @@ _POSTERIOR_LOSS, _POSTERIOR_LOSS_BACKWARD = declare_loss(
     MaxCountOfHead(),
     loss=(Single("loss", "float32", like="sample"), reference.posterior_loss),
     gradient=(LikeHead(), reference.posterior_loss_backward),
+    finish=functools.partial(scale_slopes, at=3),
 )
 
 
@@ -169,24 +171,7 @@ def posterior_loss(
     if is_mean(family):
         logits, gain = as_births("posterior_loss", head, x_t, offset, max_count)
         return birth_loss(logits, births, weight, gain=gain, backend=backend)
-    values = x_t, (family, head), births, weight, offset, max_count
-    arrays = head if isinstance(head, (tuple, list)) else ()
-    graded = any(need_gradient(each) for each in arrays)
-    if not graded or through_torch(x_t, backend) or any(through_torch(each, backend) for each in arrays):
-        return _POSTERIOR_LOSS(values, backend=backend)
-    (loss,), chosen, slopes = run_graded(_POSTERIOR_LOSS, values, backend, _POSTERIOR_LOSS_BACKWARD)
-    from .loss_gradient import Kept
-
-    values = x_t, births, weight, offset, max_count, family, chosen, *arrays
-    return Kept.apply(*arrays, (("posterior_loss", _gradient, slopes), values, loss))
-
-
-def _gradient(upstream: Any, x_t: Any, births: Any, weight: Any, *rest: Any) -> Any:
-    from .loss_gradient import coefficient
-
-    offset, max_count, family, backend, *head = rest
-    arguments = x_t, (family, head), births, coefficient("posterior_loss", upstream, weight), offset, max_count
-    return _POSTERIOR_LOSS_BACKWARD(arguments, backend=backend)
+    return _POSTERIOR_LOSS((x_t, (family, head), births, weight, offset, max_count), backend)
 
 
 def is_mean(family: Any) -> bool:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING
 
-from ..call.elements import Composed, Elements
+from ..call.elements import ELEMENT_FLOATS, Composed, Elements
 from ..call.foreign import by_tensors, foreign_of
 from ..reference import log_prob as reference
 from ..reference.philox import Stream
 from ..reference.poisson import MAX_RATE
 from .log_probs import Law, Range, log_prob
-from .poisson import RATES, poisson
+from .poisson import poisson
 
 if TYPE_CHECKING:
     import torch
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..philox import Rng
     from ..typing import ArrayT, Backend, NumpyLike, RealLike, TensorT
 
-_ARGUMENTS = Elements({"rate_1": RATES, "rate_2": RATES})
+_ARGUMENTS = Elements({"rate_1": ELEMENT_FLOATS, "rate_2": ELEMENT_FLOATS})
 _RULE = f"must be finite and in 0..{MAX_RATE:.0f}"  # torch.compile does not trace such a text with dynamic shapes
 
 

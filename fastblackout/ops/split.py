@@ -6,12 +6,12 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
-from ..call.elements import Composed, Elements, as_type
+from ..call.elements import ELEMENT_COUNTS, ELEMENT_FLOATS, Composed, Elements, as_type
 from ..call.foreign import Annotated, by_tensors, cells_of, foreign_of, of_layer
 from ..ground.values import as_float, check_integer, is_integer, is_number, real_array, shown
 from ..probability import Prob
 from ..reference.philox import Stream
-from .beta_binomial import ELEMENT_COUNTS, FLOATS, beta_binomial
+from .beta_binomial import beta_binomial
 from .binomial import binomial
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ LEAST, MOST = 1e-290, 1e300  # of overdispersion: times a share it is what fb.be
 
 RULE = f"must be finite and in {LEAST:g}..{MOST:g}"
 _POISSON = Elements({"counts": ELEMENT_COUNTS})
-_NEGATIVE_BINOMIAL = Elements({"counts": ELEMENT_COUNTS, "overdispersion": FLOATS})
+_NEGATIVE_BINOMIAL = Elements({"counts": ELEMENT_COUNTS, "overdispersion": ELEMENT_FLOATS})
 
 
 @overload

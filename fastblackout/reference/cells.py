@@ -16,13 +16,11 @@ if TYPE_CHECKING:
 _STREAMS = (Stream.THIN_DRAW, Stream.THIN_REFINE, Stream.THIN_ELEMENT)
 
 
-def thin_cells(counts: Array, ends: I64, p: F64 | float, q: F64 | float, key: Philox) -> Array:
+def thin_cells(counts: Array, ends: I64, p: F64, q: F64, key: Philox) -> Array:
     """Binomial(counts, p): thin of each cell as a sample of its own length.
 
-    counts: (N,), those of cell b from ends[b] to ends[b + 1]; ends: (B + 1,), from 0 to N. p, q: numbers, or (B,).
+    counts: (N,), those of cell b from ends[b] to ends[b + 1]; ends: (B + 1,), from 0 to N. p, q: (B,).
     """
-    cells = len(ends) - 1
-    p, q = np.broadcast_to(p, cells), np.broadcast_to(q, cells)
     drawn = np.empty_like(counts)
     for cell in np.flatnonzero(np.diff(ends)):
         own, row = slice(cell, cell + 1), slice(ends[cell], ends[cell + 1])

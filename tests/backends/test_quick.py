@@ -23,6 +23,7 @@ from support.short_way import (
     KEY,
     LAYOUTS,
     LOGITS,
+    LOSSES,
     PAIR,
     SPREAD,
     WEIGHT,
@@ -32,6 +33,7 @@ from support.short_way import (
     bridge,
     long_way,
     loss,
+    loss_of,
     same,
     thin,
 )
@@ -56,7 +58,17 @@ def energy(
     births: Any = BIRTHS,
     backend: str = "auto",
 ) -> Any:
-    return short.run("_cpu", "quick_energy", x_t, backend, (x_t, logits, births, weight, offset, None))
+    return loss_of("energy_loss", (x_t, logits, births, weight, offset, None), backend)
+
+
+HEAD = LOGITS / 40, LOGITS.flip(1) / 40
+FAMILIES = {"beta-binomial": 2, "bayes-logistic": 5, "negative-binomial": 2}
+
+
+def posterior(
+    family: Any = "beta-binomial", head: Any = HEAD, x_t: Any = X // 2, max_count: Any = None, offset: Any = -0.5
+) -> Any:
+    return loss_of("posterior_loss", (x_t, (family, head), BIRTHS, 1.0, offset, max_count))
 
 
 def energy_loss(leaf: torch.Tensor) -> Any:
@@ -144,9 +156,30 @@ def test_energy_is_the_long_way(layout: str, draws: int, dtype: str) -> None:
             assert same(*results)
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_posterior_loss_is_the_long_way(layout: str, family: str) -> None:
+    """Gradients of sums, and of another order; arrays of a head that are the chunks of one tensor."""
+    x, upstream = LAYOUTS[layout] // 2, torch.tensor([2.0, 0.0, -0.7, 0.0, 1e-3])[::2]
+    whole = torch.randn(B, FAMILIES[family] * X.shape[1], *X.shape[2:], generator=torch.Generator().manual_seed(3))
+    for weight, offset, dtype in ((WEIGHT, OFFSET, "float32"), (0.5, -1.0, "float32"), (WEIGHT, OFFSET, "float64")):
+        results = []
+        for backend in ("auto", "reference"):
+            leaf = whole.to(getattr(torch, dtype), copy=True).requires_grad_()
+            head = leaf.chunk(FAMILIES[family], 1)
+            taken = loss_of("posterior_loss", (x, (family, head), BIRTHS, weight, offset, 255), backend) is not None
+            assert taken == (backend == "auto" and dtype == "float32")
+            given = {"family": family, "offset": offset, "max_count": 255, "backend": backend}
+            made = fb.posterior_loss(list(head), x, BIRTHS, weight, **given)
+            grads = [torch.autograd.grad(made, leaf, up, retain_graph=True)[0] for up in (torch.ones(B), upstream)]
+            (expanded,) = torch.autograd.grad(made.sum(), leaf)
+            results.append((made.detach(), *grads, expanded))
+        assert same(*results)
+
+
 def test_energy_without_a_gradient_and_of_another_backend_later() -> None:
     made = energy_loss(DRAWS)
-    assert not made.requires_grad and torch.equal(made, energy(WEIGHT, OFFSET)[0])
+    assert not made.requires_grad and torch.equal(made, energy(WEIGHT, OFFSET)[0][0])
     leaf = DRAWS.clone().requires_grad_()
     loss = energy_loss(leaf)
     with fb.use_backend("reference"):  # the gradient is of the backend that made the loss
@@ -170,21 +203,26 @@ def test_a_first_gradient_with_a_graph_is_the_same(weight: Any) -> None:
 def test_scaled_slopes_are_the_gradient() -> None:
     leaf, upstream = LOGITS.clone().requires_grad_(), WEIGHT.float()
     _, slopes = loss(leaf, BIRTHS, WEIGHT, SPREAD)
-    assert short.scale_slopes(slopes, upstream, WEIGHT) is slopes
+    assert short.special("quick_scale", slopes, upstream, WEIGHT) is slopes
     assert torch.equal(slopes, torch.autograd.grad(fb.birth_loss(leaf, BIRTHS, WEIGHT, gain=SPREAD), leaf, upstream)[0])
-    assert short.scale_slopes(slopes, upstream.double(), WEIGHT) is None
+    assert short.special("quick_scale", slopes, upstream.double(), WEIGHT) is None
 
 
 CHANGED = [("birth_loss", name) for name in ("weight", "gain")]
 CHANGED += [("energy_loss", name) for name in ("logits", "x_t", "births", "weight", "offset")]
+CHANGED += [("posterior_loss", name) for name in ("x_t", "births", "weight", "offset")]
 
 
 @pytest.mark.parametrize(("op", "changed"), CHANGED)
 def test_a_changed_argument_is_told(op: str, changed: str) -> None:
-    numbers = {"gain": SPREAD} if op == "birth_loss" else {"x_t": X, "offset": OFFSET}
+    numbers = {"gain": SPREAD} if op == "birth_loss" else {"x_t": X // 2, "offset": OFFSET}
     given = {name: value.clone() for name, value in {"births": BIRTHS, "weight": WEIGHT, **numbers}.items()}
-    given["logits"] = (LOGITS if op == "birth_loss" else DRAWS).clone().requires_grad_()
-    made = getattr(fb, op)(**given)
+    leaf = (DRAWS if op == "energy_loss" else LOGITS).clone().requires_grad_()
+    if op == "posterior_loss":
+        made = fb.posterior_loss((leaf, LOGITS / 40), **given, family="beta-binomial")
+    else:
+        given["logits"] = leaf
+        made = getattr(fb, op)(**given)
     with torch.no_grad():
         given[changed].mul_(2)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
@@ -213,8 +251,7 @@ def test_a_changed_argument_is_told(op: str, changed: str) -> None:
         lambda: bridge(X, LOGITS, PAIR, attrition=1.1),
         lambda: bridge(X, LOGITS, PAIR, rounding="floor"),
         lambda: bridge(X, LOGITS, PAIR, gain=-1.0),
-        lambda: loss(LOGITS.double(), BIRTHS),
-        lambda: loss(LOGITS.numpy(), BIRTHS),
+        lambda: loss(LOGITS.double().requires_grad_(), BIRTHS),
         lambda: loss(LOGITS, BIRTHS[:1]),
         lambda: loss(LOGITS[:0], BIRTHS[:0]),
         lambda: loss(LOGITS, BIRTHS, WEIGHT[:2]),
@@ -235,8 +272,7 @@ def test_a_changed_argument_is_told(op: str, changed: str) -> None:
         lambda: loss(LOGITS, negated(BIRTHS.float())),
         lambda: energy(x_t=X.numpy()),
         lambda: energy(x_t=X[:2]),
-        lambda: energy(logits=DRAWS.double()),
-        lambda: energy(logits=DRAWS.bfloat16()),
+        lambda: energy(logits=DRAWS.bfloat16().requires_grad_()),
         lambda: energy(logits=DRAWS.numpy()),
         lambda: energy(logits=DRAWS[:1]),
         lambda: energy(logits=drawn_logits(9)),
@@ -248,6 +284,16 @@ def test_a_changed_argument_is_told(op: str, changed: str) -> None:
         lambda: energy(offset=float("inf")),
         lambda: energy(offset=SPREAD.half()),
         lambda: energy(backend="reference"),
+        lambda: posterior(family="mean"),
+        lambda: posterior(family=0),
+        lambda: posterior(head=HEAD[:1]),
+        lambda: posterior(head=LOGITS),
+        lambda: posterior(head=(LOGITS, LOGITS.numpy())),
+        lambda: posterior(head=(LOGITS, LOGITS[:2])),
+        lambda: posterior(head=(LOGITS, X)),
+        lambda: posterior(head=(LOGITS.double().requires_grad_(), LOGITS)),
+        lambda: posterior(family="bayes-logistic", x_t=X.int(), max_count=65_536),
+        lambda: posterior(max_count=256),
     ),
 )
 def test_what_is_not_plain_goes_the_long_way(made: Any) -> None:
@@ -283,6 +329,10 @@ FRAMES = {  # the most functions of the package that a call may enter; a time wo
     "int32": (lambda: fb.thin(X.int(), 0.5, rng=KEY, max_count=255), 12),
     "births": (lambda: fb.bridge_step(X, births=BORN, step=PAIR, rng=KEY), 12),
     "elements": (lambda: fb.binomial(BIRTHS, 0.5, rng=KEY), 12),
+    "a law": (lambda: fb.posterior_step(X, HEAD, PAIR, family="beta-binomial", rng=KEY), 12),
+    "a loss": (lambda: fb.birth_loss(LOGITS, BIRTHS, WEIGHT), 12),
+    "a loss of NumPy": (lambda: fb.birth_loss(LOGITS.numpy(), BIRTHS.numpy(), 1.0), 12),
+    "a loss of a law": (lambda: fb.posterior_loss(HEAD, X // 2, BIRTHS, 1.0, family="beta-binomial"), 12),
     "float counts": (lambda: fb.thin(X.float(), 0.5, rng=KEY, max_count=255), 40),
     "a mask": (lambda: fb.thin(X, 0.5, rng=KEY, mask=X > 9), 120),
 }
@@ -333,7 +383,9 @@ def test_the_short_way_runs_with_what_is_asked_for() -> None:
 
 
 def test_nothing_is_taken_before_torch_is_known() -> None:
-    called = "_cpu.quick_settings('auto'), _cpu.quick_loss('auto', (0, 0, 1.0, 1.0))"
+    called = (
+        "_cpu.quick_settings('auto'), _cpu.loss_birth_loss('auto', (0, 0, 1.0, 1.0), (), ((), None, None, -1, None))"
+    )
     code = f"from fastblackout import _cpu; print({called})"
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=100)
     assert done.stdout == "None None\n", (done.returncode, done.stderr)
@@ -356,14 +408,16 @@ def test_a_second_backward_gives_the_same() -> None:
 
 def test_gradients_of_what_is_not_plain_go_the_long_way() -> None:
     values = X, DRAWS, BIRTHS, WEIGHT, OFFSET, None
-    _, norms, _ = short.run("_cpu", "quick_energy", values[0], "auto", values)
-    ones = torch.ones(B)
+    (_, norms), memory = loss_of("energy_loss", (X, DRAWS.clone().requires_grad_(), *values[2:]))
+    ones, spec = torch.ones(B), LOSSES["energy_loss"].forward.spec
 
-    def taken(norms: Any, upstream: Any, backend: str = "auto") -> bool:
-        return short.run("_cpu", "quick_energy_gradient", X, backend, values, norms, upstream, None) is not None
+    def taken(norms: Any, upstream: Any) -> bool:
+        made = short.special("quick_energy_gradient", values, norms, upstream, memory, spec)
+        assert made is None or made is memory
+        return made is not None
 
-    assert taken(norms, ones) and not taken(norms, ones, "reference")
     assert not taken(norms, ones.double()) and not taken(norms, ones[:2])
+    assert taken(norms, ones)
 
 
 BORN, NAN = BIRTHS.float(), float("nan")
@@ -383,6 +437,9 @@ WRONG = {
     "counts of energy": lambda: fb.energy_loss(DRAWS, X, BIRTHS, 1.0, max_count=9),
     "logits of energy": lambda: fb.energy_loss(DRAWS * NAN, X, BIRTHS, 1.0, max_count=255),
     "births of energy": lambda: fb.energy_loss(DRAWS, X, BORN - 1, 1.0, max_count=255),
+    "births of a law": lambda: fb.posterior_loss(HEAD, X, BORN + 0.5, 1.0, family="beta-binomial"),
+    "a head": lambda: fb.posterior_step(X, (LOGITS, LOGITS * NAN), 0.5, family="negative-binomial", rng=KEY),
+    "log-probabilities": lambda: fb.thin_log_prob(X.int(), X.int() - 256, 0.5),
 }
 
 
@@ -422,6 +479,22 @@ PLAIN = {
     ),
     "rates": lambda: fb.poisson(BORN, rng=KEY),
     "three arguments": lambda: fb.beta_binomial(BIRTHS, 2.0, BORN + 1, rng=KEY),
+    "a law": lambda: fb.posterior_step(X, HEAD, PAIR, family="beta-binomial", rng=KEY, offset=OFFSET),
+    "a list of arrays": lambda: fb.posterior_step(
+        X.int(), [*HEAD, *HEAD, LOGITS], 0.3, family="bayes-logistic", rng=KEY, max_count=300
+    ),
+    "a law of NumPy": lambda: fb.posterior_step(
+        X.numpy(), (LOGITS.numpy(),) * 2, 0.3, family="negative-binomial", rng=KEY
+    ),
+    "a loss of NumPy": lambda: fb.birth_loss(LOGITS.numpy(), BORN.numpy(), NUMBERS),
+    "a loss of half precision": lambda: fb.birth_loss(LOGITS.half(), BORN, WEIGHT),
+    "energy of NumPy": lambda: fb.energy_loss(DRAWS.numpy(), X.numpy(), BIRTHS.numpy(), 1.0),
+    "energy of bfloat16": lambda: fb.energy_loss(DRAWS.bfloat16(), X, BIRTHS, WEIGHT),
+    "a loss of a law of NumPy": lambda: fb.posterior_loss(
+        (LOGITS.numpy(),) * 2, X.numpy() // 2, BIRTHS.numpy(), 1.0, family="beta-binomial"
+    ),
+    "log-probabilities": lambda: fb.thin_log_prob(X // 2, X, P),
+    "those of the bridge": lambda: fb.bridge_log_prob(X.numpy() // 2, X.numpy() // 3, X.numpy(), PAIR),
     "urns": lambda: fb.hypergeometric(BIRTHS.numpy(), bad=9, draws=5, rng=KEY),
 }
 
@@ -473,7 +546,7 @@ def test_the_default_device_is_not_asked() -> None:
     compiled = torch.compile(lambda x: fb.thin(x, 0.5).x_t, backend="eager", fullgraph=True)
     with torch.device("meta"):
         assert KEY.tensor().device == compiled(X).device == X.device
-        assert loss(LOGITS, BIRTHS)[0].device == LOGITS.device
+        assert loss(LOGITS, BIRTHS)[0][0].device == LOGITS.device
         for outputs in (("x_t", "births"), ["x_t", "births"]):
             assert fb.thin(X, PAIR, outputs=outputs).births.device == X.device
 

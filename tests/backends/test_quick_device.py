@@ -278,7 +278,8 @@ def test_a_loss_without_a_gradient_keeps_nothing(calls: Calls) -> None:
     leaf = LOGITS.clone().requires_grad_()
 
     def graded(logits: Any) -> bool:
-        return bool(_simt.quick_device_loss("cuda", (logits, X, 0.5, 1.0))[1])
+        op = short_way.LOSSES["birth_loss"]
+        return bool(_simt.loss_birth_loss("cuda", (logits, X, 0.5, 1.0), (), op.forward.spec)[1])
 
     assert graded(leaf) and not graded(LOGITS)
     with torch.no_grad():
@@ -361,7 +362,6 @@ def test_energy_is_the_long_way(calls: Calls, monkeypatch: Any, shape: tuple[int
 
 def test_an_energy_that_is_not_plain_goes_the_long_way(calls: Calls) -> None:
     for given in (
-        {"logits": DRAWS.half()},
         {"x_t": X.numpy()},
         {"offset": OFFSET.double()},
         {"weight": WEIGHT.float()},
@@ -375,6 +375,32 @@ def test_an_energy_that_is_not_plain_goes_the_long_way(calls: Calls) -> None:
             assert _simt.launches() == launches
         assert len(calls.long) == 1 or "x_t" in given, given
         calls.long.clear()
+
+
+@pytest.mark.parametrize("family", ("beta-binomial", "bayes-logistic", "negative-binomial"))
+@pytest.mark.parametrize("shape", (SMALL, LARGE), ids=("a chunk", "two chunks"))
+def test_laws_are_the_long_way(calls: Calls, family: str, shape: tuple[int, ...]) -> None:
+    """A loss with its gradients, numbers by value and in tensors, and a step."""
+    x_t, drawn, births = energy_of(shape, 2)
+    x_t = x_t // 2
+
+    def made(weight: Any, offset: Any, dtype: torch.dtype) -> Any:
+        leaves = [each.to(dtype, copy=True).requires_grad_() for each in drawn]
+        loss = fb.posterior_loss(leaves, x_t, births, weight, family=family, offset=offset, max_count=255)
+        first = torch.autograd.grad(loss.sum(), leaves, retain_graph=True)
+        return loss.detach(), *first, *torch.autograd.grad(loss, leaves, torch.tensor([2.0, 0.0, -0.7]))
+
+    for how in ((0.3, -1.0, torch.float32), (WEIGHT, OFFSET, torch.float16)):
+        launches = _simt.launches()
+        results = made(*how)
+        assert calls.long == [] and _simt.launches() == launches + 3
+        with long_way():
+            assert same(results, made(*how)) and len(calls.long) > 0
+        calls.long.clear()
+    step = {"family": family, "offset": OFFSET, "rng": KEY}
+    stepped = calls.short(fb.posterior_step, x_t, list(drawn), PAIR, **step)
+    with long_way():
+        assert same(stepped, fb.posterior_step(x_t, list(drawn), PAIR, **step))
 
 
 def test_its_gradient_may_go_the_long_way(calls: Calls, monkeypatch: Any) -> None:

@@ -84,8 +84,9 @@ def test_ends_that_are_wrong_read_no_memory():
     for ends in ([0, 6], [1, 5], [0, 4], [0, 7, 3, 5]):
         ends = np.array(ends)
         how = (len(ends) - 1, len(counts)), 1, -1, counts, ends
+        half = np.full(len(ends) - 1, 0.5)
         with pytest.raises(ValueError, match="^thin_cells: the cells must end one after the other"):
-            _cpu.thin_cells(*how, 0.5, 0.5, key, counts)
+            _cpu.thin_cells(*how, half, half, key, counts)
         with pytest.raises(ValueError, match="^keep_counts: the cells must end one after the other"):
             _cpu.keep_counts(*how, genes, counts, genes, ends)
 
@@ -93,10 +94,10 @@ def test_ends_that_are_wrong_read_no_memory():
 def test_dtypes_that_the_kernels_do_not_know_read_no_memory():
     _cpu = pytest.importorskip("fastblackout._cpu")
     counts, genes, ends, key = np.ones(5, np.uint8), np.arange(5), np.array([0, 5]), (1, 0, 0)
-    kept = ends.copy()
+    kept, half = ends.copy(), np.full(1, 0.5)
     for wrong in (counts.astype("int16"), counts.astype("float32")):
         with pytest.raises(ValueError, match="^thin_cells: counts: must have a dtype that the kernel knows"):
-            _cpu.thin_cells((1, 5), 1, -1, wrong, ends, 0.5, 0.5, key, wrong)
+            _cpu.thin_cells((1, 5), 1, -1, wrong, ends, half, half, key, wrong)
         with pytest.raises(ValueError, match="^keep_counts: counts: must have a dtype that the kernel knows"):
             _cpu.keep_counts((1, 5), 1, -1, wrong, ends, genes, wrong, genes, kept)
         with pytest.raises(ValueError, match="^keep_counts: genes: must have a dtype that the kernel knows"):

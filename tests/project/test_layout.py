@@ -80,7 +80,7 @@ def test_every_op_has_its_files():
     for path in (ROOT / "fastblackout/ops").glob("*.py"):
         tree = ast.parse(path.read_text())
         calls = [node.value for node in tree.body if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)]
-        if any(getattr(call.func, "id", "") in ("Operation", "declare_loss") for call in calls):
+        if any(getattr(call.func, "id", "") in ("Operation", "Loss") for call in calls):
             declared.add(path.stem)
         own = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == path.stem]
         draws |= {each.name for each in own if "rng" in [given.arg for given in each.args.kwonlyargs]}

@@ -14,6 +14,9 @@ import fastblackout as fb
 import fastblackout.ops  # which fills DECLARED
 from fastblackout.call import short
 from fastblackout.call.declared import DECLARED
+from fastblackout.ops.birth_loss import _BIRTH_LOSS
+from fastblackout.ops.energy_loss import _ENERGY_LOSS
+from fastblackout.ops.posterior_loss import _POSTERIOR_LOSS
 
 only = pytest.mark.skipif(
     not hasattr(torch.Tensor, "__dlpack_c_exchange_api__"), reason="this torch has no DLPack exchange table"
@@ -30,6 +33,7 @@ STRIDED = X.repeat(1, 1, 2, 2)[:, :, ::2, 1::2]
 LAYOUTS = {"plain": X, "channels last": X.to(memory_format=torch.channels_last), "slice": STRIDED}
 BIRTHS = torch.randint(0, 90, X.shape, generator=torch.Generator().manual_seed(2))
 WEIGHT = torch.tensor([0.3, -1.0, 1e-3], dtype=torch.float64)
+LOSSES = {loss.op: loss for loss in (_BIRTH_LOSS, _ENERGY_LOSS, _POSTERIOR_LOSS)}
 THINNED, STEPPED = ("x_t", "births", "model_input"), ("x_s", "model_input")
 
 
@@ -49,7 +53,13 @@ def bridge(x: Any, logits: Any, step: Any, **changed: Any) -> Any:
 
 
 def loss(logits: Any, births: Any, weight: Any = 1.0, gain: Any = 1.0, backend: str = "auto") -> Any:
-    return short.run("_cpu", "quick_loss", logits, backend, (logits, births, weight, gain))
+    return loss_of("birth_loss", (logits, births, weight, gain), backend)
+
+
+def loss_of(op: str, values: Any, backend: str = "auto") -> Any:
+    """(outputs, memory) of a loss by name, or None."""
+    made = short.loss(LOSSES[op].short, LOSSES[op].forward.spec, values, backend)
+    return None if made is None else made[:2]
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "cpu/ops.h"
+#include "fastblackout/categorical.h"
 
 namespace fastblackout::cpu {
 
@@ -18,8 +19,7 @@ inline int64_t state_at(const View& view, int64_t sample, int64_t i, int64_t end
 
 // Throws std::invalid_argument unless every index names a matrix.
 void check_index(const char* name, const Matrices& matrices, const int64_t* index, int64_t samples);
-// How far the sum of a row of probabilities may be from 1, by the precision of its dtype.
-inline double tolerance_of(Dtype dtype) { return dtype == Dtype::f32 ? 1e-4 : 1e-9; }
+inline double tolerance_of(Dtype dtype) { return dtype == Dtype::f32 ? kSingleRowTolerance : kRowTolerance; }
 // Throws the std::invalid_argument for a row that is no law: it has a negative entry, or does not sum to 1.
 [[noreturn]] void refuse_row(const char* name, const double* row, int64_t states, double tolerance, const char* place);
 

@@ -13,6 +13,8 @@ namespace fastblackout {
 
 constexpr int kGuide = 256;                    // entries of a row's guide, where searches start: guide[g] = #{j : C(j) <= g 2^40}
 constexpr double kLargestWeight = 1.0001;      // a probability may be so large by rounding; a larger one counts as 0
+// How far the sum of a row of probabilities may be from 1: of float64, and of float32.
+constexpr double kRowTolerance = 1e-9, kSingleRowTolerance = 1e-4;
 constexpr double kSmallestTotal = 0x1p-960;    // a row with a smaller sum is not drawn from: 2^48 / total stays finite
 
 FB_HD bool is_weight(double w) { return w >= 0.0 && w <= kLargestWeight; }

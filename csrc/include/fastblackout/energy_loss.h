@@ -3,14 +3,13 @@
 //
 // A sample with S draws has S (S + 1) / 2 norms: |y_s - N| for s = 0..S-1, then |y_s - y_r| for (s, r) = (0, 1), (0, 2), ..,
 // (S - 2, S - 1). The square of each is a sum over the elements: chunks of 1,024, each a halving tree in float32, whose sums are
-// added in ascending order in float64.
+// added in ascending order in float64, as in birth_loss.h.
 #pragma once
 
-#include "fastblackout/portfloat.h"
+#include "fastblackout/birth_loss.h"
 
 namespace fastblackout {
 
-constexpr int kEnergyChunk = 1024;  // elements of a sample that are summed as one float32 tree
 constexpr int kMostDraws = 8;
 
 constexpr int64_t kExactInFloat = 1 << 24;  // up to this, max_count - x_t is exact in float32

@@ -9,11 +9,13 @@
 //   read(fields...)                    arguments, each by its type; of a C array one after the other
 //   read.elements(fields...)           arguments that broadcast to one shape
 //   read.either(given, is_second)      two arguments of which one is None
+//   read.head(family, arrays)          the arrays of a law, and which law it is
 //   read.optional(prob)                a probability that may be left out
 //   read.at_least(low, number)         a number for each sample, not below `low`, which a reader checks if nobody has yet; all others
 //                                      are finite
 //   read.choice(is_first, first, ...)  which of two names was given
 //   read.outputs(fields...)            outputs, null where they are not asked for
+//   read.scratch(op)                   memory of a loss for the sums of its chunks, which a device alone needs
 // ModelInput is an op for programs of JAX alone (bindings/xla_handlers.h).
 #pragma once
 
@@ -172,7 +174,9 @@ struct PosteriorLoss : B::Common {
 
   template <class Read>
   void inputs(Read& read) {
-    read(x_t, family, head, births, weight, offset, max_count);
+    read(x_t);
+    read.head(family, head);
+    read(births, weight, offset, max_count);
   }
   FB_LOSS_LISTS
 };
@@ -189,7 +193,9 @@ struct PosteriorStep : B::Common {
 
   template <class Read>
   void fields(Read& read) {
-    read(x_t, family, head, birth, offset, this->key, max_count, input.center, input.scale);
+    read(x_t);
+    read.head(family, head);
+    read(birth, offset, this->key, max_count, input.center, input.scale);
     read.outputs(x_s, input.out);
   }
 };
@@ -264,17 +270,17 @@ struct ModelInput : B::Common {  // of counts that stay as they are, since a mas
   OP(ModelInput)
 
 // The functions that both backends have, as OP(its name in Python, its struct, its list of fields, its kernel).
-#define FB_OPS(OP)                                                                \
+#define FB_OPS(OP) FB_PLAIN_OPS(OP) FB_LOG_PROBS(OP) FB_LOSSES(OP) FB_OPS_ON_STATES(OP)
+
+// Those whose plain calls go by bindings/call_reader.h.
+#define FB_PLAIN_OPS(OP)                                                          \
   OP(thin, Thin, fields, thin)                                                    \
   OP(bridge_step, Bridge, fields, bridge)                                         \
   OP(tau_leap_step, TauLeap, fields, tau_leap)                                    \
-  OP(birth_loss, BirthLoss, fields, birth_loss)                                   \
-  OP(birth_loss_backward, BirthLoss, gradient, birth_loss_gradient)               \
-  OP(energy_loss, EnergyLoss, fields, energy_loss)                                \
-  OP(energy_loss_backward, EnergyLoss, gradient, energy_loss_gradient)            \
-  OP(posterior_loss, PosteriorLoss, fields, posterior_loss)                       \
-  OP(posterior_loss_backward, PosteriorLoss, gradient, posterior_loss_gradient)   \
   OP(posterior_step, PosteriorStep, fields, posterior_step)                       \
+  OP(birth_loss_backward, BirthLoss, gradient, birth_loss_gradient)               \
+  OP(energy_loss_backward, EnergyLoss, gradient, energy_loss_gradient)            \
+  OP(posterior_loss_backward, PosteriorLoss, gradient, posterior_loss_gradient)   \
   OP(binomial, Binomial, fields, binomial)                                        \
   OP(poisson, Poisson, fields, poisson)                                           \
   OP(normal, Normal, fields, normal)                                              \
@@ -283,37 +289,30 @@ struct ModelInput : B::Common {  // of counts that stay as they are, since a mas
   OP(beta_binomial, BetaBinomial, fields, beta_binomial)                          \
   OP(negative_binomial, NegativeBinomial, fields, negative_binomial)              \
   OP(hypergeometric, Hypergeometric, fields, hypergeometric)                      \
-  OP(bessel, Bessel, fields, bessel)                                              \
+  OP(bessel, Bessel, fields, bessel)
+
+// Of these, calls of arrays of the host.
+#define FB_LOG_PROBS(OP)                                                          \
+  OP(thin_log_prob, LogProbs, thin, log_prob)                                     \
+  OP(bridge_log_prob, LogProbs, bridge, log_prob)
+
+// And of these, which have derivatives, calls of plain tensors, too.
+#define FB_LOSSES(OP)                                                             \
+  OP(birth_loss, BirthLoss, fields, birth_loss)                                   \
+  OP(energy_loss, EnergyLoss, fields, energy_loss)                                \
+  OP(posterior_loss, PosteriorLoss, fields, posterior_loss)
+
+#define FB_OPS_ON_STATES(OP)                                                      \
   OP(categorical, Categorical, fields, categorical)                               \
   OP(categorical_table, Categorical, from_table, categorical_from_table)          \
   OP(build_categorical_table, CategoricalTable, fields, build_categorical_table)  \
   OP(categorical_bridge, CategoricalBridge, fields, categorical_bridge)           \
-  OP(transition_rows, TransitionRows, fields, transition_rows)                    \
-  OP(thin_log_prob, LogProbs, thin, log_prob)                                     \
-  OP(bridge_log_prob, LogProbs, bridge, log_prob)
-
-// Those whose plain calls go by bindings/call_reader.h, as OP(its name in Python, its struct, its kernel).
-#define FB_PLAIN_OPS(OP)                                                          \
-  OP(thin, Thin, thin)                                                            \
-  OP(bridge_step, Bridge, bridge)                                                 \
-  OP(tau_leap_step, TauLeap, tau_leap)                                            \
-  OP(binomial, Binomial, binomial)                                                \
-  OP(poisson, Poisson, poisson)                                                   \
-  OP(normal, Normal, normal)                                                      \
-  OP(gamma, Gamma, gamma)                                                         \
-  OP(beta, Beta, beta)                                                            \
-  OP(beta_binomial, BetaBinomial, beta_binomial)                                  \
-  OP(negative_binomial, NegativeBinomial, negative_binomial)                      \
-  OP(hypergeometric, Hypergeometric, hypergeometric)                              \
-  OP(bessel, Bessel, bessel)
+  OP(transition_rows, TransitionRows, fields, transition_rows)
 
 // The functions that the CPU alone has, and those that devices alone have.
 #define FB_CPU_OPS(OP)                                                            \
-  OP(birth_loss_and_slopes, BirthLoss, with_slopes, birth_loss)                   \
-  OP(birth_loss_scale, BirthLoss, scaling, birth_loss_scale)                      \
   OP(birth_loss_each, EachLoss, each, birth_loss_each)                            \
   OP(birth_loss_each_backward, EachLoss, each_gradient, birth_loss_each_gradient) \
-  OP(posterior_loss_and_slopes, PosteriorLoss, with_slopes, posterior_loss)       \
   OP(binomial_log_prob, LogProbs, element, log_prob)                              \
   OP(redraw, Redraw, fields, redraw)                                              \
   OP(categorical_rows, CategoricalRows, fields, categorical_rows)                 \

@@ -5,9 +5,11 @@
 
 namespace fastblackout {
 
+constexpr double kSumTolerance = 1e-9;  // how far p + q may be from 1
+
 FB_HD bool good_pair(double p, double q) {
   const double off = (p + q) - 1.0;
-  return p >= 0.0 && p <= 1.0 && q >= 0.0 && q <= 1.0 && off <= 1e-9 && off >= -1e-9;
+  return p >= 0.0 && p <= 1.0 && q >= 0.0 && q <= 1.0 && off <= kSumTolerance && off >= -kSumTolerance;
 }
 
 FB_HD double probability_or_zero(double p) { return p >= 0.0 && p <= 1.0 ? p : 0.0; }
