@@ -115,6 +115,19 @@ def test_capabilities():
     json.dumps(report)
 
 
+def test_kernels_of_a_device_wait_for_one(monkeypatch):
+    load = available.load
+    monkeypatch.setattr(available, "load", lambda name: load("_cpu") if name == "_cuda" else load(name))
+    capabilities = sys.modules["fastblackout.ops.capabilities"]  # fb.capabilities is the function
+    monkeypatch.setattr(capabilities, "_device", lambda: None)
+    report = fb.capabilities()["cuda"]
+    assert not report["available"] and report["detail"].endswith("torch sees no CUDA device")
+    assert capabilities._on_device("interpreted", ["thin"], elsewhere=True)["available"]
+    monkeypatch.setattr(capabilities, "_device", lambda: "a card")
+    report = fb.capabilities()["cuda"]
+    assert report["available"] and report["detail"].endswith("; a card") and "thin" in report["ops"]
+
+
 def test_threads_come_from_the_block_the_environment_or_torch(tmp_path):
     with fb.use_backend(threads=7):
         assert select.threads() == 7

@@ -120,6 +120,7 @@ def test_a_beta_binomial_has_what_a_distribution_has():
     assert float(a.grad) == pytest.approx((ends[0] - ends[1]) / (2 * step), rel=1e-6)
     with pytest.raises(NotImplementedError, match="BetaBinomial: enumerate_support: total_count"):
         BetaBinomial(1.0, 1.0, torch.tensor([3, 4])).enumerate_support()
+    assert int(BetaBinomial(2.0, 1.0).total_count) == 1  # a Bernoulli law, as torch's Binomial has it
 
 
 def test_a_multinomial_is_as_torchs_own():
