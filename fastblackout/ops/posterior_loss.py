@@ -171,6 +171,7 @@ def posterior_loss(
     if is_mean(family):
         logits, gain = as_births("posterior_loss", head, x_t, offset, max_count)
         return birth_loss(logits, births, weight, gain=gain, backend=backend)
+    head = tuple(head) if isinstance(head, list) else head  # which no other thread can change
     return _POSTERIOR_LOSS((x_t, (family, head), births, weight, offset, max_count), backend)
 
 

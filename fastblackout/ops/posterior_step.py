@@ -167,5 +167,6 @@ def posterior_step(
             x_t, logits, step, rng=rng, generator=generator, max_count=max_count, gain=gain, center=center,
             scale=scale, outputs=outputs, input_dtype=input_dtype, out=out, backend=backend,
         )  # fmt: skip
+    head = tuple(head) if isinstance(head, list) else head  # which no other thread can change
     values = x_t, (family, head), step, offset, (rng, generator), max_count, center, scale
     return _POSTERIOR_STEP(values, (outputs, input_dtype, out), backend)
